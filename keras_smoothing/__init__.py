@@ -1,0 +1,14 @@
+"""Certified robustness for any Keras model."""
+
+from keras_smoothing import datasets as datasets
+from keras_smoothing import layers as layers
+from keras_smoothing import noise as noise
+from keras_smoothing.certification import ABSTAIN as ABSTAIN
+from keras_smoothing.certification import (
+    CertificationResult as CertificationResult,
+)
+from keras_smoothing.certification import Plan as Plan
+from keras_smoothing.certification import plan as plan
+from keras_smoothing.certification import read_log as read_log
+from keras_smoothing.smoothed_model import SmoothedModel as SmoothedModel
+from keras_smoothing.version import __version__ as __version__

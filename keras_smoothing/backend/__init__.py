@@ -1,0 +1,13 @@
+"""What differs between Keras's backends: one file each, the same names."""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "keras_smoothing runs on Keras's TensorFlow backend. Expected: "
+        "KERAS_BACKEND=tensorflow. Received: "
+        f"KERAS_BACKEND={keras.backend.backend()}"
+    )
+
+from keras_smoothing.backend.tensorflow import compile as compile
+from keras_smoothing.backend.tensorflow import prefers_xla as prefers_xla

@@ -1,0 +1,73 @@
+"""Statistics of votes, in float64 on the host."""
+
+import numpy as np
+from scipy import stats
+
+from keras_smoothing import checks
+
+
+def lower_confidence_bound(successes, trials, alpha):
+    """One-sided Clopper-Pearson lower bound on a binomial proportion.
+
+    The bound `p` satisfies `P(p <= true proportion) >= 1 - alpha` for every
+    true proportion, so a certificate built on it fails with probability at
+    most `alpha`.
+
+    Args:
+        successes: int or int array, shape `(...)`: votes for the class.
+        trials: int or int array, broadcastable with `successes`.
+        alpha: float in (0, 1), the failure probability of each bound.
+
+    Returns:
+        float64 array, shape `(...)`; 0 where `successes` is 0.
+
+    Raises:
+        ValueError: unless 0 <= `successes` <= `trials` and 1 <= `trials`.
+
+    Reference:
+    - [Clopper and Pearson, 1934](https://doi.org/10.1093/biomet/26.4.404)
+    """
+    alpha = checks.probability("alpha", alpha)
+    k, n = np.broadcast_arrays(successes, trials)
+    if not (np.all(0 <= k) and np.all(k <= n) and np.all(n >= 1)):
+        raise ValueError(
+            "Expected 0 <= successes <= trials and trials >= 1. Received: "
+            f"successes={successes}, trials={trials}"
+        )
+    # Where k is 0 the quantile is undefined and the bound is 0.
+    bound = stats.beta.ppf(alpha, np.maximum(k, 1), n - np.maximum(k, 1) + 1)
+    return np.where(k > 0, bound, 0.0)
+
+
+def two_sided_binomial_test(first, second):
+    """p-value of `first` against `second` votes under equal probability.
+
+    The exact test that decides a prediction: equal to
+    `scipy.stats.binomtest(first, first + second, 0.5).pvalue`, for arrays.
+
+    Args:
+        first: int array, shape `(...)`: votes for the most voted class.
+        second: int array, shape `(...)`: votes for the runner-up, at most
+            `first`.
+
+    Returns:
+        float64 array, shape `(...)`; 1 where there are no votes.
+    """
+    first, second = np.asarray(first), np.asarray(second)
+    # At 1/2 the distribution is symmetric: both tails are equal.
+    tail = stats.binom.sf(first - 1, first + second, 0.5)
+    return np.minimum(1.0, 2 * tail)
+
+
+def largest_p_lower(n, alpha):
+    """The bound that `n` unanimous votes give: `alpha ** (1 / n)`."""
+    return float(lower_confidence_bound(n, n, alpha))
+
+
+def smallest_n(alpha):
+    """The smallest n at which unanimous votes prove more than 1/2."""
+    alpha = checks.probability("alpha", alpha)
+    n = max(1, int(np.log(alpha) / np.log(0.5)) - 1)
+    while largest_p_lower(n, alpha) <= 0.5:
+        n += 1
+    return n

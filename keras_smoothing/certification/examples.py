@@ -1,0 +1,189 @@
+import numpy as np
+from keras import ops
+
+# A draw's noise is shared by the noise of a draw among the examples of a window. With 32 of
+# them drawing it costs a few percent; more would only delay the first result.
+WINDOW = 32
+
+
+class Examples:
+    """Validated examples, in windows of a few at a time.
+
+    Arrays and tensors are validated at once. A `tf.data.Dataset` is read once,
+    as it is used, and may be larger than memory; its examples are validated as
+    they are read, before anything is computed from them.
+
+    Args:
+        x: array or tensor, shape `(examples, ...)`, of floating type; or a
+            finite `tf.data.Dataset` of such x or of (x, y), batched or not.
+        y: array or tensor of labels, shape `(examples,)`, `(examples, 1)` or
+            one-hot `(examples, classes)`; or None.
+        shape: tuple, the shape of one example as the model expects it, None
+            where any size will do; or None if nothing is known.
+        window: int, examples in one window.
+
+    Attributes:
+        total: int or None, how many examples there are. Of a batched dataset,
+            an upper estimate until it has been read.
+
+    Raises:
+        ValueError: if anything is not as described above, if a value is NaN
+            or infinite, or if there are no examples.
+    """
+
+    def __init__(self, x, y=None, *, shape=None, window=WINDOW):
+        self._shape = shape
+        if hasattr(x, "element_spec"):
+            if y is not None:
+                raise ValueError(
+                    "Expected no `y` beside a dataset, which yields (x, y) "
+                    f"itself. Received: y={type(y)}"
+                )
+            self._windows = self._from_dataset(x, window)
+        else:
+            self._windows = self._from_arrays(x, y, window)
+
+    def __iter__(self):
+        """Yields (x, y): float32 `(k, ...)` and int64 `(k,)` or None."""
+        return iter(self._windows)
+
+    def _from_arrays(self, x, y, window):
+        x = _to_array("x", x)
+        y = None if y is None else _to_array("y", y)
+        self._check(x, y, first=0)
+        self.total = len(x)
+        x, y = x.astype("float32", copy=False), _to_labels(y)
+        starts = range(0, len(x), window)
+        return [
+            (x[i : i + window], None if y is None else y[i : i + window])
+            for i in starts
+        ]
+
+    def _from_dataset(self, dataset, window):
+        spec = dataset.element_spec
+        components = spec if isinstance(spec, tuple) else (spec,)
+        if len(components) not in (1, 2) or not all(
+            hasattr(c, "shape") and c.shape.rank is not None for c in components
+        ):
+            raise ValueError(
+                "Expected a dataset of x or of (x, y), tensors of known rank. "
+                f"Received: element_spec={spec}"
+            )
+        if self._shape is None:
+            raise ValueError(
+                "Expected a base model with a known input shape, to tell a "
+                "batched dataset from an unbatched one. Received: a model "
+                "that has not been built. Call it once, or pass arrays."
+            )
+        length = int(dataset.cardinality())
+        if length == -1:
+            raise ValueError(
+                "Expected a finite dataset. Received: a dataset without end"
+            )
+        rank = components[0].shape.rank
+        batched = rank != len(self._shape)
+        if batched:
+            size = components[0].shape[0]
+            if size is None and length > 0:
+                first = next(iter(dataset))
+                size = len(first[0] if isinstance(first, tuple) else first)
+            dataset = dataset.unbatch()
+            length = length * size if size else -2
+        self.total = length if length >= 0 else None
+        return self._read(dataset.batch(window))
+
+    def _read(self, batches):
+        seen = 0
+        for element in batches.as_numpy_iterator():
+            x, y = (
+                (*element, None)[:2]
+                if isinstance(element, tuple)
+                else (
+                    element,
+                    None,
+                )
+            )
+            self._check(x, y, first=seen)
+            seen += len(x)
+            yield x.astype("float32", copy=False), _to_labels(y)
+        if not seen:
+            raise ValueError("Expected at least one example. Received: none")
+
+    def _check(self, x, y, first):
+        if not np.issubdtype(x.dtype, np.floating):
+            raise ValueError(
+                "Expected `x` of floating type, in the units of the noise. "
+                f"Received: dtype {x.dtype}. Convert images first, as in "
+                "x.astype('float32') / 255."
+            )
+        expected = self._shape
+        if x.ndim < 2 or (
+            expected is not None
+            and (
+                x.ndim != len(expected) + 1
+                or any(
+                    e not in (None, s)
+                    for e, s in zip(expected, x.shape[1:], strict=True)
+                )
+            )
+        ):
+            wanted = "(examples, ...)"
+            if expected is not None:
+                wanted = str(("examples", *expected)).replace("'", "")
+            raise ValueError(
+                f"Expected `x` of shape {wanted}. Received: shape {x.shape}"
+            )
+        if not len(x):
+            raise ValueError(
+                f"Expected at least one example. Received: shape {x.shape}"
+            )
+        if y is not None and (not y.ndim or len(y) != len(x)):
+            raise ValueError(
+                "Expected as many labels as examples. Received: x of shape "
+                f"{x.shape} and y of shape {y.shape}"
+            )
+        finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                "Expected finite values in `x`. Received: NaN or infinity in "
+                f"example {first + int(np.argmin(finite))}"
+            )
+
+
+def looks_like_bytes(x):
+    """Whether an array seems to hold images with values 0..255."""
+    return x.min() >= 0 and 16 < x.max() <= 255
+
+
+def _to_array(name, value):
+    try:
+        return np.asarray(ops.convert_to_numpy(value))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected `{name}` to be an array, a tensor or a tf.data.Dataset. "
+            f"Received: {name} of type {type(value)}"
+        ) from error
+
+
+def _to_labels(y):
+    if y is None:
+        return None
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    is_one_hot = (
+        y.ndim == 2 and np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()
+    )
+    if is_one_hot:
+        return np.argmax(y, axis=1).astype(np.int64)
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.number):
+        raise ValueError(
+            "Expected `y` of shape (examples,), (examples, 1) or one-hot "
+            f"(examples, classes). Received: shape {y.shape}, dtype {y.dtype}"
+        )
+    labels = y.astype(np.int64)
+    if (labels != y).any() or (labels < 0).any():
+        raise ValueError(
+            "Expected `y` to hold integers >= 0. Received: "
+            f"y={y[(labels != y) | (labels < 0)][:5]}"
+        )
+    return labels

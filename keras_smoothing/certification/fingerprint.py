@@ -1,0 +1,63 @@
+import hashlib
+import json
+
+from keras import ops
+
+
+def fingerprint(model):
+    """A hash of what a model computes: its weights and its configuration.
+
+    Names are left out of it, since Keras numbers the names of layers anew in
+    every process.
+
+    Args:
+        model: built Keras model.
+
+    Returns:
+        str, 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(_structure(model).encode())
+    for weight in model.weights:
+        value = ops.convert_to_numpy(weight)
+        digest.update(f"{value.shape}{value.dtype}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def example_digest(x):
+    """A hash of one example: 16 hexadecimal digits."""
+    return hashlib.sha256(x.tobytes()).hexdigest()[:16]
+
+
+def _structure(model):
+    try:
+        config = model.get_config()
+    except NotImplementedError:  # Keras's answer for subclassed models.
+        config = {}
+    names = {}
+
+    def canonical(node):
+        if isinstance(node, dict):
+            if isinstance(node.get("name"), str):
+                names.setdefault(node["name"], f"name_{len(names)}")
+            return {
+                key: canonical(value)
+                for key, value in node.items()
+                # How a model was compiled or built says nothing of its output.
+                if key not in ("compile_config", "build_config")
+            }
+        if isinstance(node, list | tuple):
+            return [canonical(value) for value in node]
+        return node
+
+    def renamed(node):
+        if isinstance(node, dict):
+            return {key: renamed(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [renamed(value) for value in node]
+        return names.get(node, node) if isinstance(node, str) else node
+
+    structure = renamed(canonical(config))
+    return type(model).__name__ + json.dumps(
+        structure, sort_keys=True, default=str
+    )

@@ -1,0 +1,230 @@
+import dataclasses
+
+import numpy as np
+
+from keras_smoothing import evaluation
+from keras_smoothing.certification.bounds import lower_confidence_bound
+from keras_smoothing.noise import Noise
+
+# The answer of a smoothed classifier that does not decide.
+ABSTAIN = -1
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class CertificationResult:
+    """One certificate for each example, and what they add up to.
+
+    With probability at least `1 - alpha`, for each example on its own, the
+    smoothed classifier predicts `prediction` at every point closer than
+    `radius`, in the norm and the input units of the noise.
+
+    Attributes:
+        prediction: int64 array, shape `(examples,)`; `ks.ABSTAIN` (-1) where
+            nothing is certified.
+        radius: float64 array, shape `(examples,)`; 0 where nothing is
+            certified.
+        time: float64 array, shape `(examples,)`: seconds.
+        label: int64 array, shape `(examples,)`, or None without labels.
+        correct: bool array, shape `(examples,)`; False where abstained.
+        p_lower: float64 array, shape `(examples,)`: lower bound on the
+            probability of the selected class.
+        counts: int64 array, shape `(examples, classes)`: votes among the draws
+            of the estimate.
+        num_samples: int64 array, shape `(examples,)`: draws of the estimate.
+        candidate: int64 array, shape `(examples,)`: the class selected by the
+            first n0 draws; `ks.ABSTAIN` where the model returned NaN.
+        noise: `keras_smoothing.noise.Noise`.
+        alpha: float, the failure probability of each certificate.
+        seed: int, the root of all draws.
+
+    Of a six-column log only the first four arrays and `correct` are known; the
+    others are None.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.25))
+    x, y = np.random.rand(5, 4).astype("float32"), np.arange(5) % 3
+    result = model.certify(x, y, n=1_000, seed=0, verbose=0)
+    result.certified_accuracy([0.0, 0.25, 0.5])
+    result.recertify(alpha=0.01).radius
+    ```
+    """
+
+    prediction: np.ndarray
+    radius: np.ndarray
+    time: np.ndarray
+    label: np.ndarray | None = None
+    p_lower: np.ndarray | None = None
+    counts: np.ndarray | None = None
+    num_samples: np.ndarray | None = None
+    candidate: np.ndarray | None = None
+    noise: Noise | None = None
+    alpha: float | None = None
+    seed: int | None = None
+
+    @classmethod
+    def from_counts(
+        cls, candidate, counts, num_samples, *, noise, alpha, **fields
+    ):
+        """Certificates from votes: Clopper-Pearson, then the noise's radius."""
+        known = candidate != ABSTAIN
+        votes = np.take_along_axis(
+            counts, np.where(known, candidate, 0)[:, np.newaxis], axis=1
+        )[:, 0]
+        p_lower = lower_confidence_bound(
+            np.where(known, votes, 0), num_samples, alpha
+        )
+        certified = p_lower > 0.5
+        return cls(
+            prediction=np.where(certified, candidate, ABSTAIN),
+            radius=np.where(certified, noise.radius(p_lower), 0.0),
+            p_lower=p_lower,
+            counts=counts,
+            num_samples=num_samples,
+            candidate=candidate,
+            noise=noise,
+            alpha=alpha,
+            **fields,
+        )
+
+    @property
+    def correct(self):
+        """bool array; raises ValueError without labels."""
+        if self.label is None:
+            raise ValueError(
+                "Expected a result with labels. Received: one without; pass "
+                "`y` to `certify`."
+            )
+        return self.prediction == self.label
+
+    def certified_accuracy(self, radii):
+        """Share of examples that are correct with at least a given radius.
+
+        Args:
+            radii: float or float array, shape `(...)`, in input units.
+
+        Returns:
+            float for a scalar, else float64 array, shape `(...)`.
+
+        Raises:
+            ValueError: without labels, or for negative radii.
+        """
+        return evaluation.certified_accuracy(self.radius, self.correct, radii)
+
+    def average_certified_radius(self):
+        """Mean radius, wrong and abstained predictions counting 0 (ACR).
+
+        Raises:
+            ValueError: without labels.
+        """
+        return evaluation.average_certified_radius(self.radius, self.correct)
+
+    def recertify(self, alpha):
+        """The certificates of the same votes at another `alpha`.
+
+        No new draws are needed. Each result holds at the `alpha` it was asked
+        for; picking the best of several afterwards is another statement.
+
+        Args:
+            alpha: float in (0, 1).
+
+        Returns:
+            `CertificationResult`.
+
+        Raises:
+            ValueError: if the counts or the noise are unknown, as in a
+                six-column log.
+        """
+        if self.counts is None or self.noise is None:
+            raise ValueError(
+                "Expected a result with vote counts and noise. Received: one "
+                "read from a log that does not hold them"
+            )
+        return CertificationResult.from_counts(
+            self.candidate,
+            self.counts,
+            self.num_samples,
+            noise=self.noise,
+            alpha=alpha,
+            label=self.label,
+            time=self.time,
+            seed=self.seed,
+        )
+
+    def summary(self, radii=None, print_fn=print):
+        """Prints the certificates in figures, as `keras.Model.summary` does.
+
+        Args:
+            radii: float array, shape `(r,)`, of the table of certified
+                accuracy, or None for round steps up to the largest radius.
+            print_fn: function that takes the text.
+        """
+        abstained = np.mean(self.prediction == ABSTAIN)
+        lines = [
+            f"{len(self.radius)} examples, {self._conditions()}",
+            f"abstained {abstained:.1%}, median radius "
+            f"{np.median(self.radius):.4f}, {self.time.sum():.1f} s",
+        ]
+        if self.label is not None:
+            if radii is None:
+                radii = evaluation.default_radii(self.radius.max())
+            lines.append(evaluation.table({"certified": self}, radii))
+        print_fn("\n".join(lines))
+
+    def plot(self, ax=None):
+        """Draws certified accuracy against radius.
+
+        Args:
+            ax: matplotlib axes, or None for new ones.
+
+        Returns:
+            The matplotlib axes.
+
+        Raises:
+            ValueError: without labels.
+        """
+        name = repr(self.noise) if self.noise else "certified"
+        ax = evaluation.plot_certified_accuracy({name: self}, ax)
+        if self.noise:
+            ax.set_xlabel(f"{self.noise.norm} radius")
+        return ax
+
+    def to_dataframe(self):
+        """A `pandas.DataFrame`, one row for each example."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "Data frames need pandas: pip install pandas"
+            ) from error
+        columns = {
+            name: getattr(self, name)
+            for name in ("label", "prediction", "radius", "p_lower")
+            + ("num_samples", "candidate", "time")
+            if getattr(self, name) is not None
+        }
+        if self.label is not None:
+            columns["correct"] = self.correct
+        if self.counts is not None:
+            columns["counts"] = list(self.counts)
+        return pd.DataFrame(columns)
+
+    def __len__(self):
+        return len(self.prediction)
+
+    def __repr__(self):
+        return (
+            f"<CertificationResult of {len(self)} examples, "
+            f"{self._conditions()}>"
+        )
+
+    def _conditions(self):
+        if self.noise is None:
+            return "noise and alpha unknown"
+        return f"{self.noise}, {self.noise.norm} norm, alpha={self.alpha}"

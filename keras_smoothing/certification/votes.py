@@ -1,0 +1,184 @@
+"""Votes of the base classifier under noise."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_smoothing import backend
+
+# Streams of draws, independent of each other: what selects a class must not
+# estimate its probability.
+SELECTION, ESTIMATION, PREDICTION = range(3)
+
+_TILE_VALUES = 2**20
+
+
+class VoteCounter:
+    """Counts the votes of a base classifier on noisy copies of examples.
+
+    The draw with index j is a function of (seed, stream, j) and of the shape
+    of an example, and all examples share it. Counts therefore do not depend on
+    how examples are ordered, batched or spread over calls, and the noise is
+    drawn once for many examples: on a CPU, drawing it costs as much as a small
+    network's forward pass.
+
+    Draws come in tiles, each from a seed of its own, so that any range of them
+    is found without drawing what comes before.
+
+    Args:
+        base_model: Keras model from `(batch, ...)` to `(batch, classes)`,
+            logits or probabilities. It is called with `training=False`.
+        noise: `keras_smoothing.noise.Noise`.
+    """
+
+    def __init__(self, base_model, noise):
+        self.base_model = base_model
+        self.noise = noise
+        self._count_block = backend.compile(self._block_votes)
+
+    def count(self, x, *, seed, stream, start, stop, batch_size, on_draws=None):
+        """Votes of the draws `start..stop` for each example.
+
+        Args:
+            x: float32 array, shape `(examples, ...)`.
+            seed: int >= 0, the root of all streams.
+            stream: int, `SELECTION`, `ESTIMATION` or `PREDICTION`.
+            start: int, index of the first draw.
+            stop: int, index after the last draw.
+            batch_size: int, noisy copies in one forward pass, at least one
+                for each example.
+            on_draws: called with the number of draws, per example, whenever
+                some have been counted.
+
+        Returns:
+            int64 array, shape `(examples, classes)`. A draw whose output has a
+            NaN votes for no class, so a row may sum to less than
+            `stop - start`.
+        """
+        x = ops.convert_to_tensor(x, dtype="float32")
+        tile = _tile_size(x.shape[1:])
+        draws_per_batch = max(1, batch_size // len(x))
+        # Whole tiles: enough for one batch, and four for one call's overhead.
+        block = max(4, -(-draws_per_batch // tile)) * tile
+        votes = 0
+        while start < stop:
+            first = start // block * block
+            end = min(stop, first + block)
+            # Split evenly, so that all batches of a block are equally full.
+            batches = -(-(end - start) // draws_per_batch)
+            counts = self._count_block(
+                x,
+                _tile_seeds(seed, stream, first // tile, -(-end // tile)),
+                ops.convert_to_tensor(start - first),
+                ops.convert_to_tensor(end - first),
+                ops.convert_to_tensor(-(-(end - start) // batches)),
+            )
+            votes = votes + ops.convert_to_numpy(counts).astype(np.int64)
+            if on_draws is not None:
+                on_draws(end - start)
+            start = end
+        return votes
+
+    def _block_votes(self, x, tile_seeds, start, stop, draws_per_batch):
+        noise = self._draw(tile_seeds, tuple(x.shape[1:]))
+
+        def count_batch(low, votes):
+            high = ops.minimum(low + draws_per_batch, stop)
+            return high, votes + count_votes(
+                self.base_model, x, noise[low:high]
+            )
+
+        # A loop inside the graph, rather than around it, reuses the memory of
+        # one batch for the next; that is worth a tenth of the time.
+        classes = num_classes(self.base_model, x.shape[1:])
+        no_votes = ops.zeros((ops.shape(x)[0], classes), "int32")
+        return ops.while_loop(
+            lambda low, votes: low < stop, count_batch, (start, no_votes)
+        )[1]
+
+    def _draw(self, tile_seeds, shape):
+        """The draws of consecutive tiles: `(draws, *shape)`."""
+
+        def draw_tile(seed):
+            size = (_tile_size(shape), *shape)
+            return self.noise.sample(size, _FixedSeed(seed))
+
+        return ops.reshape(ops.map(draw_tile, tile_seeds), (-1, *shape))
+
+
+def count_votes(base_model, x, noise):
+    """Votes of `base_model` on every example with every noise.
+
+    Args:
+        base_model: as in `VoteCounter`.
+        x: tensor, shape `(examples, ...)`.
+        noise: float32 tensor, shape `(draws, ...)`.
+
+    Returns:
+        int32 tensor, shape `(examples, classes)`.
+    """
+    shape = tuple(x.shape[1:])
+    noisy = ops.expand_dims(x, 1) + ops.expand_dims(noise, 0)
+    outputs = base_model(ops.reshape(noisy, (-1, *shape)), training=False)
+    classes = outputs.shape[-1]
+    is_nan = ops.any(ops.isnan(outputs), axis=-1)
+    labels = ops.where(is_nan, classes, ops.argmax(outputs, axis=-1))
+    # Class number `classes` is out of range and gives a row of zeros.
+    votes = ops.one_hot(labels, classes, dtype="int32")
+    votes = ops.reshape(votes, (ops.shape(x)[0], -1, classes))
+    return ops.sum(votes, axis=1)
+
+
+def num_classes(base_model, shape):
+    """Classes of a model for examples of a shape.
+
+    Raises:
+        ValueError: unless the model's output is `(batch, classes)`.
+    """
+    output_shape = base_model.compute_output_shape((None, *shape))
+    if (
+        not isinstance(output_shape, tuple)
+        or len(output_shape) != 2
+        or not isinstance(output_shape[1], int)
+        or output_shape[1] < 2
+    ):
+        raise ValueError(
+            "Expected a base model with output shape (batch, classes), at "
+            f"least 2 classes. Received: output shape {output_shape}"
+        )
+    return output_shape[1]
+
+
+class _FixedSeed(keras.random.SeedGenerator):
+    """A seed generator over a given value, with no variable behind it.
+
+    Noise drawn with it is a pure function of the value, also where several
+    threads count at once.
+    """
+
+    def __init__(self, state):
+        self.state = state
+
+    def next(self, ordered=True):
+        seed = self.state
+        self.state = seed + ops.convert_to_tensor([0, 1], dtype=seed.dtype)
+        return seed
+
+
+def _tile_size(shape):
+    """Draws in a tile: a power of two, about four megabytes of noise.
+
+    It depends on the shape of an example and on nothing else, since the draws
+    depend on it.
+    """
+    size = max(1, min(1024, _TILE_VALUES // max(1, int(np.prod(shape)))))
+    return 1 << (size.bit_length() - 1)
+
+
+def _tile_seeds(seed, stream, first, last):
+    """Hashed 62-bit seeds of tiles `first..last`: none shares a counter."""
+    words = [
+        np.random.SeedSequence(seed, spawn_key=(stream, tile)).generate_state(2)
+        for tile in range(first, last)
+    ]
+    return ops.convert_to_tensor(np.array(words, "int64") & 0x7FFFFFFF)

@@ -1,0 +1,58 @@
+"""Checks of arguments, each with Keras's form of error message."""
+
+import math
+import numbers
+import operator
+
+
+def positive_float(name, value):
+    """Returns `value` as a float; raises unless it is finite and > 0."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a finite number "
+            f"> 0. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def positive_int(name, value):
+    """Returns `value` as an int; raises unless it is an integer >= 1."""
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        integer = 0
+    if isinstance(value, bool) or integer < 1:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected an integer >= 1. "
+            f"Received: {name}={value!r}"
+        )
+    return integer
+
+
+def probability(name, value):
+    """Returns `value` as a float; raises unless it lies inside (0, 1)."""
+    if not isinstance(value, numbers.Real) or not 0 < value < 1:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a number "
+            f"strictly between 0 and 1. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def seed(value):
+    """Returns `value` as an int; raises unless it is an integer >= 0."""
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        integer = -1
+    if isinstance(value, bool) or integer < 0:
+        raise ValueError(
+            "Invalid value for argument `seed`. Expected an integer >= 0 or "
+            f"None. Received: seed={value!r}"
+        )
+    return integer

@@ -1,0 +1,164 @@
+"""The command `keras-smoothing`."""
+
+import argparse
+import sys
+import warnings
+
+import keras
+
+from keras_smoothing import datasets
+from keras_smoothing import evaluation
+from keras_smoothing.certification import plan
+from keras_smoothing.certification import read_log
+from keras_smoothing.noise import Gaussian
+from keras_smoothing.smoothed_model import SmoothedModel
+
+
+def main(argv=None):
+    """Runs the command; the exit code is 2, and one line says why, on error."""
+    warnings.showwarning = _show_warning
+    try:
+        arguments = _parser().parse_args(argv)
+        arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("keras-smoothing: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        # Other packages' messages have many lines: the first says what failed.
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"keras-smoothing: error: {lines[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _certify(arguments):
+    model = _smoothed(arguments)
+    x, y = datasets.load(arguments.dataset, arguments.split)
+    result = model.certify(
+        x,
+        y,
+        n0=arguments.n0,
+        n=arguments.n,
+        alpha=arguments.alpha,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        log=arguments.log,
+        verbose=arguments.verbose,
+    )
+    result.summary(arguments.radii)
+
+
+def _report(arguments):
+    results = {path: read_log(path) for path in arguments.logs}
+    radii = arguments.radii
+    if radii is None:
+        largest = max(result.radius.max() for result in results.values())
+        radii = evaluation.default_radii(largest)
+    print(evaluation.table(results, radii))
+    if arguments.plot:
+        ax = evaluation.plot_certified_accuracy(results)
+        ax.figure.savefig(arguments.plot)
+
+
+def _plan(arguments):
+    model = arguments.model and keras.saving.load_model(arguments.model)
+    noise = Gaussian(1.0 if arguments.sigma is None else arguments.sigma)
+    if isinstance(model, SmoothedModel):
+        noise = _smoothed(arguments).noise
+        model = model.base_model
+    print(
+        plan(
+            arguments.n,
+            arguments.alpha,
+            noise,
+            n0=arguments.n0,
+            num_examples=arguments.examples,
+            model=model or None,
+            batch_size=arguments.batch_size,
+        )
+    )
+
+
+def _smoothed(arguments):
+    """The model file as a `SmoothedModel`."""
+    model = keras.saving.load_model(arguments.model)
+    sigma = arguments.sigma
+    if not isinstance(model, SmoothedModel):
+        if sigma is None:
+            raise ValueError(
+                f"Expected --sigma, since {arguments.model} is a model "
+                "without noise. Received: none"
+            )
+        return SmoothedModel(model, Gaussian(sigma))
+    if sigma is not None and getattr(model.noise, "sigma", None) != sigma:
+        raise ValueError(
+            f"Expected no --sigma, or that of {arguments.model}, which is "
+            f"smoothed by {model.noise}. Received: --sigma {sigma}"
+        )
+    return model
+
+
+def _parser():
+    parser = _Parser(
+        prog="keras-smoothing",
+        description="Certified robustness for Keras models.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    sampling = _Parser(add_help=False)
+    sampling.add_argument(
+        "--sigma", type=float, help="Gaussian noise, in input units"
+    )
+    sampling.add_argument("--n0", type=int, default=100)
+    sampling.add_argument("--n", type=int, default=100_000)
+    sampling.add_argument("--alpha", type=float, default=0.001)
+    sampling.add_argument("--batch-size", type=int, default=1024)
+
+    certify = commands.add_parser(
+        "certify", parents=[sampling], help="certify a model on a dataset"
+    )
+    certify.add_argument("model", metavar="MODEL.keras")
+    certify.add_argument(
+        "--dataset",
+        required=True,
+        help="digits, or a name known to tensorflow_datasets",
+    )
+    certify.add_argument("--split", default="test", help='as in "test[:500]"')
+    certify.add_argument("--seed", type=int)
+    certify.add_argument(
+        "--log", help="rows go here; the same command resumes the run"
+    )
+    certify.add_argument("--radii", type=float, nargs="+")
+    certify.add_argument("--verbose", type=int, default=1, choices=(0, 1, 2))
+    certify.set_defaults(run=_certify)
+
+    report = commands.add_parser("report", help="tabulate and plot logs")
+    report.add_argument("logs", nargs="+", metavar="LOG.tsv")
+    report.add_argument("--radii", type=float, nargs="+")
+    report.add_argument("--plot", metavar="OUT.png")
+    report.set_defaults(run=_report)
+
+    planning = commands.add_parser(
+        "plan",
+        parents=[sampling],
+        help="what n draws can certify, at what cost",
+    )
+    planning.add_argument("--model", metavar="MODEL.keras")
+    planning.add_argument("--examples", type=int, default=1)
+    planning.set_defaults(run=_plan)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong argument in one line, like every other error."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _show_warning(message, *_, **__):
+    print(f"keras-smoothing: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

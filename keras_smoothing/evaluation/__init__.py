@@ -1,0 +1,13 @@
+from keras_smoothing.evaluation.certified_accuracy import (
+    average_certified_radius as average_certified_radius,
+)
+from keras_smoothing.evaluation.certified_accuracy import (
+    certified_accuracy as certified_accuracy,
+)
+from keras_smoothing.evaluation.certified_accuracy import (
+    default_radii as default_radii,
+)
+from keras_smoothing.evaluation.plots import (
+    plot_certified_accuracy as plot_certified_accuracy,
+)
+from keras_smoothing.evaluation.tables import table as table

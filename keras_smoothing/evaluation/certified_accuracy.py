@@ -1,0 +1,38 @@
+"""What a set of certificates adds up to. Arrays in, numbers out."""
+
+import numpy as np
+
+
+def certified_accuracy(radius, correct, radii):
+    """Share of examples that are correct with a radius of at least r.
+
+    Args:
+        radius: float array, shape `(examples,)`.
+        correct: bool array, shape `(examples,)`.
+        radii: float or float array, shape `(...)`, in the units of `radius`.
+
+    Returns:
+        float for a scalar, else float64 array, shape `(...)`.
+    """
+    grid = np.asarray(radii, dtype=np.float64)
+    if not np.all(grid >= 0):
+        raise ValueError(f"Expected radii >= 0. Received: radii={radii}")
+    reached = radius >= grid[..., np.newaxis]
+    shares = np.mean(reached & correct, axis=-1)
+    return shares if grid.ndim else float(shares)
+
+
+def average_certified_radius(radius, correct):
+    """Mean of the radii, wrong and abstained predictions counting 0."""
+    return float(np.mean(np.where(correct, radius, 0.0)))
+
+
+def default_radii(largest):
+    """0 and round steps up to the largest radius, at most twelve in all."""
+    if largest <= 0:
+        return np.array([0.0])
+    magnitude = 10.0 ** (np.floor(np.log10(largest)) - 2)
+    # Quarters and halves are the steps of the field's tables.
+    steps = magnitude * np.array([25, 50, 250, 500])
+    step = next(step for step in steps if largest / step < 12)
+    return step * np.arange(int(largest / step) + 1)

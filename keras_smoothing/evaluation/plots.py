@@ -1,0 +1,43 @@
+import numpy as np
+
+from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
+
+
+def plot_certified_accuracy(results, ax=None):
+    """Draws certified accuracy against radius, one curve for each result.
+
+    Args:
+        results: dict from name to an object with the arrays `radius` and
+            `correct`, such as `CertificationResult`.
+        ax: matplotlib axes, or None for new ones.
+
+    Returns:
+        The matplotlib axes.
+
+    Raises:
+        ImportError: if matplotlib is missing.
+    """
+    if ax is None:
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                "Plots need matplotlib: pip install keras_smoothing[plots]"
+            ) from error
+        ax = plt.subplots()[1]
+    for name, result in results.items():
+        # The curve only steps down at the radii themselves.
+        steps = np.unique(np.append(0.0, result.radius[result.correct]))
+        shares = certified_accuracy(result.radius, result.correct, steps)
+        ax.step(
+            np.append(steps, steps[-1]),
+            np.append(shares, 0.0),
+            where="pre",
+            label=name,
+        )
+    ax.set(xlabel="radius", ylabel="certified accuracy", ylim=(0, 1))
+    ax.set_xlim(left=0)
+    ax.grid(alpha=0.3)
+    if len(results) > 1:
+        ax.legend()
+    return ax

@@ -1,0 +1,31 @@
+from keras_smoothing.evaluation.certified_accuracy import (
+    average_certified_radius,
+)
+from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
+
+
+def table(results, radii):
+    """Certified accuracy at some radii, one line for each result.
+
+    Args:
+        results: dict from name to an object with the arrays `radius` and
+            `correct`, such as `CertificationResult`.
+        radii: float array, shape `(r,)`.
+
+    Returns:
+        str, several lines: a heading, then name, number of examples, average
+        certified radius and percentages.
+    """
+    width = max(7, *map(len, results))
+    heading = f"{'radius':<{width}} {'n':>6} {'ACR':>7}" + "".join(
+        f" {radius:>7.4g}" for radius in radii
+    )
+    lines = [heading]
+    for name, result in results.items():
+        acr = average_certified_radius(result.radius, result.correct)
+        shares = certified_accuracy(result.radius, result.correct, radii)
+        lines.append(
+            f"{name:<{width}} {len(result.radius):>6} {acr:>7.4f}"
+            + "".join(f" {100 * share:>6.1f}%" for share in shares)
+        )
+    return "\n".join(lines)

@@ -1,0 +1,9 @@
+from keras_smoothing.layers.gaussian_noise_always import (
+    GaussianNoiseAlways as GaussianNoiseAlways,
+)
+from keras_smoothing.layers.laplace_noise_always import (
+    LaplaceNoiseAlways as LaplaceNoiseAlways,
+)
+from keras_smoothing.layers.uniform_noise_always import (
+    UniformNoiseAlways as UniformNoiseAlways,
+)

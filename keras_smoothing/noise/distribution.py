@@ -1,0 +1,162 @@
+import keras
+import numpy as np
+from keras import ops
+
+from keras_smoothing.noise.gaussian import Gaussian
+from keras_smoothing.noise.laplace import Laplace
+from keras_smoothing.noise.noise import Noise
+from keras_smoothing.noise.uniform import Uniform
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class Distribution(Noise):
+    """Noise from any `tensorflow_probability` distribution.
+
+    For training and prediction every distribution over real numbers will do.
+    Certification needs a radius formula: it is known for a scalar `Normal`,
+    `Laplace` or `Uniform`, wherever it is centred, since a shift common to all
+    noise moves the base model's input and no distance. For everything else
+    `radius` raises.
+
+    Args:
+        distribution: `tensorflow_probability.distributions.Distribution`. Its
+            batch shape followed by its event shape must equal the last axes
+            of the input; a scalar distribution is drawn for each coordinate.
+
+    Raises:
+        ValueError: if `distribution` is of another type.
+
+    Example:
+
+    ```python
+    import keras_smoothing as ks
+    import tensorflow_probability as tfp
+
+    noise = ks.noise.Distribution(tfp.distributions.StudentT(4.0, 0.0, 0.1))
+    noise.sample((2, 28, 28, 1), seed=0).shape
+    # (2, 28, 28, 1)
+    ```
+    """
+
+    def __init__(self, distribution):
+        tfd = _distributions()
+        if not isinstance(distribution, tfd.Distribution):
+            raise ValueError(
+                "Invalid value for argument `distribution`. Expected a "
+                "tensorflow_probability distribution. Received: "
+                f"distribution={distribution!r} of type {type(distribution)}"
+            )
+        self.distribution = distribution
+        self._equivalent = _with_radius_formula(distribution)
+
+    @property
+    def norm(self):
+        return self._equivalent.norm if self._equivalent else None
+
+    @property
+    def stddev(self):
+        return float(np.max(self.distribution.stddev()))
+
+    def sample(self, shape, seed):
+        own_shape = tuple(
+            self.distribution.batch_shape + self.distribution.event_shape
+        )
+        lead = len(shape) - len(own_shape)
+        if lead < 0 or tuple(shape[lead:]) != own_shape:
+            raise ValueError(
+                "Expected a shape that ends with the distribution's batch and "
+                f"event shape {own_shape}. Received: shape={tuple(shape)}"
+            )
+        if isinstance(seed, int):
+            seed = keras.random.SeedGenerator(seed)
+        draws = self.distribution.sample(
+            shape[:lead], seed=ops.cast(seed.next(), "int32")
+        )
+        return ops.cast(draws, "float32")
+
+    def radius(self, p_lower):
+        if self._equivalent is None:
+            raise ValueError(
+                "No radius formula is known for this noise, so nothing can be "
+                "certified with it. Expected a scalar Normal, Laplace or "
+                f"Uniform distribution. Received: {self.distribution}"
+            )
+        return self._equivalent.radius(p_lower)
+
+    def get_config(self):
+        return {"distribution": _to_config(self.distribution)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(_from_config(config["distribution"]))
+
+
+def _distributions():
+    try:
+        import tensorflow_probability as tfp
+    except ImportError as error:
+        raise ImportError(
+            "ks.noise.Distribution needs TensorFlow Probability: "
+            "pip install keras_smoothing[probability]"
+        ) from error
+    return tfp.distributions
+
+
+def _with_radius_formula(distribution):
+    """The `Noise` equal to a distribution up to a shift, or None."""
+    tfd = _distributions()
+    if tuple(distribution.batch_shape + distribution.event_shape):
+        return None
+    # The exact type: a subclass may be another distribution altogether.
+    kind = type(distribution)
+    if kind is tfd.Normal:
+        return Gaussian(float(distribution.scale))
+    if kind is tfd.Laplace:
+        return Laplace(float(distribution.scale))
+    if kind is tfd.Uniform:
+        return Uniform(float(distribution.high - distribution.low) / 2)
+    return None
+
+
+def _to_config(distribution):
+    """Name and parameters, in types that JSON holds."""
+    tfd = _distributions()
+
+    def plain(name, value):
+        if isinstance(value, tfd.Distribution):
+            return _to_config(value)
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        try:
+            return np.asarray(value, dtype=np.float64).tolist()
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "This distribution cannot be saved. Expected parameters that "
+                "are numbers, arrays or distributions. Received: "
+                f"{name}={value!r} in {distribution}"
+            ) from error
+
+    return {
+        "distribution_name": type(distribution).__name__,
+        "parameters": {
+            name: plain(name, value)
+            for name, value in distribution.parameters.items()
+            if name != "name"
+        },
+    }
+
+
+def _from_config(config):
+    tfd = _distributions()
+    kind = getattr(tfd, config["distribution_name"], None)
+    if not (isinstance(kind, type) and issubclass(kind, tfd.Distribution)):
+        raise ValueError(
+            "Expected the name of a tensorflow_probability distribution. "
+            f"Received: {config['distribution_name']!r}"
+        )
+    return kind(
+        **{
+            name: _from_config(value) if isinstance(value, dict) else value
+            for name, value in config["parameters"].items()
+        }
+    )

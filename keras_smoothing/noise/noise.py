@@ -1,0 +1,80 @@
+import keras
+import numpy as np
+from keras import ops
+
+
+class Noise:
+    """What is added to the input: a distribution with a radius formula.
+
+    Subclasses say how the noise is drawn, in which norm it certifies, and
+    which radius follows from a lower bound on the probability of the top
+    class. Scales and radii are in the units of the input given to the
+    smoothed model, before any normalisation layer inside it.
+
+    Attributes:
+        norm: `"l2"`, `"l1"` or `"linf"`, the norm of the certified ball.
+        stddev: float, the standard deviation of one coordinate.
+    """
+
+    norm = None
+
+    def sample(self, shape, seed):
+        """Draws noise.
+
+        Args:
+            shape: tuple of ints or int tensor, the shape of the result.
+            seed: `keras.random.SeedGenerator` or int.
+
+        Returns:
+            float32 tensor of the given shape.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `sample`.")
+
+    def radius(self, p_lower):
+        """Certified radius from a lower bound on the top class probability.
+
+        Args:
+            p_lower: float or float array, shape `(...)`, in [0, 1].
+
+        Returns:
+            float64 array, shape `(...)`: the radius in `norm`, in input
+            units; 0 where `p_lower` is at most 1/2.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `radius`.")
+
+    def add_to(self, x, seed):
+        """`x` plus fresh noise, summed in float32 or in the type of `x`
+        where that is wider.
+
+        The sum is not rounded to a narrower type: a certificate is about
+        noise that is added exactly, and what follows the sum belongs to the
+        base model.
+        """
+        noise = self.sample(ops.shape(x), seed)
+        dtype = keras.backend.result_type(x.dtype, "float32")
+        return ops.cast(x, dtype) + ops.cast(noise, dtype)
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(f"{k}={v}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+def top_half(p_lower):
+    """`p_lower` in float64, raised to 1/2 where it is below.
+
+    Every radius formula is 0 at 1/2, which is the radius of an abstention.
+    """
+    p_lower = np.asarray(p_lower, dtype=np.float64)
+    if not np.all((p_lower >= 0) & (p_lower <= 1)):
+        raise ValueError(
+            "Invalid value for argument `p_lower`. Expected probabilities in "
+            f"[0, 1]. Received: p_lower={p_lower}"
+        )
+    return np.maximum(p_lower, 0.5)

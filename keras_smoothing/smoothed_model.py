@@ -1,0 +1,259 @@
+import keras
+import numpy as np
+from keras import ops
+
+from keras_smoothing import backend
+from keras_smoothing import certification
+from keras_smoothing import checks
+from keras_smoothing.noise import Noise
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class SmoothedModel(keras.Model):
+    """A classifier smoothed by noise, whose predictions can be certified.
+
+    The smoothed classifier answers with the class that the base model predicts
+    most often when noise is added to its input. `fit` trains the base model
+    under fresh noise at every step, and `evaluate` gives loss and metrics of
+    one noisy pass, as in training; `predict`, `classify` and `certify` are
+    about the smoothed classifier.
+
+    The scale of the noise and the certified radii are in the units of the
+    input given to this model. Normalisation inside the base model comes after
+    the noise and changes nothing of that.
+
+    Args:
+        base_model: Keras model from one input `(batch, ...)` to `(batch,
+            classes)`, logits or probabilities. Weights are shared, not copied.
+        noise: `keras_smoothing.noise.Noise`.
+        num_draws: int >= 1, the draws of each prediction of `predict`.
+        seed: int or None, the seed of the noise in `fit`, `evaluate` and
+            `predict`. Certificates have seeds of their own.
+
+    Raises:
+        ValueError: if an argument is not as described.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
+    x = np.random.rand(200, 8).astype("float32")
+    y = (x.sum(axis=1) > 4).astype("int64")
+    base = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.25))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    model.fit(x, y, epochs=2, verbose=0)
+    result = model.certify(x[:10], y[:10], n=1_000, seed=0, verbose=0)
+    result.summary()
+    ```
+
+    Reference:
+    - [Cohen, Rosenfeld and Kolter, 2019](https://arxiv.org/abs/1902.02918)
+    """
+
+    def __init__(self, base_model, noise, num_draws=100, seed=None, **kwargs):
+        # The base model casts its own input, after the noise.
+        super().__init__(**{"autocast": False, **kwargs})
+        if not isinstance(base_model, keras.layers.Layer):
+            raise ValueError(
+                "Invalid value for argument `base_model`. Expected a Keras "
+                f"model. Received: base_model={base_model!r} of type "
+                f"{type(base_model)}"
+            )
+        if not isinstance(noise, Noise):
+            raise ValueError(
+                "Invalid value for argument `noise`. Expected a "
+                "keras_smoothing.noise.Noise, such as Gaussian(sigma=0.25). "
+                f"Received: noise={noise!r} of type {type(noise)}"
+            )
+        self.base_model = base_model
+        self.noise = noise
+        self.num_draws = checks.positive_int("num_draws", num_draws)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_jit = backend.prefers_xla()
+        self._vote_counter = None
+
+    def build(self, input_shape):
+        if not self.base_model.built:
+            self.base_model.build(input_shape)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        """The base model's output on one fresh noisy copy of each input."""
+        self._check_dtype(inputs)
+        noisy = self.noise.add_to(inputs, self.seed_generator)
+        return self.base_model(noisy, training=training)
+
+    def compute_output_shape(self, input_shape):
+        return self.base_model.compute_output_shape(input_shape)
+
+    def predict_step(self, data):
+        """Vote shares `(batch, classes)`; `predict` returns them."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_dtype(x)
+        noise = self.noise.sample(
+            (self.num_draws, *ops.shape(x)[1:]), self.seed_generator
+        )
+        classes = self.compute_output_shape(x.shape)[-1]
+        votes = ops.fori_loop(
+            0,
+            self.num_draws,
+            lambda i, votes: (
+                votes
+                + certification.count_votes(
+                    self.base_model, x, noise[i : i + 1]
+                )
+            ),
+            ops.zeros((ops.shape(x)[0], classes), "int32"),
+        )
+        return ops.cast(votes, "float32") / self.num_draws
+
+    def classify(self, x, *, n=1_000, alpha=0.001, batch_size=1024, seed=None):
+        """Predicts with the smoothed classifier, or abstains.
+
+        An answer other than `ks.ABSTAIN` is, with probability at least
+        `1 - alpha` for each example, the class most probable under noise.
+
+        Args:
+            x: array or tensor, shape `(examples, ...)`, of floating type; or a
+                finite `tf.data.Dataset` of x or (x, y), batched or not.
+            n: int, draws for each example.
+            alpha: float in (0, 1), probability of a wrong answer.
+            batch_size: int, noisy copies in one forward pass.
+            seed: int or None, the root of all draws; None for a fresh one from
+                the operating system.
+
+        Returns:
+            int64 array, shape `(examples,)`; `ks.ABSTAIN` (-1) where the votes
+            do not decide, or where the base model returned NaN.
+
+        Raises:
+            ValueError: for bad input, or `n` too small to decide anything.
+        """
+        return certification.classify(
+            self._counter(),
+            x,
+            shape=self._example_shape(),
+            n=n,
+            alpha=alpha,
+            batch_size=batch_size,
+            seed=seed,
+        )
+
+    def certify(
+        self,
+        x,
+        y=None,
+        *,
+        n0=100,
+        n=100_000,
+        alpha=0.001,
+        batch_size=1024,
+        seed=None,
+        log=None,
+        verbose="auto",
+    ):
+        """Certifies predictions of the smoothed classifier.
+
+        With probability at least `1 - alpha` for each example, the smoothed
+        classifier's prediction is constant within the radius returned.
+
+        Args:
+            x: array or tensor, shape `(examples, ...)`, of floating type; or a
+                finite `tf.data.Dataset` of x or (x, y), batched or not, which
+                may be larger than memory.
+            y: labels, shape `(examples,)`, `(examples, 1)` or one-hot; or None.
+            n0: int, draws that select the class.
+            n: int, further draws that estimate its probability.
+            alpha: float in (0, 1), failure probability of each certificate.
+            batch_size: int, noisy copies in one forward pass. Results do not
+                depend on it, nor on the order of the examples.
+            seed: int or None, the root of all draws; None for a fresh one from
+                the operating system. Who knows the seed before choosing x can
+                choose it against the draws.
+            log: path of a log, or None. A row is written as soon as an example
+                is certified. A run that was interrupted is resumed by the same
+                call, with the same results as without the interruption.
+            verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
+                silence.
+
+        Returns:
+            `keras_smoothing.CertificationResult`.
+
+        Raises:
+            ValueError: for bad input, noise without a radius formula, `n` too
+                small to certify anything, or a log of another run. Examples
+                of a dataset are checked as they are read; rows already logged
+                stay valid.
+        """
+        return certification.certify(
+            self._counter(),
+            x,
+            y,
+            shape=self._example_shape(),
+            n0=n0,
+            n=n,
+            alpha=alpha,
+            batch_size=batch_size,
+            seed=seed,
+            log=log,
+            verbose=verbose,
+        )
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "base_model": serialize(self.base_model),
+            "noise": serialize(self.noise),
+            "num_draws": self.num_draws,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        deserialize = keras.saving.deserialize_keras_object
+        config = {
+            **config,
+            "base_model": deserialize(config["base_model"]),
+            "noise": deserialize(config["noise"]),
+        }
+        return cls(**config)
+
+    def _counter(self):
+        """The vote counter, kept since compiling it takes time."""
+        counter = self._vote_counter
+        if (
+            counter is None
+            or counter.base_model is not self.base_model
+            or counter.noise is not self.noise
+        ):
+            counter = certification.VoteCounter(self.base_model, self.noise)
+            self._vote_counter = counter
+        return counter
+
+    def _example_shape(self):
+        """Shape of one example as far as it is known, else None."""
+        try:
+            shape = self.base_model.input_shape
+        except AttributeError:
+            shape = (self.get_build_config() or {}).get("input_shape")
+        if isinstance(shape, list) or shape and not np.ndim(shape) == 1:
+            raise ValueError(
+                "Expected a base model with one input. Received: input shapes "
+                f"{shape}"
+            )
+        return None if shape is None else tuple(shape[1:])
+
+    @staticmethod
+    def _check_dtype(inputs):
+        if not keras.backend.is_float_dtype(inputs.dtype):
+            raise ValueError(
+                "Expected inputs of floating type, in the units of the noise. "
+                f"Received: dtype {inputs.dtype}"
+            )
