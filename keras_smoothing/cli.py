@@ -16,10 +16,11 @@ from keras_smoothing.smoothed_model import SmoothedModel
 
 def main(argv=None):
     """Runs the command; the exit code is 2, and one line says why, on error."""
-    warnings.showwarning = _show_warning
+    arguments = _parser().parse_args(argv)
     try:
-        arguments = _parser().parse_args(argv)
-        arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            arguments.run(arguments)
     except KeyboardInterrupt:
         print("keras-smoothing: interrupted", file=sys.stderr)
         return 130
@@ -61,11 +62,13 @@ def _report(arguments):
 
 
 def _plan(arguments):
-    model = arguments.model and keras.saving.load_model(arguments.model)
-    noise = Gaussian(1.0 if arguments.sigma is None else arguments.sigma)
-    if isinstance(model, SmoothedModel):
-        noise = _smoothed(arguments).noise
-        model = model.base_model
+    if arguments.model:
+        model = _smoothed(arguments)
+        noise, base_model = model.noise, model.base_model
+    elif arguments.sigma is not None:
+        noise, base_model = Gaussian(arguments.sigma), None
+    else:
+        raise ValueError("Expected --sigma or --model. Received: neither")
     print(
         plan(
             arguments.n,
@@ -73,7 +76,7 @@ def _plan(arguments):
             noise,
             n0=arguments.n0,
             num_examples=arguments.examples,
-            model=model or None,
+            model=base_model,
             batch_size=arguments.batch_size,
         )
     )
@@ -141,7 +144,7 @@ def _parser():
     planning = commands.add_parser(
         "plan",
         parents=[sampling],
-        help="what n draws can certify, at what cost",
+        help="what n draws certify, at what cost",
     )
     planning.add_argument("--model", metavar="MODEL.keras")
     planning.add_argument("--examples", type=int, default=1)

@@ -89,8 +89,8 @@ class SmoothedModel(keras.Model):
         noisy = self.noise.add_to(inputs, self.seed_generator)
         return self.base_model(noisy, training=training)
 
-    def compute_output_shape(self, input_shape):
-        return self.base_model.compute_output_shape(input_shape)
+    def compute_output_spec(self, inputs, training=None):
+        return self.base_model.compute_output_spec(inputs)
 
     def predict_step(self, data):
         """Vote shares `(batch, classes)`; `predict` returns them."""
@@ -99,7 +99,7 @@ class SmoothedModel(keras.Model):
         noise = self.noise.sample(
             (self.num_draws, *ops.shape(x)[1:]), self.seed_generator
         )
-        classes = self.compute_output_shape(x.shape)[-1]
+        classes = certification.num_classes(self.base_model, x.shape[1:])
         votes = ops.fori_loop(
             0,
             self.num_draws,

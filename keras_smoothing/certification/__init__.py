@@ -9,3 +9,4 @@ from keras_smoothing.certification.result import (
 )
 from keras_smoothing.certification.votes import VoteCounter as VoteCounter
 from keras_smoothing.certification.votes import count_votes as count_votes
+from keras_smoothing.certification.votes import num_classes as num_classes

@@ -128,7 +128,7 @@ def _open(counter, x, y, shape, batch_size):
             stacklevel=4,
         )
     if not counter.base_model.built:
-        counter.base_model.build((None, *x.shape[1:]))
+        counter.base_model(x[:1], training=False)
     return itertools.chain([first], windows), examples.total, x.shape[1:]
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 from keras import ops
 
-# A draw's noise is shared by the noise of a draw among the examples of a window. With 32 of
-# them drawing it costs a few percent; more would only delay the first result.
+# The examples of a window share the noise of each draw. With 32 of them drawing
+# it costs a few percent of the time; more would only delay the first result.
 WINDOW = 32
 
 
@@ -80,9 +80,14 @@ class Examples:
             raise ValueError(
                 "Expected a finite dataset. Received: a dataset without end"
             )
-        rank = components[0].shape.rank
-        batched = rank != len(self._shape)
-        if batched:
+        rank = components[0].shape.rank - len(self._shape)
+        if rank not in (0, 1):
+            raise ValueError(
+                f"Expected a dataset of examples of shape {self._shape}, "
+                "batched or not. Received: elements of shape "
+                f"{components[0].shape}"
+            )
+        if rank == 1:
             size = components[0].shape[0]
             if size is None and length > 0:
                 first = next(iter(dataset))

@@ -10,7 +10,6 @@ from keras_smoothing.certification import votes
 from keras_smoothing.certification.bounds import largest_p_lower
 from keras_smoothing.certification.bounds import smallest_n
 from keras_smoothing.certification.examples import WINDOW
-from keras_smoothing.noise import Noise
 
 
 @dataclasses.dataclass(frozen=True)

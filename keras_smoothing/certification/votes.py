@@ -56,7 +56,8 @@ class VoteCounter:
             `stop - start`.
         """
         x = ops.convert_to_tensor(x, dtype="float32")
-        tile = _tile_size(x.shape[1:])
+        shape = tuple(x.shape[1:])
+        tile = _tile_size(shape)
         draws_per_batch = max(1, batch_size // len(x))
         # Whole tiles: enough for one batch, and four for one call's overhead.
         block = max(4, -(-draws_per_batch // tile)) * tile
@@ -67,6 +68,7 @@ class VoteCounter:
             # Split evenly, so that all batches of a block are equally full.
             batches = -(-(end - start) // draws_per_batch)
             counts = self._count_block(
+                shape,
                 x,
                 _tile_seeds(seed, stream, first // tile, -(-end // tile)),
                 ops.convert_to_tensor(start - first),
@@ -79,8 +81,9 @@ class VoteCounter:
             start = end
         return votes
 
-    def _block_votes(self, x, tile_seeds, start, stop, draws_per_batch):
-        noise = self._draw(tile_seeds, tuple(x.shape[1:]))
+    def _block_votes(self, shape, x, tile_seeds, start, stop, draws_per_batch):
+        x = ops.reshape(x, (-1, *shape))
+        noise = self._draw(tile_seeds, shape)
 
         def count_batch(low, votes):
             high = ops.minimum(low + draws_per_batch, stop)
@@ -90,7 +93,7 @@ class VoteCounter:
 
         # A loop inside the graph, rather than around it, reuses the memory of
         # one batch for the next; that is worth a tenth of the time.
-        classes = num_classes(self.base_model, x.shape[1:])
+        classes = num_classes(self.base_model, shape)
         no_votes = ops.zeros((ops.shape(x)[0], classes), "int32")
         return ops.while_loop(
             lambda low, votes: low < stop, count_batch, (start, no_votes)
@@ -135,16 +138,13 @@ def num_classes(base_model, shape):
     Raises:
         ValueError: unless the model's output is `(batch, classes)`.
     """
-    output_shape = base_model.compute_output_shape((None, *shape))
-    if (
-        not isinstance(output_shape, tuple)
-        or len(output_shape) != 2
-        or not isinstance(output_shape[1], int)
-        or output_shape[1] < 2
-    ):
+    example = keras.KerasTensor((None, *shape), dtype="float32")
+    output = base_model.compute_output_spec(example)
+    output_shape = getattr(output, "shape", ())
+    if len(output_shape) != 2 or (output_shape[1] or 0) < 2:
         raise ValueError(
             "Expected a base model with output shape (batch, classes), at "
-            f"least 2 classes. Received: output shape {output_shape}"
+            f"least 2 classes. Received: output {output}"
         )
     return output_shape[1]
 

@@ -15,7 +15,8 @@ class GaussianNoiseAlways(NoiseAlways):
     before the sum is rounded to the layer's compute dtype.
 
     Args:
-        stddev: float >= 0, standard deviation of each coordinate, in input units.
+        stddev: float >= 0, standard deviation of each coordinate, in input
+            units.
         seed: int or None, the seed of the layer's noise.
 
     Input shape:
@@ -43,9 +44,8 @@ class GaussianNoiseAlways(NoiseAlways):
     """
 
     def __init__(self, stddev, seed=None, **kwargs):
-        super().__init__(
-            noise_or_none("stddev", Gaussian, stddev), seed=seed, **kwargs
-        )
+        noise = noise_or_none("stddev", Gaussian, stddev)
+        super().__init__(noise, seed, **kwargs)
         self.stddev = stddev
 
     def get_config(self):

@@ -15,7 +15,8 @@ class LaplaceNoiseAlways(NoiseAlways):
     before the sum is rounded to the layer's compute dtype.
 
     Args:
-        scale: float >= 0, mean absolute deviation of each coordinate, in input units.
+        scale: float >= 0, mean absolute deviation of each coordinate, in
+            input units.
         seed: int or None, the seed of the layer's noise.
 
     Input shape:
@@ -43,9 +44,8 @@ class LaplaceNoiseAlways(NoiseAlways):
     """
 
     def __init__(self, scale, seed=None, **kwargs):
-        super().__init__(
-            noise_or_none("scale", Laplace, scale), seed=seed, **kwargs
-        )
+        noise = noise_or_none("scale", Laplace, scale)
+        super().__init__(noise, seed, **kwargs)
         self.scale = scale
 
     def get_config(self):

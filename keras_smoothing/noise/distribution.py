@@ -127,6 +127,8 @@ def _to_config(distribution):
             return _to_config(value)
         if value is None or isinstance(value, bool | int | float | str):
             return value
+        if name == "dtype":
+            return keras.backend.standardize_dtype(value)
         try:
             return np.asarray(value, dtype=np.float64).tolist()
         except (TypeError, ValueError) as error:

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_smoothing.certification import bounds
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.05])
+def test_lower_bound_equals_scipys_exact_interval(alpha):
+    successes = np.array([1, 7, 50, 99, 100])
+    expected = [
+        stats.binomtest(int(k), 100, alternative="greater")
+        .proportion_ci(1 - alpha, method="exact")
+        .low
+        for k in successes
+    ]
+    bound = bounds.lower_confidence_bound(successes, 100, alpha)
+    np.testing.assert_allclose(bound, expected, rtol=1e-9)
+    assert bound.dtype == np.float64
+
+
+def test_lower_bound_of_no_and_of_all_successes():
+    assert bounds.lower_confidence_bound(0, 100, 0.001) == 0
+    bound = bounds.lower_confidence_bound(100_000, 100_000, 0.001)
+    np.testing.assert_allclose(bound, 0.001 ** (1 / 100_000), rtol=1e-12)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.999])
+def test_lower_bound_covers_every_proportion(p):
+    # The probability of failure, summed over all outcomes instead of sampled.
+    outcomes = np.arange(201)
+    bound = bounds.lower_confidence_bound(outcomes, 200, 0.05)
+    failure = stats.binom.pmf(outcomes, 200, p)[bound > p].sum()
+    assert failure <= 0.05
+
+
+@pytest.mark.parametrize("successes,trials", [(-1, 5), (6, 5), (0, 0)])
+def test_lower_bound_rejects_impossible_counts(successes, trials):
+    with pytest.raises(ValueError, match="Expected 0 <= successes <= trials"):
+        bounds.lower_confidence_bound(successes, trials, 0.05)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, float("nan"), "a"])
+def test_alpha_outside_the_unit_interval_is_rejected(alpha):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        bounds.lower_confidence_bound(5, 10, alpha)
+
+
+def test_two_sided_test_equals_scipys_binomial_test():
+    first, second = np.triu_indices(40)[::-1]
+    expected = [
+        stats.binomtest(int(a), int(a + b), 0.5).pvalue if a + b else 1.0
+        for a, b in zip(first, second, strict=True)
+    ]
+    p_values = bounds.two_sided_binomial_test(first, second)
+    np.testing.assert_allclose(p_values, expected, rtol=1e-9)
+
+
+def test_smallest_n_is_the_first_that_can_certify():
+    assert bounds.smallest_n(0.001) == 10
+    for alpha in (0.5, 0.25, 0.05, 1e-9):
+        n = bounds.smallest_n(alpha)
+        assert bounds.largest_p_lower(n, alpha) > 0.5
+        assert n == 1 or bounds.largest_p_lower(n - 1, alpha) <= 0.5

@@ -1,0 +1,311 @@
+"""Every form of good input, and what is said of bad input."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import linear_model
+from conftest import smoothed
+
+import keras_smoothing as ks
+
+SHAPE = (4, 4, 1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return smoothed(
+        keras.Sequential(
+            [
+                keras.Input(SHAPE),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3),
+            ]
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.random((50, *SHAPE)).astype("float32")
+    return x, rng.integers(0, 3, 50)
+
+
+def certify(model, x, y=None, **arguments):
+    settings = dict(n=200, alpha=0.01, seed=0, verbose=0)
+    return model.certify(x, y, **{**settings, **arguments})
+
+
+def test_every_form_of_input_gives_the_same_certificates(model, data):
+    x, y = data
+    expected = certify(model, x, y)
+    dataset = tf.data.Dataset.from_tensor_slices((x, y))
+    forms = {
+        "float64": (x.astype("float64"), y),
+        "tensors": (tf.constant(x), tf.constant(y)),
+        "lists": (x.tolist(), y.tolist()),
+        "column of labels": (x, y[:, np.newaxis]),
+        "one-hot": (x, np.eye(3)[y]),
+        "unbatched": (dataset, None),
+        "batched": (dataset.batch(7), None),
+        "even batches": (dataset.batch(10, drop_remainder=True), None),
+        "one-hot dataset": (
+            dataset.map(lambda x, y: (x, tf.one_hot(y, 3))).batch(9),
+            None,
+        ),
+        "generator": (
+            tf.data.Dataset.from_generator(
+                lambda: zip(x, y, strict=True),
+                output_signature=dataset.element_spec,
+            ),
+            None,
+        ),
+    }
+    for name, (form, labels) in forms.items():
+        result = certify(model, form, labels)
+        np.testing.assert_array_equal(result.counts, expected.counts, name)
+        np.testing.assert_array_equal(result.label, y, name)
+    for form in (x, tf.data.Dataset.from_tensor_slices(x).batch(7)):
+        result = certify(model, form)
+        np.testing.assert_array_equal(result.counts, expected.counts)
+        assert result.label is None
+    np.testing.assert_array_equal(
+        model.classify(x, seed=0), model.classify(dataset, seed=0)
+    )
+
+
+def test_a_dataset_is_read_as_it_is_used(model):
+    read = []
+
+    def examples():
+        for i in range(100):
+            read.append(i)
+            yield np.full(SHAPE, i / 100, "float32")
+
+    dataset = tf.data.Dataset.from_generator(
+        examples, output_signature=tf.TensorSpec(SHAPE)
+    )
+    seen = []
+    original = model._counter().count
+
+    class Watching:
+        base_model, noise = model.base_model, model.noise
+
+        def count(self, x, **arguments):
+            seen.append((len(read), len(x)))
+            return original(x, **arguments)
+
+    from keras_smoothing import certification
+
+    certification.certify(
+        Watching(),
+        dataset,
+        None,
+        shape=SHAPE,
+        n0=10,
+        n=200,
+        alpha=0.01,
+        batch_size=16,
+        seed=0,
+        log=None,
+        verbose=0,
+    )
+    # Before the first window is counted, little more than it is read.
+    assert seen[0][0] <= 48 and seen[0][1] == 16
+    assert len(read) == 100
+
+
+def test_models_of_any_image_size():
+    model = smoothed(
+        keras.Sequential(
+            [
+                keras.Input((None, None, 1)),
+                keras.layers.Conv2D(3, 3),
+                keras.layers.GlobalAveragePooling2D(),
+            ]
+        )
+    )
+    for size in (5, 8):
+        assert len(certify(model, np.zeros((2, size, size, 1), "float32"))) == 2
+
+
+def bad_x(value):
+    x = np.zeros((3, *SHAPE), "float32")
+    x[1, 2, 2, 0] = value
+    return x
+
+
+GOOD = np.zeros((3, *SHAPE), "float32")
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (dict(x=bad_x(np.nan)), "NaN or infinity in example 1"),
+        (dict(x=bad_x(-np.inf)), "NaN or infinity in example 1"),
+        (dict(x=GOOD.astype("uint8")), "Received: dtype uint8"),
+        (dict(x=GOOD.astype("int64")), "Received: dtype int64"),
+        (dict(x=GOOD[0]), r"\(examples, 4, 4, 1\). Received: shape \(4, 4, 1"),
+        (dict(x=GOOD[:, :3]), r"Received: shape \(3, 3, 4, 1\)"),
+        (dict(x=GOOD[:0]), "at least one example"),
+        (dict(x=object()), "Received: dtype object"),
+        (dict(y=[0, 1]), r"x of shape \(3, 4, 4, 1\) and y of shape \(2,\)"),
+        (dict(y=1), r"y of shape \(\)"),
+        (dict(y=[0, 1, 3]), "below the model's 3 classes. Received: label 3"),
+        (dict(y=[0, 1, -1]), "integers >= 0"),
+        (dict(y=[0, 1, 0.5]), "integers >= 0"),
+        (dict(y=np.full((3, 3), 0.5)), "one-hot"),
+        (dict(alpha=0), "strictly between 0 and 1"),
+        (dict(alpha=1.0), "strictly between 0 and 1"),
+        (dict(alpha=float("nan")), "strictly between 0 and 1"),
+        (dict(n=0), "Invalid value for argument `n`"),
+        (dict(n=10.5), "Invalid value for argument `n`"),
+        (dict(n0=0), "Invalid value for argument `n0`"),
+        (dict(batch_size=0), "Invalid value for argument `batch_size`"),
+        (dict(seed=-1), "Invalid value for argument `seed`"),
+        (dict(seed=1.5), "Invalid value for argument `seed`"),
+        (dict(verbose=3), "Invalid value for argument `verbose`"),
+        (dict(n=9, alpha=0.001), "Expected n >= 10 at alpha=0.001"),
+    ],
+)
+def test_bad_input_is_named_and_writes_nothing(
+    model, tmp_path, arguments, message
+):
+    arguments = {"x": GOOD, "log": tmp_path / "run.tsv", **arguments}
+    with pytest.raises(ValueError, match=message):
+        certify(model, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "dataset,message",
+    [
+        (lambda x: x.repeat(), "a dataset without end"),
+        (lambda x: x.filter(lambda _: False), "at least one example"),
+        (lambda x: x.map(lambda x: (x, 0, 1)), "a dataset of x or of"),
+        (lambda x: x.map(lambda x: {"image": x}), "a dataset of x or of"),
+        (lambda x: x.map(lambda x: tf.cast(x, "uint8")), "dtype uint8"),
+        (lambda x: x.batch(2).batch(2), "Received: elements of shape"),
+    ],
+)
+def test_bad_datasets_are_named(model, tmp_path, dataset, message):
+    dataset = dataset(tf.data.Dataset.from_tensor_slices(GOOD))
+    with pytest.raises(ValueError, match=message):
+        certify(model, dataset, log=tmp_path / "run.tsv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_beside_a_dataset_are_refused(model):
+    dataset = tf.data.Dataset.from_tensor_slices(GOOD)
+    with pytest.raises(ValueError, match="no `y` beside a dataset"):
+        certify(model, dataset, y=[0, 1, 2])
+
+
+def test_a_bad_example_late_in_a_dataset_keeps_the_rows_before(model, tmp_path):
+    x = np.zeros((40, *SHAPE), "float32")
+    x[35] = np.nan
+    path = tmp_path / "run.tsv"
+    with pytest.raises(ValueError, match="in example 35"):
+        certify(model, tf.data.Dataset.from_tensor_slices(x), log=path)
+    assert len(ks.read_log(path)) == 32
+
+
+@pytest.mark.parametrize("method", ["classify", "fit", "predict"])
+def test_integer_images_are_refused_everywhere(model, method):
+    model.compile("sgd", "mse")
+    x = GOOD.astype("uint8")
+    with pytest.raises(ValueError, match="floating type"):
+        getattr(model, method)(x, **({"y": x} if method == "fit" else {}))
+
+
+def test_classify_refuses_too_few_draws(model):
+    with pytest.raises(ValueError, match="Expected n >= 11 at alpha=0.001"):
+        model.classify(GOOD, n=10)
+    assert (model.classify(GOOD, n=11, seed=0) <= 2).all()
+
+
+def test_bytes_with_a_small_sigma_warn_once(model):
+    x = np.tile(
+        np.linspace(0, 255, 16, dtype="float32").reshape(SHAPE), (70, 1, 1, 1)
+    )
+    with pytest.warns(UserWarning, match="look like images") as caught:
+        certify(model, x)
+    assert [w.category for w in caught].count(UserWarning) == 1
+    loud = ks.SmoothedModel(model.base_model, ks.noise.Gaussian(32.0))
+    certify(loud, x)  # Warnings are errors here: there is none.
+
+
+def test_few_draws_warn_of_the_radius_they_cap(model):
+    with pytest.warns(UserWarning, match="n=20 draws at alpha=0.001"):
+        certify(model, GOOD, n=20, alpha=0.001)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        keras.layers.Dense(1),
+        keras.layers.Reshape((2, 2)),
+    ],
+)
+def test_outputs_that_are_no_classes_are_refused(output):
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), output])
+    for method in ("certify", "classify"):
+        with pytest.raises(ValueError, match="output shape"):
+            getattr(smoothed(base), method)(np.zeros((2, 4), "float32"))
+
+
+def test_models_with_two_inputs_are_refused():
+    inputs = [keras.Input((4,)), keras.Input((4,))]
+    outputs = keras.layers.Dense(2)(keras.layers.Concatenate()(inputs))
+    base = keras.Model(inputs, outputs)
+    with pytest.raises(ValueError, match="a base model with one input"):
+        smoothed(base).certify(np.zeros((2, 4), "float32"))
+
+
+def test_nan_outputs_abstain_with_a_warning_and_a_note(tmp_path):
+    # log(x + 4): NaN for noise below -4 - x, so for a few draws of one example.
+    class Log(keras.layers.Layer):
+        def call(self, inputs):
+            return keras.ops.concatenate([keras.ops.log(inputs), inputs], 1)
+
+    base = keras.Sequential([keras.Input((1,)), Log()])
+    model = smoothed(base, sigma=1.0)
+    x = np.array([[10.0], [3.0]], "float32")
+    path = tmp_path / "run.tsv"
+    with pytest.warns(UserWarning, match=r"returned NaN .* example\(s\) \[1\]"):
+        result = model.certify(x, [1, 1], n=20_000, seed=0, log=path, verbose=0)
+    np.testing.assert_array_equal(result.prediction, [1, ks.ABSTAIN])
+    assert result.radius[1] == 0
+    read = ks.read_log(path)
+    np.testing.assert_array_equal(read.prediction, [1, ks.ABSTAIN])
+    assert read.recertify(0.1).prediction[1] == ks.ABSTAIN
+    header, first, second = path.read_text().splitlines()
+    column = header.split("\t").index("nan_draws")
+    assert first.split("\t")[column] == "0"
+    assert int(second.split("\t")[column]) > 0
+    with pytest.warns(UserWarning, match="returned NaN"):
+        labels = model.classify(x, n=20_000, seed=0)
+    np.testing.assert_array_equal(labels, [1, ks.ABSTAIN])
+
+
+def test_an_unbuilt_model_cannot_tell_batches():
+    base = keras.Sequential([keras.layers.Dense(2)])
+    dataset = tf.data.Dataset.from_tensor_slices(np.zeros((4, 3), "float32"))
+    with pytest.raises(ValueError, match="known input shape"):
+        certify(smoothed(base), dataset)
+    assert len(certify(smoothed(base), np.zeros((4, 3), "float32"))) == 4
+
+
+def test_subclassed_models_certify():
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = linear_model([1.0, 0.0])
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    result = certify(smoothed(Subclassed()), np.ones((3, 2), "float32"))
+    assert (result.prediction == 0).all()

@@ -1,0 +1,290 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from conftest import smoothed
+
+import keras_smoothing as ks
+
+SETTINGS = dict(n0=20, n=500, alpha=0.01, seed=4, verbose=0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.tsv"
+
+
+@pytest.fixture
+def run(digits_model, digits, path):
+    def certify(stop=64, **arguments):
+        x, y = digits
+        settings = {**SETTINGS, "log": path, **arguments}
+        return digits_model.certify(x[:stop], y[:stop], **settings)
+
+    return certify
+
+
+def columns_without_time(path):
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    return [row[:5] + row[6:] for row in rows]
+
+
+def test_log_gives_the_result_back(run, path):
+    result = run()
+    read = ks.read_log(path)
+    for name in ("prediction", "radius", "p_lower", "counts", "num_samples"):
+        np.testing.assert_array_equal(
+            getattr(read, name), getattr(result, name), name
+        )
+    np.testing.assert_array_equal(read.label, result.label)
+    np.testing.assert_allclose(read.time, result.time, rtol=1e-5)
+    assert repr(read.noise) == repr(result.noise)
+    assert (read.alpha, read.seed) == (0.01, 4)
+    np.testing.assert_array_equal(
+        read.recertify(0.001).radius, result.recertify(0.001).radius
+    )
+
+
+def test_first_columns_are_the_fields_own_and_rounded_down(run, path):
+    result = run()
+    header, *rows = [r.split("\t") for r in path.read_text().splitlines()]
+    assert header[:6] == "idx label predict radius correct time".split()
+    assert len(rows) == 64
+    for i, row in enumerate(rows):
+        assert [int(row[0]), int(row[1]), int(row[2])] == [
+            i,
+            result.label[i],
+            result.prediction[i],
+        ]
+        assert result.radius[i] - 1.1e-6 <= float(row[3]) <= result.radius[i]
+        assert int(row[4]) == result.correct[i]
+        assert float(row[6]) <= result.p_lower[i]
+
+
+def test_an_analysis_script_of_the_field_reads_it(run, path):
+    import pandas as pd
+
+    result = run()
+    frame = pd.read_csv(path, delimiter="\t")
+    share = (frame["correct"] & (frame["radius"] >= 0.25)).mean()
+    assert share == result.certified_accuracy(0.25)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 31, 32, 40])
+@pytest.mark.parametrize("half_line", [b"", b"12\t3\t3\t0.1"])
+def test_resume_equals_an_undisturbed_run(run, path, rows, half_line):
+    whole = run()
+    expected = columns_without_time(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: rows + 1]) + half_line)
+    resumed = run()
+    assert columns_without_time(path) == expected
+    np.testing.assert_array_equal(resumed.counts, whole.counts)
+    np.testing.assert_array_equal(resumed.radius, whole.radius)
+
+
+def test_a_heading_cut_off_starts_again(run, path):
+    run()
+    expected = columns_without_time(path)
+    path.write_bytes(b"idx\tlab")
+    run()
+    assert columns_without_time(path) == expected
+
+
+def test_a_finished_run_draws_nothing(run, path, monkeypatch):
+    whole = run()
+    before = path.read_bytes()
+    monkeypatch.setattr(
+        "keras_smoothing.certification.votes.VoteCounter.count",
+        lambda *_, **__: pytest.fail("a finished run was sampled again"),
+    )
+    np.testing.assert_array_equal(run().radius, whole.radius)
+    assert path.read_bytes() == before
+
+
+def test_more_examples_extend_a_log(run, path):
+    run(stop=10)
+    run(stop=40)
+    whole = ks.read_log(path)
+    np.testing.assert_array_equal(whole.counts, run(stop=40, log=None).counts)
+
+
+def test_no_seed_resumes_with_the_seed_of_the_log(run, path):
+    first = run(stop=5, seed=None)
+    assert run(stop=10, seed=None).seed == first.seed
+
+
+@pytest.mark.slow
+def test_kill_and_run_again(digits_file, tmp_path):
+    script = textwrap.dedent("""
+        import sys, keras
+        import keras_smoothing as ks
+        model = keras.saving.load_model(sys.argv[1])
+        x, y = ks.datasets.load("digits", "test")
+        model.certify(x, y, n=4_000, seed=0, verbose=0, log=sys.argv[2])
+    """)
+
+    def command(path):
+        return [sys.executable, "-c", script, str(digits_file), str(path)]
+
+    undisturbed, killed = tmp_path / "undisturbed.tsv", tmp_path / "killed.tsv"
+    subprocess.run(command(undisturbed), check=True)
+    interruptions = 0
+    for pause in (0.0, 0.15, 0.4):
+        process = subprocess.Popen(command(killed))
+        while process.poll() is None and not killed.exists():
+            time.sleep(0.01)
+        time.sleep(pause)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            interruptions += 1
+        process.wait()
+    assert interruptions
+    subprocess.run(command(killed), check=True)
+    assert columns_without_time(killed) == columns_without_time(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "change,name",
+    [
+        (dict(n=501), "n=501. Received: n=500"),
+        (dict(n0=21), "n0=21. Received: n0=20"),
+        (dict(alpha=0.02), "alpha=0.02. Received: alpha=0.01"),
+        (dict(seed=5), "seed=5. Received: seed=4"),
+    ],
+)
+def test_a_log_of_other_settings_is_refused(run, path, change, name):
+    run()
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"of another run. Expected {name}"):
+        run(**change)
+    assert path.read_bytes() == before
+
+
+def test_a_log_of_another_noise_or_model_is_refused(
+    run, path, digits, digits_model
+):
+    run()
+    x, y = digits
+    other = smoothed(digits_model.base_model, sigma=0.5)
+    with pytest.raises(ValueError, match="Expected noise=.*0.5.*0.25"):
+        other.certify(x, y, log=path, **SETTINGS)
+    weights = digits_model.get_weights()
+    weights[0] = weights[0] + 1e-6
+    digits_model.set_weights(weights)
+    with pytest.raises(ValueError, match="Expected model="):
+        run()
+
+
+def test_a_log_of_other_examples_is_refused(run, path, digits, digits_model):
+    run()
+    before = path.read_bytes()
+    x, y = digits
+    for bad_x, bad_y, message in (
+        (x[::-1], y[::-1], "Expected digest"),
+        (x, (y + 1) % 10, "Expected label"),
+        (x, None, "Expected label None"),
+        (x[:9], y[:9], "at most 9 rows. Received: 64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            digits_model.certify(bad_x, bad_y, log=path, **SETTINGS)
+    assert path.read_bytes() == before
+
+
+def test_a_foreign_log_is_refused(run, path):
+    path.write_text("idx\tlabel\tpredict\tradius\tcorrect\ttime\n")
+    with pytest.raises(ValueError, match="Expected a log of this library"):
+        run()
+    assert path.read_text().count("\n") == 1
+
+
+def test_a_missing_folder_is_refused(run, tmp_path):
+    for log in (tmp_path / "missing" / "run.tsv", tmp_path):
+        with pytest.raises(ValueError, match="in an existing folder"):
+            run(log=log)
+    assert not list(tmp_path.iterdir())
+
+
+def damaged(text):
+    lines = text.splitlines()
+    short = lines[5].rsplit("\t", 3)[0]
+    votes = lines[5].replace(":", ":9")
+    return {
+        "cut off in its last line": text[:-3],
+        "line 6": "\n".join([*lines[:5], short, *lines[6:]]) + "\n",
+        "idx 4 expected": "\n".join(lines[:5] + lines[6:]) + "\n",
+        "more received": "\n".join([*lines[:5], votes, *lines[6:]]) + "\n",
+        "with columns": text.replace("predict", "answer"),
+    }
+
+
+def test_damaged_logs_are_refused(run, path):
+    run()
+    for message, text in damaged(path.read_text()).items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            ks.read_log(path)
+
+
+def test_a_damaged_sidecar_is_refused(run, path):
+    run()
+    sidecar = path.with_name("run.tsv.json")
+    assert json.loads(sidecar.read_text())["n"] == 500
+    for text in ("{", "[]", "{}"):
+        sidecar.write_text(text)
+        with pytest.raises(ValueError, match="Expected settings"):
+            ks.read_log(path)
+        with pytest.raises(ValueError, match="Expected settings"):
+            run()
+
+
+SIX_COLUMNS = """idx\tlabel\tpredict\tradius\tcorrect\ttime
+0\t3\t3\t0.378\t1\t0:00:15.4
+20\t7\t-1\t0.0\t0\t15.6
+40\t1\t2\t0.25\t0\t1:01:01
+"""
+
+
+def test_six_column_logs_are_read(path):
+    path.write_text(SIX_COLUMNS)
+    result = ks.read_log(path)
+    np.testing.assert_array_equal(result.prediction, [3, ks.ABSTAIN, 2])
+    np.testing.assert_array_equal(result.correct, [True, False, False])
+    np.testing.assert_allclose(result.time, [15.4, 15.6, 3661])
+    assert result.average_certified_radius() == pytest.approx(0.126)
+    with pytest.raises(ValueError, match="with vote counts"):
+        result.recertify(0.05)
+
+
+@pytest.mark.parametrize(
+    "old,new,message",
+    [
+        ("\t0.378", "\tabc", "line 2"),
+        ("\t0.378", "\tnan", "line 2"),
+        ("\t0.378", "\t-1", "line 2"),
+        ("\t15.6", "", "line 3"),
+        ("0.378\t1", "0.378\t0", "contradict"),
+        ("radius", "distance", "columns"),
+    ],
+)
+def test_damaged_six_column_logs_are_refused(path, old, new, message):
+    path.write_text(SIX_COLUMNS.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        ks.read_log(path)
+
+
+def test_what_is_no_log_is_refused(tmp_path, path):
+    with pytest.raises(ValueError, match="Expected a certification log"):
+        ks.read_log(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="Expected a certification log"):
+        ks.read_log(path)
+    path.write_text("")
+    with pytest.raises(ValueError, match="columns"):
+        ks.read_log(path)
