@@ -19,6 +19,7 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _show_warning
             arguments.run(arguments)
     except KeyboardInterrupt:

@@ -1,5 +1,4 @@
 import keras
-import numpy as np
 from keras import ops
 
 from keras_smoothing import backend
@@ -77,6 +76,9 @@ class SmoothedModel(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_jit = backend.prefers_xla()
         self._vote_counter = None
+        shape = self._base_input_shape()
+        if base_model.built and shape is not None:
+            self.build(shape)
 
     def build(self, input_shape):
         if not self.base_model.built:
@@ -239,16 +241,19 @@ class SmoothedModel(keras.Model):
 
     def _example_shape(self):
         """Shape of one example as far as it is known, else None."""
-        try:
-            shape = self.base_model.input_shape
-        except AttributeError:
+        shape = self._base_input_shape()
+        if shape is None:  # Of a subclassed model Keras knows it once called.
             shape = (self.get_build_config() or {}).get("input_shape")
-        if isinstance(shape, list) or shape and not np.ndim(shape) == 1:
+        return None if shape is None else tuple(shape[1:])
+
+    def _base_input_shape(self):
+        shape = getattr(self.base_model, "input_shape", None)
+        if shape is not None and not isinstance(shape, tuple):
             raise ValueError(
                 "Expected a base model with one input. Received: input shapes "
                 f"{shape}"
             )
-        return None if shape is None else tuple(shape[1:])
+        return shape
 
     @staticmethod
     def _check_dtype(inputs):

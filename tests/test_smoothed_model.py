@@ -109,8 +109,11 @@ def test_certificates_follow_the_weights():
     assert model.certify(x, n=500, seed=0, verbose=0).prediction == [0]
     base.set_weights([-w for w in base.get_weights()])
     assert model.certify(x, n=500, seed=0, verbose=0).prediction == [1]
-    model.base_model = linear_model([1.0])
-    assert model.certify(x, n=500, seed=0, verbose=0).prediction == [0]
+    # And the noise: all votes agree, so the radius is proportional to sigma.
+    radius = model.certify(10 * x, n=500, seed=0, verbose=0).radius
+    model.noise = ks.noise.Gaussian(0.5)
+    other = model.certify(10 * x, n=500, seed=0, verbose=0).radius
+    np.testing.assert_allclose(other, 2 * radius)
 
 
 def test_save_and_load_in_a_new_process(digits_file, digits_model, digits):

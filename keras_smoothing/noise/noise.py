@@ -49,6 +49,13 @@ class Noise:
         The sum is not rounded to a narrower type: a certificate is about
         noise that is added exactly, and what follows the sum belongs to the
         base model.
+
+        Args:
+            x: tensor of floating type.
+            seed: `keras.random.SeedGenerator` or int.
+
+        Returns:
+            tensor of the shape of `x`, float32 or wider.
         """
         noise = self.sample(ops.shape(x), seed)
         dtype = keras.backend.result_type(x.dtype, "float32")

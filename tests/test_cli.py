@@ -1,0 +1,110 @@
+import subprocess
+import sys
+
+import matplotlib
+import pytest
+from conftest import linear_model
+from conftest import small_convnet
+
+import keras_smoothing as ks
+from keras_smoothing import cli
+
+SMALL = ["--n0", "20", "--n", "200", "--alpha", "0.01"]
+
+
+@pytest.fixture
+def base_file(tmp_path):
+    path = tmp_path / "base.keras"
+    small_convnet().save(path)
+    return str(path)
+
+
+def test_certify_then_report(digits_file, tmp_path, capsys):
+    matplotlib.use("Agg")
+    log, plot = tmp_path / "run.tsv", tmp_path / "run.png"
+    command = ["certify", str(digits_file), "--dataset", "digits"]
+    command += ["--split", "test[:12]", "--seed", "0", "--verbose", "0"]
+    assert cli.main([*command, *SMALL, "--log", str(log)]) == 0
+    assert "12 examples, Gaussian(sigma=0.25)" in capsys.readouterr().out
+    result = ks.read_log(log)
+    assert len(result) == 12
+
+    radii = ["--radii", "0", "0.25"]
+    arguments = ["report", str(log), str(log), *radii, "--plot", str(plot)]
+    assert cli.main(arguments) == 0
+    table = capsys.readouterr().out
+    share = f"{100 * result.certified_accuracy(0.25):.1f}%"
+    assert (
+        share in table and f"{result.average_certified_radius():.4f}" in table
+    )
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["report", str(log)]) == 0
+
+
+def test_a_model_without_noise_takes_sigma(base_file, capsys):
+    command = ["certify", base_file, "--dataset", "digits", "--verbose", "0"]
+    command += ["--split", "test[:3]", *SMALL]
+    assert cli.main([*command, "--sigma", "0.5"]) == 0
+    assert "sigma=0.5" in capsys.readouterr().out
+    assert cli.main(command) == 2
+    assert "Expected --sigma" in capsys.readouterr().err
+
+
+def test_plan(base_file, digits_file, capsys):
+    assert cli.main(["plan", "--sigma", "1", "--n", "1000"]) == 0
+    assert "1,100 forward passes\n" in capsys.readouterr().out
+    command = ["plan", "--n", "1000", "--examples", "2", "--model"]
+    assert cli.main([*command, base_file, "--sigma", "1"]) == 0
+    assert "2,200 forward passes, about" in capsys.readouterr().out
+    assert cli.main([*command, str(digits_file)]) == 0
+    assert "above 0.6" in capsys.readouterr().out
+
+
+def test_errors_are_one_line(digits_file, tmp_path, capsys):
+    missing = str(tmp_path / "missing")
+    odd = tmp_path / "odd.keras"
+    linear_model([1.0]).save(odd)
+    certify = ["certify", str(digits_file), "--dataset", "digits"]
+    for command in (
+        ["certify", missing, "--dataset", "digits"],
+        ["certify", str(odd), "--dataset", "digits", "--sigma", "1"],
+        [*certify, "--split", "nothing"],
+        [*certify, "--n", "5"],
+        [*certify, "--alpha", "2"],
+        [*certify, "--sigma", "0.3"],
+        [*certify, "--log", missing + "/run.tsv"],
+        ["report", missing],
+        ["plan", "--n", "0", "--sigma", "1"],
+        ["plan"],
+    ):
+        assert cli.main(command) == 2, command
+        output = capsys.readouterr()
+        assert output.err.count("\n") == 1, command
+        assert output.err.startswith("keras-smoothing: error: "), command
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["unknown"], ["certify"], ["plan", "--n", "many"], ["report"]],
+)
+def test_wrong_usage_is_one_line(command, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(command)
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_warnings_are_one_line(base_file, capsys):
+    command = ["certify", base_file, "--dataset", "digits", "--sigma", "1"]
+    command += ["--split", "test[:2]", "--n", "15", "--verbose", "0"]
+    assert cli.main(command) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("keras-smoothing: warning: n=15 draws")
+    assert error.count("\n") == 1
+
+
+def test_the_installed_command_exits_with_2():
+    command = [sys.executable, "-m", "keras_smoothing.cli", "report", "missing"]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr

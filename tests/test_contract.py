@@ -1,0 +1,240 @@
+"""What every public layer, noise and model must do, found by walking names."""
+
+import inspect
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow_probability as tfp
+from conftest import linear_model
+
+import keras_smoothing as ks
+
+# How to make one of each. A public class that is missing here fails.
+EXAMPLES = {
+    ks.layers.GaussianNoiseAlways: dict(stddev=0.3, seed=1),
+    ks.layers.LaplaceNoiseAlways: dict(scale=0.3, seed=1),
+    ks.layers.UniformNoiseAlways: dict(half_width=0.3, seed=1),
+    ks.noise.Gaussian: dict(sigma=0.3),
+    ks.noise.Laplace: dict(scale=0.3),
+    ks.noise.Uniform: dict(half_width=0.3),
+    ks.noise.Distribution: dict(
+        distribution=tfp.distributions.Normal(0.0, 0.3)
+    ),
+    ks.SmoothedModel: dict(
+        base_model=linear_model(np.ones(6)),
+        noise=ks.noise.Gaussian(0.3),
+        num_draws=20,
+        seed=1,
+    ),
+}
+
+
+def public_objects():
+    modules = [ks, ks.layers, ks.noise, ks.datasets]
+    return {
+        thing
+        for module in modules
+        for name, thing in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(thing) or inspect.isfunction(thing))
+        and thing.__module__.startswith("keras_smoothing")
+    }
+
+
+def public_subclasses(base):
+    return sorted(
+        (
+            thing
+            for thing in public_objects()
+            if inspect.isclass(thing)
+            and issubclass(thing, base)
+            and thing is not base
+        ),
+        key=lambda kind: kind.__name__,
+    )
+
+
+LAYERS = public_subclasses(keras.layers.Layer)
+NOISES = public_subclasses(ks.noise.Noise)
+
+
+def make(kind):
+    return kind(**EXAMPLES[kind])
+
+
+def test_the_walk_finds_what_there_is():
+    assert set(LAYERS + NOISES) == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("kind", LAYERS + NOISES)
+def test_registered_and_config_round_trip(kind):
+    thing = make(kind)
+    name = keras.saving.get_registered_name(kind)
+    assert name == f"keras_smoothing>{kind.__name__}"
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(thing)))
+    copy = keras.saving.deserialize_keras_object(config)
+    assert type(copy) is kind
+    assert json.dumps(copy.get_config()) == json.dumps(thing.get_config())
+    assert set(inspect.signature(kind).parameters) - {"kwargs"} <= set(
+        copy.get_config()
+    )
+    assert sorted(set(vars(copy)) ^ set(vars(thing))) == []
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_noises_keep_their_draws(kind):
+    copies = [make(kind), kind.from_config(make(kind).get_config())]
+    draws = [np.asarray(copy.sample((3, 5), seed=2)) for copy in copies]
+    np.testing.assert_array_equal(*draws)
+    assert copies[0].norm in ("l1", "l2", "linf")
+    np.testing.assert_array_equal(*(copy.radius(0.9) for copy in copies))
+
+
+@pytest.fixture(scope="module")
+def predictions_elsewhere(tmp_path_factory):
+    """Saves every layer and model; predicts with all in one new process."""
+    folder = tmp_path_factory.mktemp("saved")
+    models = {kind.__name__: as_model(kind) for kind in LAYERS}
+    for name, model in models.items():
+        model.save(folder / f"{name}.keras")
+    script = f"""
+        import pathlib
+        import keras, numpy as np
+        import keras_smoothing
+        for path in pathlib.Path({str(folder)!r}).glob("*.keras"):
+            model = keras.saving.load_model(path)
+            np.save(path.with_suffix(".npy"), model.predict(
+                np.ones((5, 6), "float32"), verbose=0))
+    """
+    script = textwrap.dedent(script)
+    subprocess.run([sys.executable, "-c", script], check=True)
+    return folder
+
+
+def as_model(kind):
+    layer = make(kind)
+    if isinstance(layer, keras.Model):
+        return layer
+    return keras.Sequential([keras.Input((6,)), layer])
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_saved_and_loaded_in_a_new_process(kind, predictions_elsewhere):
+    there = np.load(predictions_elsewhere / f"{kind.__name__}.npy")
+    here = as_model(kind).predict(np.ones((5, 6), "float32"), verbose=0)
+    np.testing.assert_allclose(there, here, rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_mixed_precision(kind, policy):
+    if issubclass(kind, keras.Model):
+        keras.mixed_precision.set_global_policy(policy)
+        base = linear_model(np.ones(6))
+        layer = kind(**{**EXAMPLES[kind], "base_model": base})
+    else:
+        layer = kind(**EXAMPLES[kind], dtype=policy)
+    outputs = layer(np.ones((3, 6), "float32"))
+    assert keras.backend.standardize_dtype(outputs.dtype) == (
+        policy.removeprefix("mixed_")
+    )
+    assert {w.dtype for w in layer.weights} <= {"float32"}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_dynamic_batch_and_symbolic_shape(kind):
+    layer = make(kind)
+    symbolic = layer(keras.Input((6,)))
+    assert symbolic.shape[0] is None
+    for batch in (1, 5):
+        outputs = layer(np.ones((batch, 6), "float32"))
+        assert tuple(outputs.shape) == (batch, *symbolic.shape[1:])
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in LAYERS if not issubclass(kind, keras.Model)]
+)
+def test_layers_take_any_spatial_size_and_train(kind):
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 2)),
+            make(kind),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile("sgd", "mse")
+    for size in (3, 5):
+        x = np.ones((4, size, size, 2), "float32")
+        model.fit(x, np.zeros(4), verbose=0)
+    assert make(kind).supports_masking
+
+
+def documented(thing):
+    """Names in the `Args:` section of a docstring."""
+    section = re.search(
+        r"\n *Args:\n(.*?)(?:\n\n *\S[^\n]*:\n|\Z)", thing.__doc__, re.S
+    )
+    if not section:
+        return []
+    lines = inspect.cleandoc("\n" + section.group(1)).splitlines()
+    return [m[1] for line in lines if (m := re.match(r"(\w+): ", line))]
+
+
+def callables():
+    for thing in sorted(public_objects(), key=lambda t: t.__qualname__):
+        yield thing
+        if inspect.isclass(thing):
+            yield from (
+                method
+                for name, method in vars(thing).items()
+                if inspect.isfunction(method)
+                and not name.startswith("_")
+                and method.__doc__
+            )
+
+
+@pytest.mark.parametrize("thing", callables(), ids=lambda t: t.__qualname__)
+def test_documented_arguments_are_those_of_the_signature(thing):
+    parameters = inspect.signature(thing).parameters
+    names = [name for name in parameters if name not in ("self", "kwargs")]
+    is_record = hasattr(thing, "__dataclass_fields__")
+    if is_record or thing in (ks.noise.Noise, ks.SmoothedModel.call):
+        names = []
+    if thing is ks.SmoothedModel.predict_step:
+        names = []
+    assert documented(thing) == names
+
+
+def code_blocks(text):
+    return re.findall(r"```python\n(.*?)```", inspect.cleandoc(text), re.S)
+
+
+def examples():
+    for thing in sorted(public_objects(), key=lambda t: t.__qualname__):
+        for code in code_blocks(thing.__doc__):
+            yield pytest.param(code, id=thing.__qualname__)
+    readme = pathlib.Path(__file__).parents[1] / "README.md"
+    yield pytest.param("\n".join(code_blocks(readme.read_text())), id="README")
+
+
+@pytest.mark.parametrize("code", examples())
+def test_examples_run_as_printed(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "<example>", "exec"), {})  # noqa: S102
+
+
+def test_every_public_class_and_function_has_an_example():
+    without = {
+        thing.__name__
+        for thing in public_objects()
+        if "```python" not in (thing.__doc__ or "")
+    }
+    assert without == {"Noise", "Plan"}

@@ -1,0 +1,106 @@
+"""The direction of imports, and what importing the package brings along."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "keras_smoothing"
+
+# From the front door down: a part may import those after it, and itself.
+ORDER = [
+    "cli",
+    "smoothed_model",
+    "layers",
+    "certification",
+    "evaluation",
+    "noise",
+    "datasets",
+    "backend",
+    "checks",
+    "version",
+]
+
+NUMPY_AND_SCIPY_ONLY = [
+    *PACKAGE.glob("evaluation/*.py"),
+    PACKAGE / "certification" / "bounds.py",
+    PACKAGE / "checks.py",
+]
+
+
+def imports(path):
+    """Full names of all that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE) + [
+    p for p in sorted(PACKAGE.glob("*.py")) if p.name != "__init__.py"
+]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_imports_go_one_way(path):
+    allowed = ORDER[ORDER.index(part(path)) :]
+    for name in imports(path):
+        if name.startswith("keras_smoothing."):
+            assert name.split(".")[1] in allowed, name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_only_the_backend_imports_a_framework(path):
+    if part(path) != "backend":
+        roots = {name.split(".")[0] for name in imports(path)}
+        assert not roots & {"tensorflow", "jax", "torch"}
+
+
+@pytest.mark.parametrize("path", NUMPY_AND_SCIPY_ONLY, ids=lambda p: p.stem)
+def test_statistics_need_numpy_and_scipy_only(path):
+    roots = {name.split(".")[0] for name in imports(path)}
+    standard = set(sys.stdlib_module_names)
+    assert roots <= standard | {
+        *("numpy", "scipy", "keras_smoothing", "matplotlib"),
+    }
+
+
+def test_no_module_is_private_to_keras():
+    for path in MODULES:
+        assert not any(n.startswith("keras.src") for n in imports(path)), path
+
+
+def test_importing_the_package_imports_no_extra():
+    # Keras imports some of them itself where they are installed.
+    script = (
+        "import sys, keras, scipy.stats\n"
+        "before = set(sys.modules)\n"
+        "import keras_smoothing\n"
+        "extras = {'tensorflow_probability', 'tensorflow_datasets',"
+        " 'matplotlib', 'foolbox', 'pandas', 'sklearn'}\n"
+        "print(sorted(extras & (set(sys.modules) - before)))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True
+    ).stdout
+    assert output.decode().strip() == "[]"
+
+
+def test_another_backend_is_named():
+    script = (
+        "import sys, types\n"
+        "import keras\n"
+        "keras.backend.backend = lambda: 'jax'\n"
+        "import keras_smoothing"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True
+    )
+    assert b"Received: KERAS_BACKEND=jax" in process.stderr
