@@ -18,10 +18,10 @@ from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.fingerprint import example_digest
 from keras_smoothing.certification.fingerprint import fingerprint
 from keras_smoothing.certification.log import CertificationLog
-from keras_smoothing.certification.log import Record
 from keras_smoothing.certification.plan import check_can_certify
 from keras_smoothing.certification.plan import check_can_classify
 from keras_smoothing.certification.progress import Progress
+from keras_smoothing.certification.record import Record
 from keras_smoothing.certification.result import ABSTAIN
 
 # Counted up whenever the same settings would give other draws or other rows.

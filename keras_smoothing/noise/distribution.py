@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -55,7 +57,10 @@ class Distribution(Noise):
 
     @property
     def stddev(self):
-        return float(np.max(self.distribution.stddev()))
+        try:
+            return float(np.max(self.distribution.stddev()))
+        except NotImplementedError:  # Not every distribution knows its own.
+            return math.nan
 
     def sample(self, shape, seed):
         own_shape = tuple(

@@ -1,0 +1,101 @@
+import math
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_smoothing.certification.log_format import COLUMNS
+from keras_smoothing.certification.log_format import parse_records
+from keras_smoothing.certification.log_format import parse_rows
+from keras_smoothing.certification.log_format import read_settings
+from keras_smoothing.certification.record import to_result
+from keras_smoothing.certification.result import ABSTAIN
+from keras_smoothing.certification.result import CertificationResult
+
+
+def read_log(path):
+    """Reads a certification log: one of ours, or any six-column log.
+
+    The columns `idx label predict radius correct time`, separated by tabs, are
+    the field's own; times are seconds or `H:MM:SS`. Of a log of ours the vote
+    counts are read too, and the certificates are computed from them again.
+
+    Args:
+        path: path of the log.
+
+    Returns:
+        `CertificationResult`.
+
+    Raises:
+        ValueError: if the file is missing, cut off, or no such log.
+
+    Example:
+
+    ```python
+    import pathlib
+    import keras_smoothing as ks
+
+    rows = "idx\\tlabel\\tpredict\\tradius\\tcorrect\\ttime\\n"
+    rows += "0\\t3\\t3\\t0.378\\t1\\t15.4\\n"
+    pathlib.Path("published.tsv").write_text(rows)
+    ks.read_log("published.tsv").certified_accuracy(0.25)
+    # 1.0
+    ```
+    """
+    path = pathlib.Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"Expected a certification log. Received: {path} ({error})"
+        ) from error
+    settings = read_settings(path)
+    if settings is None:
+        return _read_six_columns(path, text)
+    if not text.endswith("\n"):
+        raise ValueError(
+            "Expected a log whose last line is complete. Received: "
+            f"{path}, cut off in its last line. The command that wrote it "
+            "resumes it."
+        )
+    records = parse_records(path, text, settings)
+    if not records:
+        raise ValueError(
+            f"Expected a log with at least one row. Received: {path}"
+        )
+    noise = keras.saving.deserialize_keras_object(settings["noise"])
+    return to_result(records, settings, noise)
+
+
+def _read_six_columns(path, text):
+    def parse(idx, label, predict, radius, correct, time):
+        label, predict, radius = int(label), int(predict), float(radius)
+        if not 0 <= radius < math.inf:
+            raise ValueError(f"radius >= 0 expected, {radius} received")
+        if int(correct) != (label == predict != ABSTAIN):
+            raise ValueError(
+                f"label {label} and predict {predict} contradict "
+                f"correct={correct}"
+            )
+        return label, predict, radius, _seconds(time)
+
+    rows = parse_rows(path, text, COLUMNS, parse)
+    if not rows:
+        raise ValueError(
+            f"Expected a log with at least one row. Received: {path}"
+        )
+    label, prediction, radius, time = zip(*rows, strict=True)
+    return CertificationResult(
+        prediction=np.array(prediction, np.int64),
+        radius=np.array(radius, np.float64),
+        label=None if max(label) < 0 else np.array(label, np.int64),
+        time=np.array(time, np.float64),
+    )
+
+
+def _seconds(text):
+    """Seconds of `15.4` or of `0:00:15.4`."""
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds

@@ -1,0 +1,42 @@
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_smoothing.certification.result import CertificationResult
+
+
+class Record(NamedTuple):
+    """What is known of one example after sampling.
+
+    Attributes:
+        label: int or None.
+        candidate: int, the selected class; `ABSTAIN` if the model returned NaN.
+        counts: int64 array, shape `(classes,)`.
+        num_samples: int, draws of the estimate.
+        nan_draws: int, draws for which the model returned NaN.
+        time: float, seconds.
+        digest: str, a hash of the example.
+    """
+
+    label: int | None
+    candidate: int
+    counts: np.ndarray
+    num_samples: int
+    nan_draws: int
+    time: float
+    digest: str
+
+
+def to_result(records, settings, noise):
+    """The certificates of a list of `Record`."""
+    labels = [record.label for record in records]
+    return CertificationResult.from_counts(
+        np.array([record.candidate for record in records], np.int64),
+        np.array([record.counts for record in records], np.int64),
+        np.array([record.num_samples for record in records], np.int64),
+        label=None if None in labels else np.array(labels, np.int64),
+        time=np.array([record.time for record in records], np.float64),
+        noise=noise,
+        alpha=settings["alpha"],
+        seed=settings["seed"],
+    )
