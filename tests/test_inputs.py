@@ -153,6 +153,10 @@ GOOD = np.zeros((3, *SHAPE), "float32")
         (dict(x=object()), "Received: dtype object"),
         (dict(y=[0, 1]), r"x of shape \(3, 4, 4, 1\) and y of shape \(2,\)"),
         (dict(y=1), r"y of shape \(\)"),
+        (
+            dict(x=np.tile(GOOD, (20, 1, 1, 1)), y=[0] * 59 + [3]),
+            "Received: label 3",
+        ),
         (dict(y=[0, 1, 3]), "below the model's 3 classes. Received: label 3"),
         (dict(y=[0, 1, -1]), "integers >= 0"),
         (dict(y=[0, 1, 0.5]), "integers >= 0"),

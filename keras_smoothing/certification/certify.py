@@ -1,7 +1,6 @@
 """From examples to certificates, and to predictions that may abstain."""
 
 import importlib.metadata
-import itertools
 import secrets
 import time
 import warnings
@@ -46,11 +45,14 @@ def certify(
     batch_size = checks.positive_int("batch_size", batch_size)
     seed = None if seed is None else checks.seed(seed)
     check_can_certify(n, alpha, counter.noise)
-    windows, total, shape = _open(counter, x, y, shape, batch_size)
+    examples = _open(counter, x, y, shape, batch_size)
+    num_classes = votes.num_classes(
+        counter.base_model, examples.first.shape[1:]
+    )
     settings = {
         "format": _LOG_FORMAT,
         "model": fingerprint(counter.base_model),
-        "num_classes": votes.num_classes(counter.base_model, shape),
+        "num_classes": num_classes,
         "noise": keras.saving.serialize_keras_object(counter.noise),
         "n0": n0,
         "n": n,
@@ -60,10 +62,9 @@ def certify(
         "versions": _versions(),
     }
     log = CertificationLog(log, settings, counter.noise)
-    progress = Progress(total, verbose)
+    progress = Progress(examples.total, verbose)
     done = 0
-    for x, y in windows:
-        labels = _check_labels(y, settings["num_classes"], len(x))
+    for x, labels in examples.windows(num_classes):
         known = log.records[done : done + len(x)]
         _check_same_examples(known, x, labels, done)
         x, labels = x[len(known) :], labels[len(known) :]
@@ -95,10 +96,12 @@ def classify(counter, x, *, shape, n, alpha, batch_size, seed):
     batch_size = checks.positive_int("batch_size", batch_size)
     seed = secrets.randbits(63) if seed is None else checks.seed(seed)
     check_can_classify(n, alpha)
-    windows, _, shape = _open(counter, x, None, shape, batch_size)
-    votes.num_classes(counter.base_model, shape)
+    examples = _open(counter, x, None, shape, batch_size)
+    num_classes = votes.num_classes(
+        counter.base_model, examples.first.shape[1:]
+    )
     labels = []
-    for x, _ in windows:
+    for x, _ in examples.windows(num_classes):
         counts = counter.count(
             x,
             seed=seed,
@@ -115,12 +118,9 @@ def classify(counter, x, *, shape, n, alpha, batch_size, seed):
 
 
 def _open(counter, x, y, shape, batch_size):
-    """Validated windows, how many examples there are, and their shape."""
+    """Validated examples, and a base model built for them."""
     examples = Examples(x, y, shape=shape, window=min(WINDOW, batch_size))
-    windows = iter(examples)
-    first = next(windows)
-    x = first[0]
-    if looks_like_bytes(x) and counter.noise.stddev < 2:
+    if looks_like_bytes(examples.first) and counter.noise.stddev < 2:
         warnings.warn(
             f"The examples look like images with values 0..255, and the noise "
             f"{counter.noise} is for values 0..1: its scale is in the units "
@@ -128,8 +128,8 @@ def _open(counter, x, y, shape, batch_size):
             stacklevel=4,
         )
     if not counter.base_model.built:
-        counter.base_model(x[:1], training=False)
-    return itertools.chain([first], windows), examples.total, x.shape[1:]
+        counter.base_model(examples.first[:1], training=False)
+    return examples
 
 
 def _sample(counter, x, labels, log, batch_size, progress):
@@ -176,18 +176,6 @@ def _gave_nan(nan_draws, first):
             stacklevel=4,
         )
     return gave_nan
-
-
-def _check_labels(y, num_classes, size):
-    """Labels as a list of ints, or of None."""
-    if y is None:
-        return [None] * size
-    if y.max() >= num_classes:
-        raise ValueError(
-            f"Expected labels below the model's {num_classes} classes. "
-            f"Received: label {y.max()}"
-        )
-    return y.tolist()
 
 
 def _check_same_examples(known, x, labels, first):

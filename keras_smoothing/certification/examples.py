@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 from keras import ops
 
@@ -24,7 +26,8 @@ class Examples:
 
     Attributes:
         total: int or None, how many examples there are. Of a batched dataset,
-            an upper estimate until it has been read.
+            an upper estimate.
+        first: float32 array, shape `(k, ...)`, the first window.
 
     Raises:
         ValueError: if anything is not as described above, if a value is NaN
@@ -39,13 +42,32 @@ class Examples:
                     "Expected no `y` beside a dataset, which yields (x, y) "
                     f"itself. Received: y={type(y)}"
                 )
-            self._windows = self._from_dataset(x, window)
+            windows = self._from_dataset(x, window)
         else:
-            self._windows = self._from_arrays(x, y, window)
+            windows = self._from_arrays(x, y, window)
+        first = next(windows)
+        self.first = first[0]
+        self._windows = itertools.chain([first], windows)
 
-    def __iter__(self):
-        """Yields (x, y): float32 `(k, ...)` and int64 `(k,)` or None."""
-        return iter(self._windows)
+    def windows(self, num_classes):
+        """Yields (x, labels) of each window, once.
+
+        Args:
+            num_classes: int, labels must lie below.
+
+        Yields:
+            float32 array, shape `(k, ...)`, and a list of k ints or of None.
+
+        Raises:
+            ValueError: for a label out of range; of arrays at once, of a
+                dataset when it is read.
+        """
+        if self._labels is not None:
+            _check_labels(self._labels, num_classes)
+        for x, y in self._windows:
+            if y is not None:
+                _check_labels(y, num_classes)
+            yield x, [None] * len(x) if y is None else y.tolist()
 
     def _from_arrays(self, x, y, window):
         x = _to_array("x", x)
@@ -53,11 +75,11 @@ class Examples:
         self._check(x, y, first=0)
         self.total = len(x)
         x, y = x.astype("float32", copy=False), _to_labels(y)
-        starts = range(0, len(x), window)
-        return [
+        self._labels = y
+        return (
             (x[i : i + window], None if y is None else y[i : i + window])
-            for i in starts
-        ]
+            for i in range(0, len(x), window)
+        )
 
     def _from_dataset(self, dataset, window):
         spec = dataset.element_spec
@@ -95,6 +117,7 @@ class Examples:
             dataset = dataset.unbatch()
             length = length * size if size else -2
         self.total = length if length >= 0 else None
+        self._labels = None  # Known when they are read.
         return self._read(dataset.batch(window))
 
     def _read(self, batches):
@@ -158,6 +181,14 @@ class Examples:
 def looks_like_bytes(x):
     """Whether an array seems to hold images with values 0..255."""
     return x.min() >= 0 and 16 < x.max() <= 255
+
+
+def _check_labels(labels, num_classes):
+    if labels.max() >= num_classes:
+        raise ValueError(
+            f"Expected labels below the model's {num_classes} classes. "
+            f"Received: label {labels.max()}"
+        )
 
 
 def _to_array(name, value):
