@@ -78,6 +78,21 @@ def test_gaussian_radius_is_the_distance_to_any_hyperplane():
     np.testing.assert_array_equal(labels, [0, 0, 0, 0, 0, 1])
 
 
+def test_the_draws_that_select_do_not_estimate():
+    # On the boundary both classes are equally likely and no radius is right.
+    # Selecting and estimating with the same draws would fail twice as often.
+    model = ks.SmoothedModel(linear_model([1.0]), ks.noise.Gaussian(0.5))
+    x, runs, alpha = np.zeros((1, 1), "float32"), 500, 0.2
+    certified = sum(
+        model.certify(
+            x, n0=200, n=200, alpha=alpha, seed=seed, verbose=0
+        ).radius[0]
+        > 0
+        for seed in range(runs)
+    )
+    assert 0 < certified <= stats.binom.ppf(0.999, runs, alpha)
+
+
 def test_classify_errs_at_most_alpha_of_the_time():
     # Class 0 has probability 0.52: few are decided, fewer wrongly.
     margin = 0.5 * stats.norm.ppf(0.52)
