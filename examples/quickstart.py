@@ -7,7 +7,9 @@ Writes the certified curve and the trained model into `output/`.
 """
 
 import argparse
+import os
 import pathlib
+import sys
 
 import keras
 
@@ -80,12 +82,14 @@ def main():
     stem = arguments.output / arguments.dataset
     model.save(stem.with_suffix(".keras"))
     result.plot().figure.savefig(stem.with_suffix(".png"), dpi=150)
+    command = os.path.relpath(pathlib.Path(sys.executable).parent)
+    command = os.path.join(command, "keras-smoothing")
     print(
         f"\nSaved {stem}.keras and the curve {stem}.png. What next:\n"
-        f"  keras-smoothing plan --model {stem}.keras --examples 1000\n"
-        f"  keras-smoothing certify {stem}.keras --dataset "
+        f"  {command} plan --model {stem}.keras --examples 1000\n"
+        f"  {command} certify {stem}.keras --dataset "
         f'{arguments.dataset} --split "test[:50]" --log run.tsv\n'
-        "  keras-smoothing report run.tsv --plot run.png\n"
+        f"  {command} report run.tsv --plot run.png\n"
         "Your own model: SmoothedModel(your_keras_model, noise), as above."
     )
 
