@@ -84,12 +84,13 @@ def main():
     result.plot().figure.savefig(stem.with_suffix(".png"), dpi=150)
     command = os.path.relpath(pathlib.Path(sys.executable).parent)
     command = os.path.join(command, "keras-smoothing")
+    log = arguments.output / "run.tsv"
     print(
         f"\nSaved {stem}.keras and the curve {stem}.png. What next:\n"
         f"  {command} plan --model {stem}.keras --examples 1000\n"
         f"  {command} certify {stem}.keras --dataset "
-        f'{arguments.dataset} --split "test[:50]" --log run.tsv\n'
-        f"  {command} report run.tsv --plot run.png\n"
+        f'{arguments.dataset} --split "test[:50]" --log {log}\n'
+        f"  {command} report {log}\n"
         "Your own model: SmoothedModel(your_keras_model, noise), as above."
     )
 

@@ -1,6 +1,7 @@
 """The command `keras-smoothing`."""
 
 import argparse
+import pathlib
 import sys
 import warnings
 
@@ -51,7 +52,11 @@ def _certify(arguments):
 
 
 def _report(arguments):
-    results = {path: read_log(path) for path in arguments.logs}
+    names = [pathlib.Path(path).stem for path in arguments.logs]
+    if len(set(names)) < len(names):
+        names = arguments.logs
+    logs = zip(names, arguments.logs, strict=True)
+    results = {name: read_log(path) for name, path in logs}
     radii = arguments.radii
     if radii is None:
         largest = max(result.radius.max() for result in results.values())

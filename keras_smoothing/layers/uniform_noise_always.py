@@ -9,20 +9,11 @@ from keras_smoothing.noise import Uniform
 class UniformNoiseAlways(NoiseAlways):
     """Adds uniform noise, in training and at inference.
 
-    Unlike `keras.layers.GaussianNoise` the noise is never switched off, and
-    BatchNormalization and Dropout elsewhere in the model keep the mode they
-    are called in. Noise is drawn afresh at every call and is added in float32
-    before the sum is rounded to the layer's compute dtype.
+    In all else like `keras_smoothing.layers.GaussianNoiseAlways`.
 
     Args:
         half_width: float >= 0, half the width of the interval, in input units.
         seed: int or None, the seed of the layer's noise.
-
-    Input shape:
-        Arbitrary.
-
-    Output shape:
-        The input shape.
 
     Raises:
         ValueError: if `half_width` is negative or not finite.
@@ -33,12 +24,8 @@ class UniformNoiseAlways(NoiseAlways):
     import keras
     import keras_smoothing as ks
 
-    model = keras.Sequential([
-        keras.Input((28, 28, 1)),
-        ks.layers.UniformNoiseAlways(0.25),
-        keras.layers.Flatten(),
-        keras.layers.Dense(10),
-    ])
+    layer = ks.layers.UniformNoiseAlways(0.25)
+    noisy = layer(keras.ops.zeros((2, 28, 28, 1)))
     ```
     """
 
