@@ -9,5 +9,6 @@ if keras.backend.backend() != "tensorflow":
         f"KERAS_BACKEND={keras.backend.backend()}"
     )
 
+from keras_smoothing.backend.tensorflow import VERSION as VERSION
 from keras_smoothing.backend.tensorflow import compile as compile
 from keras_smoothing.backend.tensorflow import prefers_xla as prefers_xla

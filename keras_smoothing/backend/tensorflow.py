@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+VERSION = tf.__version__
+
 
 def compile(function):
     """Compiles a function of tensors to a graph.

@@ -1,13 +1,14 @@
 """From examples to certificates, and to predictions that may abstain."""
 
-import importlib.metadata
 import secrets
 import time
 import warnings
 
 import keras
 import numpy as np
+import scipy
 
+from keras_smoothing import backend
 from keras_smoothing import checks
 from keras_smoothing.certification import votes
 from keras_smoothing.certification.bounds import two_sided_binomial_test
@@ -22,6 +23,7 @@ from keras_smoothing.certification.plan import check_can_classify
 from keras_smoothing.certification.progress import Progress
 from keras_smoothing.certification.record import Record
 from keras_smoothing.certification.result import ABSTAIN
+from keras_smoothing.version import __version__
 
 # Counted up whenever the same settings would give other draws or other rows.
 _LOG_FORMAT = 1
@@ -194,5 +196,11 @@ def _check_same_examples(known, x, labels, first):
 
 
 def _versions():
-    packages = ("keras_smoothing", "keras", "tensorflow", "numpy", "scipy")
-    return {name: importlib.metadata.version(name) for name in packages}
+    # The packages' own words: what a wheel is called varies.
+    return {
+        "keras_smoothing": __version__,
+        "keras": keras.__version__,
+        keras.backend.backend(): backend.VERSION,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }

@@ -72,9 +72,8 @@ class Examples:
     def _from_arrays(self, x, y, window):
         x = _to_array("x", x)
         y = None if y is None else _to_array("y", y)
-        self._check(x, y, first=0)
+        x, y = self._validated(x, y, first=0), _to_labels(y)
         self.total = len(x)
-        x, y = x.astype("float32", copy=False), _to_labels(y)
         self._labels = y
         return (
             (x[i : i + window], None if y is None else y[i : i + window])
@@ -123,59 +122,59 @@ class Examples:
     def _read(self, batches):
         seen = 0
         for element in batches.as_numpy_iterator():
-            x, y = (
-                (*element, None)[:2]
-                if isinstance(element, tuple)
-                else (
-                    element,
-                    None,
-                )
-            )
-            self._check(x, y, first=seen)
+            parts = element if isinstance(element, tuple) else (element,)
+            x, y = parts if len(parts) == 2 else (*parts, None)
+            x = self._validated(x, y, first=seen)
             seen += len(x)
-            yield x.astype("float32", copy=False), _to_labels(y)
+            yield x, _to_labels(y)
         if not seen:
             raise ValueError("Expected at least one example. Received: none")
 
-    def _check(self, x, y, first):
-        if not np.issubdtype(x.dtype, np.floating):
+    def _validated(self, x, y, first):
+        """`x` in float32; `first` is the index of its first example."""
+        if "float" not in x.dtype.name:
             raise ValueError(
                 "Expected `x` of floating type, in the units of the noise. "
                 f"Received: dtype {x.dtype}. Convert images first, as in "
                 "x.astype('float32') / 255."
             )
-        expected = self._shape
-        if x.ndim < 2 or (
-            expected is not None
-            and (
-                x.ndim != len(expected) + 1
-                or any(
-                    e not in (None, s)
-                    for e, s in zip(expected, x.shape[1:], strict=True)
-                )
-            )
-        ):
-            wanted = "(examples, ...)"
-            if expected is not None:
-                wanted = str(("examples", *expected)).replace("'", "")
+        if not _fits(x.shape, self._shape):
             raise ValueError(
-                f"Expected `x` of shape {wanted}. Received: shape {x.shape}"
+                f"Expected `x` of shape {_with_examples(self._shape)}. "
+                f"Received: shape {x.shape}"
             )
         if not len(x):
             raise ValueError(
                 f"Expected at least one example. Received: shape {x.shape}"
             )
-        if y is not None and (not y.ndim or len(y) != len(x)):
+        if y is not None and y.shape[:1] != x.shape[:1]:
             raise ValueError(
                 "Expected as many labels as examples. Received: x of shape "
                 f"{x.shape} and y of shape {y.shape}"
             )
+        with np.errstate(over="ignore"):  # What overflows is caught below.
+            x = x.astype("float32", copy=False)
         finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
         if not finite.all():
             raise ValueError(
                 "Expected finite values in `x`. Received: NaN or infinity in "
                 f"example {first + int(np.argmin(finite))}"
             )
+        return x
+
+
+def _fits(shape, example_shape):
+    if example_shape is None:
+        return len(shape) > 1
+    return len(shape) == len(example_shape) + 1 and all(
+        expected in (None, size)
+        for size, expected in zip(shape[1:], example_shape, strict=True)
+    )
+
+
+def _with_examples(example_shape):
+    sizes = ["..."] if example_shape is None else map(str, example_shape)
+    return f"({', '.join(['examples', *sizes])})"
 
 
 def looks_like_bytes(x):
