@@ -13,6 +13,7 @@ from keras_smoothing.certification import plan
 from keras_smoothing.certification import read_log
 from keras_smoothing.noise import Gaussian
 from keras_smoothing.smoothed_model import SmoothedModel
+from keras_smoothing.version import __version__
 
 
 def main(argv=None):
@@ -57,14 +58,23 @@ def _report(arguments):
         names = arguments.logs
     logs = zip(names, arguments.logs, strict=True)
     results = {name: read_log(path) for name, path in logs}
+    norms = {result.noise.norm for result in results.values() if result.noise}
+    if len(norms) > 1:
+        raise ValueError(
+            "Expected logs of one norm, since radii in different norms do not "
+            f"compare. Received: {' and '.join(sorted(norms))}"
+        )
     radii = arguments.radii
     if radii is None:
         largest = max(result.radius.max() for result in results.values())
         radii = evaluation.default_radii(largest)
-    print(evaluation.table(results, radii))
     if arguments.plot:
         ax = evaluation.plot_certified_accuracy(results)
+        ax.set_xlabel(" ".join([*norms, "radius"]))
         ax.figure.savefig(arguments.plot)
+    for name, result in results.items():
+        print(f"{name}: {result}")
+    print(evaluation.table(results, radii))
 
 
 def _plan(arguments):
@@ -112,49 +122,50 @@ def _parser():
         prog="keras-smoothing",
         description="Certified robustness for Keras models.",
     )
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sampling = _Parser(add_help=False)
-    sampling.add_argument(
-        "--sigma", type=float, help="Gaussian noise, in input units"
-    )
-    sampling.add_argument("--n0", type=int, default=100)
-    sampling.add_argument("--n", type=int, default=100_000)
-    sampling.add_argument("--alpha", type=float, default=0.001)
-    sampling.add_argument("--batch-size", type=int, default=1024)
+    add = sampling.add_argument
+    add("--sigma", type=float, help="Gaussian noise, for a plain model")
+    add("--n0", type=int, default=100, help="draws that select the class")
+    add("--n", type=int, default=100_000, help="draws of the estimate")
+    add("--alpha", type=float, default=0.001, help="failure probability")
+    add("--batch-size", type=int, default=1024, help="noisy copies in a batch")
 
     certify = commands.add_parser(
-        "certify", parents=[sampling], help="certify a model on a dataset"
+        "certify",
+        parents=[sampling],
+        help="certify a model on a dataset",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    certify.add_argument("model", metavar="MODEL.keras")
-    certify.add_argument(
-        "--dataset",
-        required=True,
-        help="digits, or a name known to tensorflow_datasets",
-    )
-    certify.add_argument("--split", default="test", help='as in "test[:500]"')
-    certify.add_argument("--seed", type=int)
-    certify.add_argument(
-        "--log", help="rows go here; the same command resumes the run"
-    )
-    certify.add_argument("--radii", type=float, nargs="+")
-    certify.add_argument("--verbose", type=int, default=1, choices=(0, 1, 2))
     certify.set_defaults(run=_certify)
+    add = certify.add_argument
+    add("model", metavar="MODEL.keras", help="plain or a SmoothedModel")
+    add("--dataset", required=True, help="digits, or a name known to tfds")
+    add("--split", default="test", help='as in "test[:500]"')
+    add("--seed", type=int, help="root of all draws; fresh without")
+    add("--log", help="rows go here; the same command resumes the run")
+    add("--radii", type=float, nargs="+", help="columns of the table")
+    add("--verbose", type=int, default=1, choices=(0, 1, 2), help="progress")
 
     report = commands.add_parser("report", help="tabulate and plot logs")
-    report.add_argument("logs", nargs="+", metavar="LOG.tsv")
-    report.add_argument("--radii", type=float, nargs="+")
-    report.add_argument("--plot", metavar="OUT.png")
     report.set_defaults(run=_report)
+    add = report.add_argument
+    add("logs", nargs="+", metavar="LOG.tsv", help="ours or six-column logs")
+    add("--radii", type=float, nargs="+", help="columns of the table")
+    add("--plot", metavar="OUT.png", help="draw the curves")
 
     planning = commands.add_parser(
         "plan",
         parents=[sampling],
         help="what n draws certify, at what cost",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    planning.add_argument("--model", metavar="MODEL.keras")
-    planning.add_argument("--examples", type=int, default=1)
     planning.set_defaults(run=_plan)
+    add = planning.add_argument
+    add("--model", metavar="MODEL.keras", help="is timed for a few seconds")
+    add("--examples", type=int, default=1, help="how many to certify")
     return parser
 
 

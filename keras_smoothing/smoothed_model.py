@@ -13,9 +13,10 @@ class SmoothedModel(keras.Model):
 
     The smoothed classifier answers with the class that the base model predicts
     most often when noise is added to its input. `fit` trains the base model
-    under fresh noise at every step, and `evaluate` gives loss and metrics of
-    one noisy pass, as in training; `predict`, `classify` and `certify` are
-    about the smoothed classifier.
+    under fresh noise at every step; `evaluate` and a plain call give loss,
+    metrics and outputs of one noisy pass, as in training. `predict`,
+    `classify` and `certify` are about the smoothed classifier: `predict`
+    returns the shares of the votes among `num_draws` draws, `(batch, classes)`.
 
     The scale of the noise and the certified radii are in the units of the
     input given to this model. Normalisation inside the base model comes after
@@ -57,11 +58,13 @@ class SmoothedModel(keras.Model):
     def __init__(self, base_model, noise, num_draws=100, seed=None, **kwargs):
         # The base model casts its own input, after the noise.
         super().__init__(**{"autocast": False, **kwargs})
-        if not isinstance(base_model, keras.layers.Layer):
+        if isinstance(base_model, SmoothedModel) or not isinstance(
+            base_model, keras.layers.Layer
+        ):
             raise ValueError(
                 "Invalid value for argument `base_model`. Expected a Keras "
-                f"model. Received: base_model={base_model!r} of type "
-                f"{type(base_model)}"
+                "model that is not smoothed yet. Received: "
+                f"base_model={base_model!r} of type {type(base_model)}"
             )
         if not isinstance(noise, Noise):
             raise ValueError(
@@ -78,6 +81,7 @@ class SmoothedModel(keras.Model):
         self._vote_counter = None
         shape = self._base_input_shape()
         if base_model.built and shape is not None:
+            certification.num_classes(base_model, shape[1:])
             self.build(shape)
 
     def build(self, input_shape):
@@ -178,9 +182,10 @@ class SmoothedModel(keras.Model):
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system. Who knows the seed before choosing x can
                 choose it against the draws.
-            log: path of a log, or None. A row is written as soon as an example
-                is certified. A run that was interrupted is resumed by the same
-                call, with the same results as without the interruption.
+            log: path of a log, or None. Rows are written for up to 16
+                examples at a time, as soon as they are certified. A run that
+                was interrupted is resumed by the same call, with the same
+                results as without the interruption.
             verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
                 silence.
 

@@ -39,6 +39,19 @@ def test_certify_then_report(digits_file, tmp_path, capsys):
     )
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert cli.main(["report", str(log)]) == 0
+    described = "run: <CertificationResult of 12 examples, Gaussian(sigma=0.25)"
+    assert described in capsys.readouterr().out
+
+
+def test_report_refuses_to_mix_norms(tmp_path, digits, capsys):
+    x, y = digits
+    for noise in (ks.noise.Gaussian(1.0), ks.noise.Laplace(1.0)):
+        model = ks.SmoothedModel(small_convnet(), noise)
+        log = tmp_path / f"{noise.norm}.tsv"
+        model.certify(x[:2], y[:2], n=200, log=log, verbose=0)
+    logs = [str(tmp_path / name) for name in ("l1.tsv", "l2.tsv")]
+    assert cli.main(["report", *logs]) == 2
+    assert "Received: l1 and l2" in capsys.readouterr().err
 
 
 def test_a_model_without_noise_takes_sigma(base_file, capsys):
@@ -52,10 +65,12 @@ def test_a_model_without_noise_takes_sigma(base_file, capsys):
 
 def test_plan(base_file, digits_file, capsys):
     assert cli.main(["plan", "--sigma", "1", "--n", "1000"]) == 0
-    assert "1,100 forward passes\n" in capsys.readouterr().out
+    assert "1,100 noisy copies through the model\n" in capsys.readouterr().out
     command = ["plan", "--n", "1000", "--examples", "2", "--model"]
     assert cli.main([*command, base_file, "--sigma", "1"]) == 0
-    assert "2,200 forward passes, about" in capsys.readouterr().out
+    assert (
+        "2,200 noisy copies through the model, about" in capsys.readouterr().out
+    )
     assert cli.main([*command, str(digits_file)]) == 0
     assert "above 0.6" in capsys.readouterr().out
 

@@ -190,7 +190,7 @@ def test_a_log_of_other_examples_is_refused(run, path, digits, digits_model):
         (x[::-1], y[::-1], "Expected digest"),
         (x, (y + 1) % 10, "Expected label"),
         (x, None, "Expected label None"),
-        (x[:9], y[:9], "at most 9 rows. Received: 64"),
+        (x[:9], y[:9], "Expected at most 9. Received: 64"),
     ):
         with pytest.raises(ValueError, match=message):
             digits_model.certify(bad_x, bad_y, log=path, **SETTINGS)

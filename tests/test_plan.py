@@ -14,7 +14,7 @@ def test_plan_in_closed_form():
     assert plan.smallest_n == 10
     assert plan.draws == 3 * 100_100
     assert plan.seconds is None
-    for part in ("0.9", "l2", "n < 10", "300,300 forward passes"):
+    for part in ("0.9", "l2", "n < 10", "300,300 noisy copies"):
         assert part in str(plan)
 
 

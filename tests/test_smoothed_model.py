@@ -195,6 +195,15 @@ def test_the_progress_bar_names_what_the_issue_of_a_run_is(
     "arguments,message",
     [
         (dict(base_model="model"), "Expected a Keras model"),
+        (dict(base_model=smoothed(linear_model([1.0]))), "not smoothed yet"),
+        (
+            dict(
+                base_model=keras.Sequential(
+                    [keras.Input((4,)), keras.layers.Dense(1)]
+                )
+            ),
+            "at least 2 classes",
+        ),
         (dict(noise=0.25), "Expected a keras_smoothing.noise.Noise"),
         (dict(num_draws=0), "Expected an integer >= 1"),
     ],

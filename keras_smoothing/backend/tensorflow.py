@@ -1,5 +1,7 @@
 """The TensorFlow backend."""
 
+import functools
+
 import tensorflow as tf
 
 VERSION = tf.__version__
@@ -10,6 +12,9 @@ def compile(function):
 
     Not to XLA: on a CPU it draws noise some thirty times slower.
     """
+    # TensorFlow warns of retracing by code object, and the counters of all
+    # models share one; a `partial` has none and is judged by itself.
+    function = functools.partial(function)
     return tf.function(function, reduce_retracing=True, autograph=False)
 
 

@@ -76,8 +76,8 @@ def certify(
         done += len(known) + len(x)
     if done < len(log.records):
         raise ValueError(
-            "The log is of other examples. Expected a log of at most "
-            f"{done} rows. Received: {len(log.records)}"
+            f"The log has more rows than there are examples. Expected at most "
+            f"{done}. Received: {len(log.records)}. `read_log` reads them all."
         )
     progress.on_certify_end()
     return log.result(0, done)
@@ -190,8 +190,8 @@ def _check_same_examples(known, x, labels, first):
             if ours != theirs:
                 raise ValueError(
                     f"The log is of other examples. Expected {name} {ours} in "
-                    f"row {first + i}. Received: {theirs}. Choose another "
-                    "path, or pass the examples in the order of the log."
+                    f"row {first + i}. Received: {theirs}. Pass the x and y of "
+                    "the log, in the same order, or choose another path."
                 )
 
 

@@ -93,10 +93,13 @@ class CertificationLog:
         for name in {**stored, **self.settings}:
             ours, theirs = self.settings.get(name), stored.get(name)
             if ours != theirs and name != "versions":
+                why = ""
+                if name == "model":
+                    why = " (weights or configuration differ)"
                 raise ValueError(
                     f"The log {self._path} is of another run. Expected "
                     f"{name}={ours!r}. Received: {name}={theirs!r} in the "
-                    "log. Choose another path."
+                    f"log{why}. Choose another path."
                 )
         data = self._path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]

@@ -19,7 +19,7 @@ class Plan:
     Attributes:
         largest_radius: float, the radius of unanimous votes, in input units.
         smallest_n: int, with fewer draws nothing can be certified.
-        draws: int, forward passes for all examples, selection included.
+        draws: int, noisy copies of all examples, selection included.
         seconds: float, estimated on this machine; None without a model.
         norm: str, the norm of the radius.
     """
@@ -38,7 +38,7 @@ class Plan:
             f"{self.largest_radius:.4f} can be certified, whatever the model",
             f"at this alpha nothing can be certified with n < "
             f"{self.smallest_n}",
-            f"{self.draws:,} forward passes",
+            f"{self.draws:,} noisy copies through the model",
         ]
         if self.seconds is not None:
             lines[-1] += f", about {self.seconds:,.0f} s on this machine"

@@ -144,7 +144,8 @@ class CertificationResult:
         if self.counts is None or self.noise is None:
             raise ValueError(
                 "Expected a result with vote counts and noise. Received: one "
-                "read from a log that does not hold them"
+                "read from a six-column log, or from a log whose settings, "
+                "<log>.json, are missing"
             )
         return CertificationResult.from_counts(
             self.candidate,

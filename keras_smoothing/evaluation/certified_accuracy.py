@@ -28,11 +28,11 @@ def average_certified_radius(radius, correct):
 
 
 def default_radii(largest):
-    """0 and round steps up to the largest radius, at most twelve in all."""
+    """0 and round steps up to the largest radius, eight at most."""
     if largest <= 0:
         return np.array([0.0])
     magnitude = 10.0 ** (np.floor(np.log10(largest)) - 2)
     # Quarters and halves are the steps of the field's tables.
     steps = magnitude * np.array([25, 50, 250, 500])
-    step = next(step for step in steps if largest / step < 12)
+    step = next(step for step in steps if largest / step < 8)
     return step * np.arange(int(largest / step) + 1)

@@ -17,7 +17,7 @@ def table(results, radii):
         certified radius and percentages.
     """
     width = max(7, *map(len, results))
-    heading = f"{'radius':<{width}} {'n':>6} {'ACR':>7}" + "".join(
+    heading = f"{'radius':<{width}} {'examples':>8} {'ACR':>7}" + "".join(
         f" {radius:>7.4g}" for radius in radii
     )
     lines = [heading]
@@ -25,7 +25,7 @@ def table(results, radii):
         acr = average_certified_radius(result.radius, result.correct)
         shares = certified_accuracy(result.radius, result.correct, radii)
         lines.append(
-            f"{name:<{width}} {len(result.radius):>6} {acr:>7.4f}"
+            f"{name:<{width}} {len(result.radius):>8} {acr:>7.4f}"
             + "".join(f" {100 * share:>6.1f}%" for share in shares)
         )
     return "\n".join(lines)

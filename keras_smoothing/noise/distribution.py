@@ -51,6 +51,9 @@ class Distribution(Noise):
         self.distribution = distribution
         self._equivalent = _with_radius_formula(distribution)
 
+    def __repr__(self):
+        return f"Distribution({self._equivalent or self.distribution})"
+
     @property
     def norm(self):
         return self._equivalent.norm if self._equivalent else None
