@@ -136,7 +136,10 @@ class Examples:
         if "float" not in x.dtype.name:
             advice = ""
             if np.issubdtype(x.dtype, np.integer):
-                advice = ". Convert images first: x.astype('float32') / 255"
+                advice = (
+                    ". Convert it with x.astype('float32'), scaled to what "
+                    "the model expects"
+                )
             raise ValueError(
                 "Expected `x` to be an array, a tensor or a tf.data.Dataset "
                 "of floating type, in the units of the noise. Received: dtype "
