@@ -4,9 +4,11 @@ from keras_smoothing import datasets as datasets
 from keras_smoothing import layers as layers
 from keras_smoothing import noise as noise
 from keras_smoothing.certification import ABSTAIN as ABSTAIN
+from keras_smoothing.certification import AdaptiveSampling as AdaptiveSampling
 from keras_smoothing.certification import (
     CertificationResult as CertificationResult,
 )
+from keras_smoothing.certification import FixedSampling as FixedSampling
 from keras_smoothing.certification import Plan as Plan
 from keras_smoothing.certification import plan as plan
 from keras_smoothing.certification import read_log as read_log

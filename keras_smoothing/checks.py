@@ -4,6 +4,8 @@ import math
 import numbers
 import operator
 
+import numpy as np
+
 
 def positive_float(name, value):
     """Returns `value` as a float; raises unless it is finite and > 0."""
@@ -42,6 +44,17 @@ def probability(name, value):
             f"strictly between 0 and 1. Received: {name}={value!r}"
         )
     return float(value)
+
+
+def probabilities(name, value):
+    """Returns `value` as a float64 array; raises unless inside (0, 1)."""
+    array = np.asarray(value)
+    if array.dtype.kind != "f" or not np.all((0 < array) & (array < 1)):
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected numbers strictly "
+            f"between 0 and 1. Received: {name}={value!r}"
+        )
+    return array.astype(np.float64)
 
 
 def seed(value):

@@ -4,6 +4,7 @@ from keras import ops
 from keras_smoothing import backend
 from keras_smoothing import certification
 from keras_smoothing import checks
+from keras_smoothing.certification import ballots
 from keras_smoothing.noise import Noise
 
 
@@ -18,6 +19,12 @@ class SmoothedModel(keras.Model):
     `classify` and `certify` are about the smoothed classifier: `predict`
     returns the shares of the votes among `num_draws` draws, `(batch, classes)`.
 
+    With `voting="soft"` it answers with the class of the largest mean
+    probability instead, as attacks and training objectives see it. The same
+    radii hold for it: in `classify` and `certify` each draw votes for a class
+    sampled from the probabilities, so that all statistics stay exact; `predict`
+    returns the mean.
+
     The scale of the noise and the certified radii are in the units of the
     input given to this model. Normalisation inside the base model comes after
     the noise and changes nothing of that.
@@ -29,6 +36,7 @@ class SmoothedModel(keras.Model):
         num_draws: int >= 1, the draws of each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
+        voting: "hard", or "soft" for a base model that returns probabilities.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -53,9 +61,18 @@ class SmoothedModel(keras.Model):
 
     Reference:
     - [Cohen, Rosenfeld and Kolter, 2019](https://arxiv.org/abs/1902.02918)
+    - [Salman et al., 2019](https://arxiv.org/abs/1906.04584) for soft voting
     """
 
-    def __init__(self, base_model, noise, num_draws=100, seed=None, **kwargs):
+    def __init__(
+        self,
+        base_model,
+        noise,
+        num_draws=100,
+        seed=None,
+        voting="hard",
+        **kwargs,
+    ):
         # The base model casts its own input, after the noise.
         super().__init__(**{"autocast": False, **kwargs})
         if isinstance(base_model, SmoothedModel) or not isinstance(
@@ -72,8 +89,14 @@ class SmoothedModel(keras.Model):
                 "keras_smoothing.noise.Noise, such as Gaussian(sigma=0.25). "
                 f"Received: noise={noise!r} of type {type(noise)}"
             )
+        if voting not in ("hard", "soft"):
+            raise ValueError(
+                "Invalid value for argument `voting`. Expected 'hard' or "
+                f"'soft'. Received: voting={voting!r}"
+            )
         self.base_model = base_model
         self.noise = noise
+        self.voting = voting
         self.num_draws = checks.positive_int("num_draws", num_draws)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -106,18 +129,22 @@ class SmoothedModel(keras.Model):
             (self.num_draws, *ops.shape(x)[1:]), self.seed_generator
         )
         classes = certification.num_classes(self.base_model, x.shape[1:])
+        ballot = ballots.soft if self.voting == "soft" else ballots.hard
         votes = ops.fori_loop(
             0,
             self.num_draws,
             lambda i, votes: (
                 votes
-                + certification.count_votes(
-                    self.base_model, x, noise[i : i + 1]
+                + ops.cast(
+                    certification.count_votes(
+                        self.base_model, x, noise[i : i + 1], ballot
+                    ),
+                    "float32",
                 )
             ),
-            ops.zeros((ops.shape(x)[0], classes), "int32"),
+            ops.zeros((ops.shape(x)[0], classes)),
         )
-        return ops.cast(votes, "float32") / self.num_draws
+        return votes / self.num_draws
 
     def classify(self, x, *, n=1_000, alpha=0.001, batch_size=1024, seed=None):
         """Predicts with the smoothed classifier, or abstains.
@@ -157,8 +184,11 @@ class SmoothedModel(keras.Model):
         y=None,
         *,
         n0=100,
-        n=100_000,
+        n=None,
+        stopping=None,
         alpha=0.001,
+        top_k=1,
+        family_wise=False,
         batch_size=1024,
         seed=None,
         log=None,
@@ -175,17 +205,26 @@ class SmoothedModel(keras.Model):
                 may be larger than memory.
             y: labels, shape `(examples,)`, `(examples, 1)` or one-hot; or None.
             n0: int, draws that select the class.
-            n: int, further draws that estimate its probability.
+            n: int or None, further draws that estimate its probability: short
+                for `FixedSampling(n)`. 100_000 unless `stopping` is given.
+            stopping: `ks.AdaptiveSampling` or `ks.FixedSampling`, how many
+                draws an example gets; or None.
             alpha: float in (0, 1), failure probability of each certificate.
+            top_k: int. Above 1 the claim is that a class stays among the
+                `top_k` most voted: the label, or without labels the class most
+                voted at x.
+            family_wise: bool, whether `alpha` is the probability that any of
+                the certificates fails, instead of each (Bonferroni).
             batch_size: int, noisy copies in one forward pass. Results do not
                 depend on it, nor on the order of the examples.
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system. Who knows the seed before choosing x can
                 choose it against the draws.
             log: path of a log, or None. Rows are written for up to 16
-                examples at a time, as soon as they are certified. A run that
-                was interrupted is resumed by the same call, with the same
-                results as without the interruption.
+                examples at a time (128 with adaptive sampling), as soon as
+                they are certified. A run that was interrupted is resumed by
+                the same call, with the same results as without the
+                interruption.
             verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
                 silence.
 
@@ -198,14 +237,29 @@ class SmoothedModel(keras.Model):
                 of a dataset are checked as they are read; rows already logged
                 stay valid.
         """
+        if stopping is None:
+            stopping = certification.FixedSampling(100_000 if n is None else n)
+        elif n is not None:
+            raise ValueError(
+                "Expected either `n` or `stopping`. Received: "
+                f"n={n}, stopping={stopping}"
+            )
+        elif not isinstance(stopping, certification.StoppingRule):
+            raise ValueError(
+                "Invalid value for argument `stopping`. Expected a stopping "
+                "rule, such as ks.AdaptiveSampling(radii=[0.0, 0.25]). "
+                f"Received: stopping={stopping!r}"
+            )
         return certification.certify(
             self._counter(),
             x,
             y,
             shape=self._example_shape(),
             n0=n0,
-            n=n,
+            stopping=stopping,
             alpha=alpha,
+            top_k=top_k,
+            family_wise=family_wise,
             batch_size=batch_size,
             seed=seed,
             log=log,
@@ -220,6 +274,7 @@ class SmoothedModel(keras.Model):
             "noise": serialize(self.noise),
             "num_draws": self.num_draws,
             "seed": self.seed,
+            "voting": self.voting,
         }
 
     @classmethod
@@ -239,8 +294,11 @@ class SmoothedModel(keras.Model):
             counter is None
             or counter.base_model is not self.base_model
             or counter.noise is not self.noise
+            or counter.voting != self.voting
         ):
-            counter = certification.VoteCounter(self.base_model, self.noise)
+            counter = certification.VoteCounter(
+                self.base_model, self.noise, self.voting
+            )
             self._vote_counter = counter
         return counter
 

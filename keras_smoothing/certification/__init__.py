@@ -7,6 +7,13 @@ from keras_smoothing.certification.result import ABSTAIN as ABSTAIN
 from keras_smoothing.certification.result import (
     CertificationResult as CertificationResult,
 )
+from keras_smoothing.certification.stopping import (
+    AdaptiveSampling as AdaptiveSampling,
+)
+from keras_smoothing.certification.stopping import (
+    FixedSampling as FixedSampling,
+)
+from keras_smoothing.certification.stopping import StoppingRule as StoppingRule
 from keras_smoothing.certification.votes import VoteCounter as VoteCounter
 from keras_smoothing.certification.votes import count_votes as count_votes
 from keras_smoothing.certification.votes import num_classes as num_classes

@@ -16,7 +16,8 @@ def lower_confidence_bound(successes, trials, alpha):
     Args:
         successes: int or int array, shape `(...)`: votes for the class.
         trials: int or int array, broadcastable with `successes`.
-        alpha: float in (0, 1), the failure probability of each bound.
+        alpha: float or float array in (0, 1), broadcastable too, the failure
+            probability of each bound.
 
     Returns:
         float64 array, shape `(...)`; 0 where `successes` is 0.
@@ -27,7 +28,7 @@ def lower_confidence_bound(successes, trials, alpha):
     Reference:
     - [Clopper and Pearson, 1934](https://doi.org/10.1093/biomet/26.4.404)
     """
-    alpha = checks.probability("alpha", alpha)
+    alpha = checks.probabilities("alpha", alpha)
     k, n = np.broadcast_arrays(successes, trials)
     if not (np.all(0 <= k) and np.all(k <= n) and np.all(n >= 1)):
         raise ValueError(
@@ -37,6 +38,18 @@ def lower_confidence_bound(successes, trials, alpha):
     # Where k is 0 the quantile is undefined and the bound is 0.
     bound = stats.beta.ppf(alpha, np.maximum(k, 1), n - np.maximum(k, 1) + 1)
     return np.where(k > 0, bound, 0.0)
+
+
+def upper_confidence_bound(successes, trials, alpha):
+    """One-sided Clopper-Pearson upper bound on a binomial proportion.
+
+    Arguments and errors are those of `lower_confidence_bound`.
+
+    Returns:
+        float64 array, shape `(...)`; 1 where `successes` is `trials`.
+    """
+    failures = np.subtract(trials, successes)
+    return 1 - lower_confidence_bound(failures, trials, alpha)
 
 
 def two_sided_binomial_test(first, second):

@@ -1,18 +1,19 @@
 """From examples to certificates, and to predictions that may abstain."""
 
 import secrets
-import time
 import warnings
 
 import keras
 import numpy as np
 import scipy
+from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing import checks
+from keras_smoothing.certification import ballots
 from keras_smoothing.certification import votes
 from keras_smoothing.certification.bounds import two_sided_binomial_test
-from keras_smoothing.certification.examples import WINDOW
+from keras_smoothing.certification.claim import Claim
 from keras_smoothing.certification.examples import Examples
 from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.fingerprint import example_digest
@@ -21,49 +22,69 @@ from keras_smoothing.certification.log import CertificationLog
 from keras_smoothing.certification.plan import check_can_certify
 from keras_smoothing.certification.plan import check_can_classify
 from keras_smoothing.certification.progress import Progress
-from keras_smoothing.certification.record import Record
 from keras_smoothing.certification.result import ABSTAIN
+from keras_smoothing.certification.sampling import gave_nan
+from keras_smoothing.certification.sampling import sample
+from keras_smoothing.certification.stopping import WINDOW
 from keras_smoothing.version import __version__
 
 # Counted up whenever the same settings would give other draws or other rows.
-_LOG_FORMAT = 1
+_LOG_FORMAT = 2
 
 
 def certify(
-    counter, x, y, *, shape, n0, n, alpha, batch_size, seed, log, verbose
+    counter,
+    x,
+    y,
+    *,
+    shape,
+    n0,
+    stopping,
+    alpha,
+    top_k,
+    family_wise,
+    batch_size,
+    seed,
+    log,
+    verbose,
 ):
     """Certificates of examples. See `SmoothedModel.certify`.
 
     Args:
         counter: `VoteCounter`.
         shape: tuple or None, the shape of one example; None in it for any size.
+        stopping: `StoppingRule`.
 
     Returns:
         `CertificationResult`.
     """
     n0 = checks.positive_int("n0", n0)
-    n = checks.positive_int("n", n)
     alpha = checks.probability("alpha", alpha)
+    top_k = checks.positive_int("top_k", top_k)
     batch_size = checks.positive_int("batch_size", batch_size)
     seed = None if seed is None else checks.seed(seed)
-    check_can_certify(n, alpha, counter.noise)
-    examples = _open(counter, x, y, shape, batch_size)
-    num_classes = votes.num_classes(
-        counter.base_model, examples.first.shape[1:]
-    )
+    window = min(stopping.window, batch_size)
+    examples, num_classes = _open(counter, x, y, shape, window)
+    if family_wise:
+        alpha /= _known(examples.total)
+    claim = Claim(counter.noise, alpha, stopping, top_k)
+    check_can_certify(claim, num_classes)
+    serialize = keras.saving.serialize_keras_object
     settings = {
         "format": _LOG_FORMAT,
         "model": fingerprint(counter.base_model),
         "num_classes": num_classes,
-        "noise": keras.saving.serialize_keras_object(counter.noise),
+        "noise": serialize(counter.noise),
+        "voting": counter.voting,
         "n0": n0,
-        "n": n,
+        "stopping": serialize(stopping),
         "alpha": alpha,
+        "top_k": top_k,
         "seed": seed,
         "backend": keras.backend.backend(),
         "versions": _versions(),
     }
-    log = CertificationLog(log, settings, counter.noise)
+    log = CertificationLog(log, settings, claim)
     progress = Progress(examples.total, verbose)
     done = 0
     for x, labels in examples.windows(num_classes):
@@ -71,7 +92,18 @@ def certify(
         _check_same_examples(known, x, labels, done)
         x, labels = x[len(known) :], labels[len(known) :]
         if len(x):
-            log.append(_sample(counter, x, labels, log, batch_size, progress))
+            records = sample(
+                counter,
+                x,
+                labels,
+                claim,
+                first=len(log.records),
+                n0=n0,
+                seed=log.settings["seed"],
+                batch_size=batch_size,
+                on_draws=progress.on_draws,
+            )
+            log.append(records)
         progress.on_examples_end(log.result(done, done + len(known) + len(x)))
         done += len(known) + len(x)
     if done < len(log.records):
@@ -98,10 +130,8 @@ def classify(counter, x, *, shape, n, alpha, batch_size, seed):
     batch_size = checks.positive_int("batch_size", batch_size)
     seed = secrets.randbits(63) if seed is None else checks.seed(seed)
     check_can_classify(n, alpha)
-    examples = _open(counter, x, None, shape, batch_size)
-    num_classes = votes.num_classes(
-        counter.base_model, examples.first.shape[1:]
-    )
+    window = min(WINDOW, batch_size)
+    examples, num_classes = _open(counter, x, None, shape, window)
     labels = []
     for x, _ in examples.windows(num_classes):
         counts = counter.count(
@@ -114,14 +144,14 @@ def classify(counter, x, *, shape, n, alpha, batch_size, seed):
         )
         second, first = np.sort(counts, axis=1)[:, -2:].T
         decided = two_sided_binomial_test(first, second) <= alpha
-        decided &= ~_gave_nan(n - counts.sum(axis=1), len(labels))
+        decided &= ~gave_nan(n - counts.sum(axis=1), len(labels))
         labels.extend(np.where(decided, np.argmax(counts, axis=1), ABSTAIN))
     return np.array(labels, np.int64)
 
 
-def _open(counter, x, y, shape, batch_size):
-    """Validated examples, and a base model built for them."""
-    examples = Examples(x, y, shape=shape, window=min(WINDOW, batch_size))
+def _open(counter, x, y, shape, window):
+    """Validated examples, the number of classes, and a model built for both."""
+    examples = Examples(x, y, shape=shape, window=window)
     if looks_like_bytes(examples.first) and counter.noise.stddev < 2:
         warnings.warn(
             f"The examples look like images with values 0..255, and the noise "
@@ -129,55 +159,29 @@ def _open(counter, x, y, shape, batch_size):
             "of the input. Scale the images, or the noise.",
             stacklevel=4,
         )
+    first = examples.first[:1]
     if not counter.base_model.built:
-        counter.base_model(examples.first[:1], training=False)
-    return examples
+        counter.base_model(first, training=False)
+    num_classes = votes.num_classes(counter.base_model, first.shape[1:])
+    if counter.voting == "soft":
+        outputs = counter.base_model(first, training=False)
+        if not ballots.is_distribution(outputs)[0]:
+            raise ValueError(
+                "Expected a base model that returns probabilities, for soft "
+                f"voting. Received: outputs {ops.convert_to_numpy(outputs)[0]}."
+                " A Softmax layer at its end makes them of logits."
+            )
+    return examples, num_classes
 
 
-def _sample(counter, x, labels, log, batch_size, progress):
-    """Selects a class for each example and counts the votes for it."""
-    began = time.perf_counter()
-    n0, n = log.settings["n0"], log.settings["n"]
-    selection, counts = (
-        counter.count(
-            x,
-            seed=log.settings["seed"],
-            stream=stream,
-            start=0,
-            stop=stop,
-            batch_size=batch_size,
-            on_draws=lambda draws: progress.on_draws(len(x) * draws / (n0 + n)),
+def _known(total):
+    if total is None:
+        raise ValueError(
+            "Expected a known number of examples, over which a family-wise "
+            "alpha is shared. Received: a dataset of unknown cardinality. "
+            "`recertify(alpha, family_wise=True)` shares it afterwards."
         )
-        for stream, stop in ((votes.SELECTION, n0), (votes.ESTIMATION, n))
-    )
-    nan_draws = n0 + n - selection.sum(axis=1) - counts.sum(axis=1)
-    gave_nan = _gave_nan(nan_draws, len(log.records))
-    candidates = np.where(gave_nan, ABSTAIN, np.argmax(selection, axis=1))
-    seconds = (time.perf_counter() - began) / len(x)
-    return [
-        Record(
-            label=labels[i],
-            candidate=int(candidates[i]),
-            counts=counts[i],
-            num_samples=n,
-            nan_draws=int(nan_draws[i]),
-            time=seconds,
-            digest=example_digest(x[i]),
-        )
-        for i in range(len(x))
-    ]
-
-
-def _gave_nan(nan_draws, first):
-    """Which examples met a NaN; warns of them by index."""
-    gave_nan = nan_draws > 0
-    if gave_nan.any():
-        warnings.warn(
-            "The base model returned NaN under noise, so the smoothed model "
-            f"abstains on example(s) {first + np.flatnonzero(gave_nan)}.",
-            stacklevel=4,
-        )
-    return gave_nan
+    return total
 
 
 def _check_same_examples(known, x, labels, first):

@@ -3,11 +3,6 @@ import itertools
 import numpy as np
 from keras import ops
 
-# The examples of a window share the noise of each draw, and are finished and
-# logged together. With 16 of them drawing the noise costs a few percent of the
-# time; more would only delay the log.
-WINDOW = 16
-
 
 class Examples:
     """Validated examples, in windows of a few at a time.
@@ -35,7 +30,7 @@ class Examples:
             or infinite, or if there are no examples.
     """
 
-    def __init__(self, x, y=None, *, shape=None, window=WINDOW):
+    def __init__(self, x, y=None, *, shape, window):
         self._shape = shape
         if hasattr(x, "element_spec"):
             if y is not None:

@@ -23,7 +23,7 @@ class CertificationLog:
         settings: dict that JSON holds, all that the certificates depend on. A
             seed of None stands for that of the log that is resumed, or for a
             fresh one from the operating system.
-        noise: `keras_smoothing.noise.Noise`.
+        claim: `Claim` of the certificates.
 
     Attributes:
         records: list of `Record`.
@@ -34,9 +34,9 @@ class CertificationLog:
             run, is no log of this library, or is damaged.
     """
 
-    def __init__(self, path, settings, noise):
+    def __init__(self, path, settings, claim):
         self._path = None if path is None else pathlib.Path(path)
-        self._noise = noise
+        self._claim = claim
         self._end = 0
         self.records = []
         # As JSON gives them back, to be compared with what it gives back.
@@ -71,7 +71,8 @@ class CertificationLog:
 
     def result(self, start, stop):
         """The certificates of the records `start..stop`."""
-        return to_result(self.records[start:stop], self.settings, self._noise)
+        records = self.records[start:stop]
+        return to_result(records, self._claim, self.settings["seed"])
 
     def _open(self):
         if not self._path.parent.is_dir() or self._path.is_dir():
@@ -90,9 +91,10 @@ class CertificationLog:
             )
         if self.settings["seed"] is None:
             self.settings["seed"] = stored.get("seed")
-        for name in {**stored, **self.settings}:
-            ours, theirs = self.settings.get(name), stored.get(name)
-            if ours != theirs and name != "versions":
+        all_ours, all_theirs = _flat(self.settings), _flat(stored)
+        for name in {**all_theirs, **all_ours}:
+            ours, theirs = all_ours.get(name), all_theirs.get(name)
+            if ours != theirs and not name.startswith("versions."):
                 why = ""
                 if name == "model":
                     why = " (weights or configuration differ)"
@@ -113,3 +115,15 @@ class CertificationLog:
         temporary = sidecar.with_name(sidecar.name + ".part")
         temporary.write_text(json.dumps(self.settings, indent=2) + "\n")
         os.replace(temporary, sidecar)
+
+
+def _flat(settings):
+    """Nested settings with dotted names: `noise.config.sigma`."""
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            inner = _flat(value)
+            flat.update({f"{name}.{key}": inner[key] for key in inner})
+        else:
+            flat[name] = value
+    return flat

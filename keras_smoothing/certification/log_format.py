@@ -82,7 +82,7 @@ def read_settings(path):
         raise ValueError(
             f"Expected settings in JSON. Received: {sidecar} ({error})"
         ) from error
-    if not isinstance(settings, dict) or "num_classes" not in settings:
+    if not isinstance(settings, dict) or "stopping" not in settings:
         raise ValueError(
             "Expected settings of a certification run. Received: "
             f"{sidecar}, which holds something else"

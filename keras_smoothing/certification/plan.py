@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import math
 import time
 import warnings
@@ -9,7 +10,8 @@ from keras_smoothing import checks
 from keras_smoothing.certification import votes
 from keras_smoothing.certification.bounds import largest_p_lower
 from keras_smoothing.certification.bounds import smallest_n
-from keras_smoothing.certification.examples import WINDOW
+from keras_smoothing.certification.stopping import WINDOW
+from keras_smoothing.certification.stopping import FixedSampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,22 +98,45 @@ def plan(
     )
 
 
-def check_can_certify(n, alpha, noise):
-    """Raises where `n` can certify nothing, warns where it is little.
+def check_can_certify(claim, num_classes):
+    """Raises where a claim can be proved of nothing, warns where of little.
+
+    Args:
+        claim: `Claim`.
+        num_classes: int, classes of the model.
 
     Raises:
-        ValueError: if no radius formula is known for `noise`, or if even
-            unanimous votes prove no majority.
+        ValueError: if no radius formula is known for the noise, if there are
+            no more than `top_k` classes, or if even unanimous votes prove
+            nothing.
     """
-    largest = float(noise.radius(largest_p_lower(n, alpha)))
-    _check_enough(n, smallest_n(alpha), alpha)
-    if largest_p_lower(n, alpha) < 0.84:  # About Phi(1): one sigma.
+    if claim.top_k >= num_classes:
+        raise ValueError(
+            f"Expected `top_k` below the model's {num_classes} classes. "
+            f"Received: top_k={claim.top_k}"
+        )
+    n = claim.stopping.max_n
+    level = float(claim.alpha * claim.stopping.share(n))
+    largest = claim.largest_radius(n, num_classes)
+    if not largest:
+        _check_enough(n, _smallest_n(claim, level, num_classes), claim.alpha)
+    if largest_p_lower(n, level) < 0.84:  # About Phi(1): one sigma.
         warnings.warn(
-            f"n={n} draws at alpha={alpha} certify no {noise.norm} radius "
-            f"above {largest:.3g}, even when all votes agree. See "
+            f"n={n} draws at alpha={claim.alpha} certify no {claim.noise.norm} "
+            f"radius above {largest:.3g}, even when all votes agree. See "
             "keras_smoothing.plan.",
             stacklevel=4,
         )
+
+
+def _smallest_n(claim, level, num_classes):
+    """The smallest number of draws that proves anything at a level."""
+    for n in itertools.count(1):
+        unanimous = dataclasses.replace(
+            claim, alpha=level, stopping=FixedSampling(n)
+        )
+        if unanimous.largest_radius(n, num_classes):
+            return n
 
 
 def check_can_classify(n, alpha):

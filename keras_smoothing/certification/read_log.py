@@ -4,6 +4,7 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_smoothing.certification.claim import Claim
 from keras_smoothing.certification.log_format import COLUMNS
 from keras_smoothing.certification.log_format import parse_records
 from keras_smoothing.certification.log_format import parse_rows
@@ -63,8 +64,14 @@ def read_log(path):
         raise ValueError(
             f"Expected a log with at least one row. Received: {path}"
         )
-    noise = keras.saving.deserialize_keras_object(settings["noise"])
-    return to_result(records, settings, noise)
+    deserialize = keras.saving.deserialize_keras_object
+    claim = Claim(
+        noise=deserialize(settings["noise"]),
+        alpha=settings["alpha"],
+        stopping=deserialize(settings["stopping"]),
+        top_k=settings["top_k"],
+    )
+    return to_result(records, claim, settings["seed"])
 
 
 def _read_six_columns(path, text):

@@ -27,16 +27,15 @@ class Record(NamedTuple):
     digest: str
 
 
-def to_result(records, settings, noise):
+def to_result(records, claim, seed):
     """The certificates of a list of `Record`."""
     labels = [record.label for record in records]
     return CertificationResult.from_counts(
         np.array([record.candidate for record in records], np.int64),
         np.array([record.counts for record in records], np.int64),
         np.array([record.num_samples for record in records], np.int64),
+        claim,
         label=None if None in labels else np.array(labels, np.int64),
         time=np.array([record.time for record in records], np.float64),
-        noise=noise,
-        alpha=settings["alpha"],
-        seed=settings["seed"],
+        seed=seed,
     )

@@ -2,9 +2,9 @@ import dataclasses
 
 import numpy as np
 
+from keras_smoothing import checks
 from keras_smoothing import evaluation
-from keras_smoothing.certification.bounds import lower_confidence_bound
-from keras_smoothing.noise import Noise
+from keras_smoothing.certification.claim import Claim
 
 # The answer of a smoothed classifier that does not decide.
 ABSTAIN = -1
@@ -16,7 +16,8 @@ class CertificationResult:
 
     With probability at least `1 - alpha`, for each example on its own, the
     smoothed classifier predicts `prediction` at every point closer than
-    `radius`, in the norm and the input units of the noise.
+    `radius`, in the norm and the input units of the noise. With `top_k` above
+    1, `prediction` is then among its `top_k` most voted classes.
 
     Attributes:
         prediction: int64 array, shape `(examples,)`; `ks.ABSTAIN` (-1) where
@@ -35,6 +36,8 @@ class CertificationResult:
             first n0 draws; `ks.ABSTAIN` where the model returned NaN.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each certificate.
+        stopping: `FixedSampling` or `AdaptiveSampling`.
+        top_k: int.
         seed: int, the root of all draws.
 
     Of a six-column log only the first four arrays and `correct` are known; the
@@ -64,34 +67,39 @@ class CertificationResult:
     counts: np.ndarray | None = None
     num_samples: np.ndarray | None = None
     candidate: np.ndarray | None = None
-    noise: Noise | None = None
-    alpha: float | None = None
+    claim: Claim | None = None
     seed: int | None = None
 
     @classmethod
-    def from_counts(
-        cls, candidate, counts, num_samples, *, noise, alpha, **fields
-    ):
-        """Certificates from votes: Clopper-Pearson, then the noise's radius."""
-        known = candidate != ABSTAIN
-        votes = np.take_along_axis(
-            counts, np.where(known, candidate, 0)[:, np.newaxis], axis=1
-        )[:, 0]
-        p_lower = lower_confidence_bound(
-            np.where(known, votes, 0), num_samples, alpha
-        )
-        certified = p_lower > 0.5
+    def from_counts(cls, candidate, counts, num_samples, claim, **fields):
+        """Certificates from votes, by what `claim` proves of them."""
+        p_lower, radius = claim.prove(candidate, counts, num_samples)
         return cls(
-            prediction=np.where(certified, candidate, ABSTAIN),
-            radius=np.where(certified, noise.radius(p_lower), 0.0),
+            prediction=np.where(radius > 0, candidate, ABSTAIN),
+            radius=radius,
             p_lower=p_lower,
             counts=counts,
             num_samples=num_samples,
             candidate=candidate,
-            noise=noise,
-            alpha=alpha,
+            claim=claim,
             **fields,
         )
+
+    @property
+    def noise(self):
+        return self.claim and self.claim.noise
+
+    @property
+    def alpha(self):
+        return self.claim and self.claim.alpha
+
+    @property
+    def stopping(self):
+        return self.claim and self.claim.stopping
+
+    @property
+    def top_k(self):
+        return self.claim and self.claim.top_k
 
     @property
     def correct(self):
@@ -103,18 +111,31 @@ class CertificationResult:
             )
         return self.prediction == self.label
 
-    def certified_accuracy(self, radii):
+    def certified_accuracy(self, radii, confidence=None):
         """Share of examples that are correct with at least a given radius.
+
+        With a `confidence`, the share is that of the certificates at
+        `recertify(1 - confidence, family_wise=True)`. With that probability
+        all of them are true, so the share is a lower bound on the true one
+        among these examples, at all radii together, also where the examples
+        share their draws. It says nothing of examples that were not drawn.
 
         Args:
             radii: float or float array, shape `(...)`, in input units.
+            confidence: float in (0, 1), such as 0.99; or None.
 
         Returns:
             float for a scalar, else float64 array, shape `(...)`.
 
         Raises:
-            ValueError: without labels, or for negative radii.
+            ValueError: without labels, for negative radii, or for a
+                `confidence` where `recertify` is impossible.
         """
+        if confidence is not None:
+            error = 1 - checks.probability("confidence", confidence)
+            return self.recertify(error, family_wise=True).certified_accuracy(
+                radii
+            )
         return evaluation.certified_accuracy(self.radius, self.correct, radii)
 
     def average_certified_radius(self):
@@ -125,14 +146,18 @@ class CertificationResult:
         """
         return evaluation.average_certified_radius(self.radius, self.correct)
 
-    def recertify(self, alpha):
+    def recertify(self, alpha, family_wise=False):
         """The certificates of the same votes at another `alpha`.
 
         No new draws are needed. Each result holds at the `alpha` it was asked
-        for; picking the best of several afterwards is another statement.
+        for; picking the best of several afterwards is another statement. Votes
+        of adaptive sampling suffice for the `alpha` they were drawn for: at a
+        smaller one, examples that just reached an edge of the grid fall below.
 
         Args:
             alpha: float in (0, 1).
+            family_wise: bool, whether `alpha` is the probability that any of
+                the certificates fails, instead of each (Bonferroni).
 
         Returns:
             `CertificationResult`.
@@ -141,18 +166,20 @@ class CertificationResult:
             ValueError: if the counts or the noise are unknown, as in a
                 six-column log.
         """
-        if self.counts is None or self.noise is None:
+        if self.claim is None:
             raise ValueError(
                 "Expected a result with vote counts and noise. Received: one "
                 "read from a six-column log, or from a log whose settings, "
                 "<log>.json, are missing"
             )
+        alpha = checks.probability("alpha", alpha)
+        if family_wise:
+            alpha /= len(self)
         return CertificationResult.from_counts(
             self.candidate,
             self.counts,
             self.num_samples,
-            noise=self.noise,
-            alpha=alpha,
+            dataclasses.replace(self.claim, alpha=alpha),
             label=self.label,
             time=self.time,
             seed=self.seed,
@@ -172,6 +199,8 @@ class CertificationResult:
             f"abstained {abstained:.1%}, median radius "
             f"{np.median(self.radius):.4f}, {self.time.sum():.1f} s",
         ]
+        if self.num_samples is not None:
+            lines[-1] += f", {np.mean(self.num_samples):,.0f} draws per example"
         if self.label is not None:
             if radii is None:
                 radii = evaluation.default_radii(self.radius.max())
@@ -226,6 +255,7 @@ class CertificationResult:
         )
 
     def _conditions(self):
-        if self.noise is None:
+        if self.claim is None:
             return "noise and alpha unknown"
-        return f"{self.noise}, {self.noise.norm} norm, alpha={self.alpha}"
+        top = f"top {self.top_k}, " if self.top_k > 1 else ""
+        return f"{top}{self.noise}, {self.noise.norm} norm, alpha={self.alpha}"

@@ -1,10 +1,13 @@
 """Votes of the base classifier under noise."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_smoothing import backend
+from keras_smoothing.certification import ballots
 
 # Streams of draws, independent of each other: what selects a class must not
 # estimate its probability.
@@ -29,11 +32,16 @@ class VoteCounter:
         base_model: Keras model from `(batch, ...)` to `(batch, classes)`,
             logits or probabilities. It is called with `training=False`.
         noise: `keras_smoothing.noise.Noise`.
+        voting: "hard", each draw votes for its largest output; or "soft", it
+            votes for a class sampled from its outputs, which are
+            probabilities. The share of a class then has the mean of its
+            probabilities as its expectation, and is binomial all the same.
     """
 
-    def __init__(self, base_model, noise):
+    def __init__(self, base_model, noise, voting="hard"):
         self.base_model = base_model
         self.noise = noise
+        self.voting = voting
         self._count_block = backend.compile(self._block_votes)
 
     def count(self, x, *, seed, stream, start, stop, batch_size, on_draws=None):
@@ -83,12 +91,17 @@ class VoteCounter:
 
     def _block_votes(self, shape, x, tile_seeds, start, stop, draws_per_batch):
         x = ops.reshape(x, (-1, *shape))
-        noise = self._draw(tile_seeds, shape)
+        noise, tickets = self._draw(tile_seeds, shape)
 
         def count_batch(low, votes):
             high = ops.minimum(low + draws_per_batch, stop)
+            ballot = ballots.hard
+            if self.voting == "soft":
+                ballot = functools.partial(
+                    ballots.sampled, tickets=tickets[low:high]
+                )
             return high, votes + count_votes(
-                self.base_model, x, noise[low:high]
+                self.base_model, x, noise[low:high], ballot
             )
 
         # A loop inside the graph, rather than around it, reuses the memory of
@@ -100,36 +113,41 @@ class VoteCounter:
         )[1]
 
     def _draw(self, tile_seeds, shape):
-        """The draws of consecutive tiles: `(draws, *shape)`."""
+        """The draws of consecutive tiles.
+
+        Returns:
+            noise: `(draws, *shape)`.
+            tickets: `(draws,)`, uniform in [0, 1).
+        """
+        size = _tile_size(shape)
 
         def draw_tile(seed):
-            size = (_tile_size(shape), *shape)
-            return self.noise.sample(size, _FixedSeed(seed))
+            seed = _FixedSeed(seed)
+            noise = self.noise.sample((size, *shape), seed)
+            return noise, keras.random.uniform((size,), seed=seed)
 
-        return ops.reshape(ops.map(draw_tile, tile_seeds), (-1, *shape))
+        noise, tickets = ops.map(draw_tile, tile_seeds)
+        return ops.reshape(noise, (-1, *shape)), ops.reshape(tickets, (-1,))
 
 
-def count_votes(base_model, x, noise):
+def count_votes(base_model, x, noise, ballot):
     """Votes of `base_model` on every example with every noise.
 
     Args:
         base_model: as in `VoteCounter`.
         x: tensor, shape `(examples, ...)`.
         noise: float32 tensor, shape `(draws, ...)`.
+        ballot: function from outputs `(examples, draws, classes)` to votes of
+            the same shape, one of those in `ballots`.
 
     Returns:
-        int32 tensor, shape `(examples, classes)`.
+        tensor of the ballot's dtype, shape `(examples, classes)`.
     """
     shape = tuple(x.shape[1:])
     noisy = ops.expand_dims(x, 1) + ops.expand_dims(noise, 0)
     outputs = base_model(ops.reshape(noisy, (-1, *shape)), training=False)
-    classes = outputs.shape[-1]
-    is_nan = ops.any(ops.isnan(outputs), axis=-1)
-    labels = ops.where(is_nan, classes, ops.argmax(outputs, axis=-1))
-    # Class number `classes` is out of range and gives a row of zeros.
-    votes = ops.one_hot(labels, classes, dtype="int32")
-    votes = ops.reshape(votes, (ops.shape(x)[0], -1, classes))
-    return ops.sum(votes, axis=1)
+    grid = (ops.shape(x)[0], ops.shape(noise)[0], outputs.shape[-1])
+    return ops.sum(ballot(ops.reshape(outputs, grid)), axis=1)
 
 
 def num_classes(base_model, shape):

@@ -83,13 +83,19 @@ class Distribution(Noise):
         return ops.cast(draws, "float32")
 
     def radius(self, p_lower):
+        return self._with_formula().radius(p_lower)
+
+    def shifted(self, p, distance):
+        return self._with_formula().shifted(p, distance)
+
+    def _with_formula(self):
         if self._equivalent is None:
             raise ValueError(
                 "No radius formula is known for this noise, so nothing can be "
                 "certified with it. Expected a scalar Normal, Laplace or "
                 f"Uniform distribution. Received: {self.distribution}"
             )
-        return self._equivalent.radius(p_lower)
+        return self._equivalent
 
     def get_config(self):
         return {"distribution": _to_config(self.distribution)}

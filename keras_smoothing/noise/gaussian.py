@@ -1,4 +1,5 @@
 import keras
+from scipy.special import ndtr
 from scipy.special import ndtri
 
 from keras_smoothing import checks
@@ -49,6 +50,9 @@ class Gaussian(Noise):
 
     def radius(self, p_lower):
         return self.sigma * ndtri(top_half(p_lower))
+
+    def shifted(self, p, distance):
+        return ndtr(ndtri(p) - distance / self.sigma)
 
     def get_config(self):
         return {"sigma": self.sigma}

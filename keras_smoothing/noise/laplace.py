@@ -56,5 +56,11 @@ class Laplace(Noise):
         with np.errstate(divide="ignore"):  # An infinite radius at p = 1.
             return self.scale * np.log(0.5 / (1 - top_half(p_lower)))
 
+    def shifted(self, p, distance):
+        # No event's probability changes by more than this factor, nor does
+        # that of its complement.
+        factor = np.exp(np.divide(distance, self.scale))
+        return np.maximum(p / factor, 1 - (1 - p) * factor)
+
     def get_config(self):
         return {"scale": self.scale}

@@ -42,6 +42,21 @@ class Noise:
         """
         raise TypeError(f"{type(self).__name__} does not define `radius`.")
 
+    def shifted(self, p, distance):
+        """How improbable an event can become when the input moves.
+
+        Args:
+            p: float array, shape `(...)`, the event's probability, or a lower
+                bound on it.
+            distance: float array, broadcastable with `p`: how far the input
+                moves at most, in `norm` and in input units.
+
+        Returns:
+            float64 array, shape `(...)`: a lower bound on the probability of
+            the event after the move.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `shifted`.")
+
     def add_to(self, x, seed):
         """`x` plus fresh noise, summed in float32 or in the type of `x`
         where that is wider.

@@ -1,6 +1,7 @@
 import math
 
 import keras
+import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.noise.noise import Noise
@@ -55,6 +56,10 @@ class Uniform(Noise):
 
     def radius(self, p_lower):
         return 2 * self.half_width * (top_half(p_lower) - 0.5)
+
+    def shifted(self, p, distance):
+        # What the shifted cube no longer covers may all be the event's.
+        return np.maximum(p - distance / (2 * self.half_width), 0.0)
 
     def get_config(self):
         return {"half_width": self.half_width}

@@ -1,0 +1,99 @@
+import dataclasses
+
+import numpy as np
+
+from keras_smoothing.certification.bounds import lower_confidence_bound
+from keras_smoothing.certification.bounds import upper_confidence_bound
+from keras_smoothing.certification.stopping import StoppingRule
+from keras_smoothing.noise import Noise
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What certificates claim, and how votes prove it: in float64, on the host.
+
+    The claim: at every point closer than the radius, the candidate is among
+    the `top_k` classes that the base model gives most often under the noise.
+
+    Attributes:
+        noise: `keras_smoothing.noise.Noise`.
+        alpha: float in (0, 1), the failure probability of each certificate.
+        stopping: `StoppingRule`, which shares alpha out over its looks.
+        top_k: int, at least 1 and below the number of classes.
+
+    Reference:
+    - [Cohen, Rosenfeld and Kolter, 2019](https://arxiv.org/abs/1902.02918)
+    - [Jia et al., 2020](https://arxiv.org/abs/1912.09899) for `top_k` > 1
+    """
+
+    noise: Noise
+    alpha: float
+    stopping: StoppingRule
+    top_k: int = 1
+
+    def prove(self, candidate, counts, num_samples):
+        """The radii that votes prove.
+
+        Args:
+            candidate: int64 array, shape `(examples,)`; -1 for none.
+            counts: int64 array, shape `(examples, classes)`.
+            num_samples: int or int64 array, shape `(examples,)`, draws.
+
+        Returns:
+            p_lower: float64 array, shape `(examples,)`: lower bound on the
+                probability of the candidate.
+            radius: float64 array, shape `(examples,)`; 0 if nothing is proved.
+        """
+        level = self.alpha * self.stopping.share(num_samples)
+        is_candidate = np.arange(counts.shape[1]) == candidate[:, np.newaxis]
+        votes = np.sum(counts * is_candidate, axis=1)
+        if self.top_k == 1:
+            p_lower = lower_confidence_bound(votes, num_samples, level)
+            radius = np.where(p_lower > 0.5, self.noise.radius(p_lower), 0.0)
+            return p_lower, radius
+        # All bounds hold together: half of the level is for the candidate,
+        # half for its rivals, of which those with the most votes matter.
+        p_lower = lower_confidence_bound(votes, num_samples, level / 2)
+        rivals = np.where(is_candidate, -1, counts)
+        p_upper = upper_confidence_bound(
+            np.sort(rivals, axis=1)[:, -self.top_k :],
+            np.reshape(num_samples, (-1, 1)),
+            np.reshape(level, (-1, 1)) / 2 / (counts.shape[1] - 1),
+        )
+        return p_lower, _top_k_radius(p_lower, p_upper, self.noise)
+
+    def largest_radius(self, num_samples, num_classes):
+        """The radius that unanimous votes prove, as a float."""
+        counts = np.zeros((1, num_classes), np.int64)
+        counts[0, 0] = num_samples
+        return float(self.prove(np.array([0]), counts, num_samples)[1][0])
+
+
+def _top_k_radius(p_lower, p_upper, noise):
+    """Distance at which a class may fall behind its k strongest rivals.
+
+    To fall behind all of them it must fall behind the mean of the t weakest,
+    for every t.
+
+    Args:
+        p_lower: float64 array, shape `(examples,)`.
+        p_upper: float64 array, shape `(examples, k)`, increasing.
+        noise: `keras_smoothing.noise.Noise`.
+    """
+    p_lower = p_lower[:, np.newaxis]
+    # What has the candidate's votes has not the rivals'.
+    p_sum = np.minimum(np.cumsum(p_upper, axis=1), 1 - p_lower)
+    t = np.arange(1, p_upper.shape[1] + 1)
+
+    def leads(distance):
+        distance = distance[:, np.newaxis]
+        p_mean = (1 - noise.shifted(1 - p_sum, distance)) / t
+        return np.all(noise.shifted(p_lower, distance) > p_mean, axis=1)
+
+    low, high = np.zeros(len(p_lower)), np.full(len(p_lower), noise.stddev)
+    while np.any(still := leads(high)):
+        low, high = np.where(still, (high, 2 * high), (low, high))
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = np.where(leads(middle), (middle, high), (low, middle))
+    return low

@@ -1,0 +1,235 @@
+"""When to stop asking for votes."""
+
+import keras
+import numpy as np
+
+from keras_smoothing import checks
+from keras_smoothing.certification.bounds import lower_confidence_bound
+from keras_smoothing.certification.bounds import upper_confidence_bound
+
+# Found by simulation, see benchmarks/stopping_rules.py. Looks that lie closer,
+# or more of alpha for the early ones, save few draws and lose radius.
+_RATIO = 1.5
+_FIRST_LOOK = 250
+_LAST_SHARE = 0.5
+_DOUBT = 0.01
+
+# The examples of a window share the noise of each draw, and are finished and
+# logged together. With 16 of them drawing the noise costs a few percent of the
+# time; more would only delay the log.
+WINDOW = 16
+
+
+class StoppingRule:
+    """A schedule of looks at the votes, and when a look is the last one.
+
+    Each look spends a share of alpha on a confidence bound of its own. The
+    shares add up to 1, so that the bounds of all looks hold together, and a
+    certificate taken from any of them is true, however that look was chosen.
+
+    Attributes:
+        looks: tuple of ints, increasing: numbers of draws.
+        shares: tuple of floats, of alpha, one for each look.
+        max_n: int, the last of the looks.
+        window: int, how many examples are drawn for together.
+    """
+
+    def __init__(self, looks, shares, window):
+        self.looks = looks
+        self.shares = shares
+        self.max_n = looks[-1]
+        self.window = window
+
+    def share(self, num_samples):
+        """The share of alpha at some looks.
+
+        Args:
+            num_samples: int or int array, shape `(...)`: numbers of draws.
+
+        Returns:
+            float64 array, shape `(...)`.
+
+        Raises:
+            ValueError: if a number of draws is not one of the looks.
+        """
+        if not np.isin(num_samples, self.looks).all():
+            raise ValueError(
+                f"Expected numbers of draws among the looks {self.looks} of "
+                f"{self}. Received: num_samples={num_samples}"
+            )
+        return np.array(self.shares)[np.searchsorted(self.looks, num_samples)]
+
+    def is_decided(self, prove, candidate, counts, num_samples):
+        """Which examples need no look after this one.
+
+        Args:
+            prove: `Claim.prove`, of the claim that is sampled for.
+            candidate: int64 array, shape `(examples,)`; -1 for none.
+            counts: int64 array, shape `(examples, classes)`.
+            num_samples: int, the present look.
+
+        Returns:
+            bool array, shape `(examples,)`.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `is_decided`.")
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(
+            f"{name}={value}"
+            for name, value in self.get_config().items()
+            if value is not None
+        )
+        return f"{type(self).__name__}({arguments})"
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class FixedSampling(StoppingRule):
+    """The same number of draws for every example: what an integer `n` means.
+
+    Args:
+        n: int, draws.
+
+    Raises:
+        ValueError: if `n` is not an integer >= 1.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.25))
+    x = np.random.rand(5, 4).astype("float32")
+    model.certify(x, stopping=ks.FixedSampling(1_000), verbose=0)
+    ```
+    """
+
+    def __init__(self, n):
+        self.n = checks.positive_int("n", n)
+        super().__init__(looks=(self.n,), shares=(1.0,), window=WINDOW)
+
+    def is_decided(self, prove, candidate, counts, num_samples):
+        return np.ones(len(candidate), bool)
+
+    def get_config(self):
+        return {"n": self.n}
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class AdaptiveSampling(StoppingRule):
+    """As many draws as an example needs.
+
+    An example is finished when what is asked of it is settled: which of the
+    `radii` it reaches, or its radius up to `width`. Settled means that the
+    radius proved so far, and the one that `max_n` draws could still prove if
+    the votes went as well as they plausibly can, lie in the same cell of the
+    grid, or closer together than `width`. Examples far from every edge of the
+    grid take a few hundred or thousand draws, whether they are certified,
+    wrong or abstaining; those next to an edge take `max_n`.
+
+    The certificate states the radius that is proved, not the edge of the cell.
+    It is as true as one from fixed sampling: looks at the votes are
+    scheduled geometrically, half of alpha is kept for the last one and the rest
+    is shared by those before (a union bound over Clopper-Pearson bounds). What
+    is plausible decides only how long to go on, so no part of alpha is spent
+    on it.
+
+    Args:
+        radii: float array, shape `(r,)`, the grid, in input units; or None.
+        width: float > 0, in input units; or None. One of the two is given.
+        max_n: int, the most draws for one example.
+
+    Raises:
+        ValueError: unless exactly one of `radii` and `width` is given, for
+            negative radii, or a `width` or `max_n` that is not positive.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.25))
+    x = np.random.rand(5, 4).astype("float32")
+    stopping = ks.AdaptiveSampling(radii=[0.0, 0.25, 0.5], max_n=10_000)
+    result = model.certify(x, stopping=stopping, seed=0, verbose=0)
+    result.num_samples
+    ```
+    """
+
+    def __init__(self, radii=None, *, width=None, max_n=100_000):
+        if (radii is None) == (width is None):
+            raise ValueError(
+                "Expected either `radii` or `width`. Received: "
+                f"radii={radii}, width={width}"
+            )
+        self.radii = None if radii is None else _to_grid(radii)
+        self.width = width
+        if width is not None:
+            self.width = checks.positive_float("width", width)
+        looks = [checks.positive_int("max_n", max_n)]
+        while looks[0] / _RATIO >= _FIRST_LOOK:
+            looks.insert(0, round(looks[0] / _RATIO))
+        early = len(looks) - 1
+        shares = [(1 - _LAST_SHARE) / early] * early + [_LAST_SHARE]
+        super().__init__(
+            looks=tuple(looks),
+            shares=tuple(shares) if early else (1.0,),
+            # About one in eight needs many draws, and these share their noise.
+            window=8 * WINDOW,
+        )
+
+    def is_decided(self, prove, candidate, counts, num_samples):
+        _, proved = prove(candidate, counts, num_samples)
+        hope = _at_best(candidate, counts, num_samples, self.max_n)
+        _, possible = prove(candidate, hope, self.max_n)
+        if self.width is not None:
+            # Whether there is a radius at all is part of what is asked.
+            has_radius = (proved > 0) | (possible <= 0)
+            return has_radius & (possible - proved <= self.width)
+        return self._edges_reached(possible) <= self._edges_reached(proved)
+
+    def get_config(self):
+        return {"radii": self.radii, "width": self.width, "max_n": self.max_n}
+
+    def _edges_reached(self, radius):
+        # At radius 0 there is no certificate: that does not reach the edge 0.
+        radius = radius[:, np.newaxis]
+        return np.sum((radius >= self.radii) & (radius > 0), axis=1)
+
+
+def _to_grid(radii):
+    grid = np.asarray(radii, np.float64).ravel()
+    if not len(grid) or not np.all(np.isfinite(grid) & (grid >= 0)):
+        raise ValueError(
+            "Invalid value for argument `radii`. Expected finite numbers >= "
+            f"0. Received: radii={radii}"
+        )
+    return np.unique(grid).tolist()
+
+
+def _at_best(candidate, counts, num_samples, max_n):
+    """Counts after `max_n` draws if the rest goes well for the candidate.
+
+    The candidate's votes come in at an upper confidence bound of their rate,
+    the others' at a lower one.
+    """
+    rest = max_n - num_samples
+    votes, where = np.unique(counts, return_inverse=True)
+    low, high = (
+        np.reshape((votes + rest * rate)[where], counts.shape)
+        for rate in (
+            lower_confidence_bound(votes, num_samples, _DOUBT),
+            upper_confidence_bound(votes, num_samples, _DOUBT),
+        )
+    )
+    is_candidate = np.arange(counts.shape[1]) == candidate[:, np.newaxis]
+    return np.where(is_candidate, np.floor(high), np.ceil(low)).astype(np.int64)
