@@ -92,6 +92,7 @@ def test_a_dataset_is_read_as_it_is_used(model):
 
     class Watching:
         base_model, noise = model.base_model, model.noise
+        voting = "hard"
 
         def count(self, x, **arguments):
             seen.append((len(read), len(x)))
@@ -105,8 +106,10 @@ def test_a_dataset_is_read_as_it_is_used(model):
         None,
         shape=SHAPE,
         n0=10,
-        n=200,
+        stopping=ks.FixedSampling(200),
         alpha=0.01,
+        top_k=1,
+        family_wise=False,
         batch_size=16,
         seed=0,
         log=None,

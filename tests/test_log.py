@@ -153,7 +153,15 @@ def test_kill_and_run_again(digits_file, tmp_path):
 @pytest.mark.parametrize(
     "change,name",
     [
-        (dict(n=501), "n=501. Received: n=500"),
+        (
+            dict(n=501),
+            "stopping.config.n=501. Received: stopping.config.n=500",
+        ),
+        (
+            dict(n=None, stopping=ks.AdaptiveSampling([0.0], max_n=500)),
+            "stopping.class_name='AdaptiveSampling'",
+        ),
+        (dict(top_k=2), "top_k=2. Received: top_k=1"),
         (dict(n0=21), "n0=21. Received: n0=20"),
         (dict(alpha=0.02), "alpha=0.02. Received: alpha=0.01"),
         (dict(seed=5), "seed=5. Received: seed=4"),
@@ -173,7 +181,7 @@ def test_a_log_of_another_noise_or_model_is_refused(
     run()
     x, y = digits
     other = smoothed(digits_model.base_model, sigma=0.5)
-    with pytest.raises(ValueError, match="Expected noise=.*0.5.*0.25"):
+    with pytest.raises(ValueError, match="noise.config.sigma=0.5. .*=0.25"):
         other.certify(x, y, log=path, **SETTINGS)
     weights = digits_model.get_weights()
     weights[0] = weights[0] + 1e-6
@@ -235,7 +243,7 @@ def test_damaged_logs_are_refused(run, path):
 def test_a_damaged_sidecar_is_refused(run, path):
     run()
     sidecar = path.with_name("run.tsv.json")
-    assert json.loads(sidecar.read_text())["n"] == 500
+    assert json.loads(sidecar.read_text())["n0"] == 20
     for text in ("{", "[]", "{}"):
         sidecar.write_text(text)
         with pytest.raises(ValueError, match="Expected settings"):

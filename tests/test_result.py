@@ -7,6 +7,7 @@ import pytest
 
 import keras_smoothing as ks
 from keras_smoothing import evaluation
+from keras_smoothing.certification.claim import Claim
 
 
 @pytest.fixture
@@ -16,8 +17,7 @@ def result():
         np.array([0, 0, 1, ks.ABSTAIN]),
         counts,
         np.full(4, 1_000),
-        noise=ks.noise.Gaussian(0.5),
-        alpha=0.001,
+        Claim(ks.noise.Gaussian(0.5), 0.001, ks.FixedSampling(1_000)),
         label=np.array([0, 1, 1, 0]),
         time=np.ones(4),
     )
@@ -98,8 +98,7 @@ def test_without_labels_nothing_is_called_correct(result):
         result.candidate,
         result.counts,
         result.num_samples,
-        noise=result.noise,
-        alpha=0.001,
+        result.claim,
         time=result.time,
     )
     for method in ("certified_accuracy", "average_certified_radius"):

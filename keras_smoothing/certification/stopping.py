@@ -178,11 +178,12 @@ class AdaptiveSampling(StoppingRule):
         looks = [checks.positive_int("max_n", max_n)]
         while looks[0] / _RATIO >= _FIRST_LOOK:
             looks.insert(0, round(looks[0] / _RATIO))
-        early = len(looks) - 1
-        shares = [(1 - _LAST_SHARE) / early] * early + [_LAST_SHARE]
+        early = looks[:-1]
+        last_share = _LAST_SHARE if early else 1.0
+        early_shares = [(1 - last_share) / len(early) for _ in early]
         super().__init__(
             looks=tuple(looks),
-            shares=tuple(shares) if early else (1.0,),
+            shares=(*early_shares, last_share),
             # About one in eight needs many draws, and these share their noise.
             window=8 * WINDOW,
         )
@@ -207,13 +208,16 @@ class AdaptiveSampling(StoppingRule):
 
 
 def _to_grid(radii):
-    grid = np.asarray(radii, np.float64).ravel()
+    try:
+        grid = np.unique(np.asarray(radii, np.float64))
+    except (TypeError, ValueError):
+        grid = np.array([])
     if not len(grid) or not np.all(np.isfinite(grid) & (grid >= 0)):
         raise ValueError(
             "Invalid value for argument `radii`. Expected finite numbers >= "
             f"0. Received: radii={radii}"
         )
-    return np.unique(grid).tolist()
+    return grid.tolist()
 
 
 def _at_best(candidate, counts, num_samples, max_n):
