@@ -36,6 +36,12 @@ def logits_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+def columns_without_time(path):
+    """The cells of a log, row by row, that two equal runs have in common."""
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    return [row[:5] + row[6:] for row in rows]
+
+
 @pytest.fixture(scope="session")
 def digits():
     return ks.datasets.load("digits", "test[:64]")

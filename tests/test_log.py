@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import columns_without_time
 from conftest import smoothed
 
 import keras_smoothing as ks
@@ -28,11 +29,6 @@ def run(digits_model, digits, path):
         return digits_model.certify(x[:stop], y[:stop], **settings)
 
     return certify
-
-
-def columns_without_time(path):
-    rows = [line.split("\t") for line in path.read_text().splitlines()]
-    return [row[:5] + row[6:] for row in rows]
 
 
 def test_log_gives_the_result_back(run, path):
