@@ -4,6 +4,7 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+from scipy import stats
 
 import keras_smoothing as ks
 from keras_smoothing import evaluation
@@ -137,3 +138,71 @@ for method in (result.plot, result.to_dataframe):
     ).stdout.decode()
     assert "pip install keras_smoothing[plots]" in output
     assert "pip install pandas" in output
+
+
+def test_family_wise_alpha_is_shared_by_the_examples(digits_model, digits):
+    x, y = digits
+    settings = dict(n=1_000, seed=0, verbose=0)
+    plain = digits_model.certify(x, y, alpha=0.01, **settings)
+    shared = digits_model.certify(
+        x, y, alpha=0.01, family_wise=True, **settings
+    )
+    assert shared.alpha == 0.01 / len(x)
+    again = plain.recertify(0.01, family_wise=True)
+    np.testing.assert_array_equal(again.radius, shared.radius)
+    assert again.alpha == shared.alpha
+    assert (shared.radius <= plain.radius).all()
+
+
+def test_family_wise_alpha_needs_the_number_of_examples(digits_model, digits):
+    import tensorflow as tf
+
+    x, _ = digits
+    dataset = tf.data.Dataset.from_tensor_slices(x)
+    settings = dict(n=500, family_wise=True, verbose=0)
+    result = digits_model.certify(dataset, **settings)
+    assert result.alpha == 0.001 / len(x)
+    endless = dataset.filter(lambda image: True)
+    with pytest.raises(ValueError, match="a known number of examples"):
+        digits_model.certify(endless, **settings)
+
+
+def test_accuracy_with_confidence_is_a_lower_bound(digits_model, digits):
+    x, y = digits
+    result = digits_model.certify(x, y, n=2_000, seed=0, verbose=0)
+    radii = np.array([0.0, 0.1, 0.25, 0.5])
+    plain = result.certified_accuracy(radii)
+    bound = result.certified_accuracy(radii, confidence=0.99)
+    assert (bound <= plain).all() and (bound < plain).any()
+    np.testing.assert_array_equal(
+        bound, result.recertify(0.01 / len(x)).certified_accuracy(radii)
+    )
+    for confidence in (0, 1, 1.5):
+        with pytest.raises(ValueError, match="argument `confidence`"):
+            result.certified_accuracy(radii, confidence=confidence)
+
+
+def test_accuracy_with_confidence_holds_under_shared_draws():
+    # 40 copies of one example share all their draws, so they fail together:
+    # the worst case for a statement over the test set.
+    p, runs, confidence = 0.8, 4_000, 0.9
+    rng = np.random.default_rng(0)
+    noise = ks.noise.Gaussian(1.0)
+    true_radius = float(noise.radius(p))
+    claim = Claim(noise, 0.1, ks.FixedSampling(200))
+    failures = plain_failures = 0
+    for votes in rng.binomial(200, p, runs):
+        result = ks.CertificationResult.from_counts(
+            np.zeros(40, int),
+            np.tile([votes, 200 - votes], (40, 1)),
+            np.full(40, 200),
+            claim,
+            label=np.zeros(40, int),
+            time=np.zeros(40),
+        )
+        # The true share beyond the true radius is 0.
+        beyond = np.nextafter(true_radius, 9)
+        failures += result.certified_accuracy(beyond, confidence) > 0
+        plain_failures += result.certified_accuracy(beyond) > 0
+    assert failures <= stats.binom.ppf(0.999, runs, 1 - confidence)
+    assert plain_failures > failures

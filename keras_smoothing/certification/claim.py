@@ -88,7 +88,7 @@ def _top_k_radius(p_lower, p_upper, noise):
     def leads(distance):
         distance = distance[:, np.newaxis]
         p_mean = (1 - noise.shifted(1 - p_sum, distance)) / t
-        return np.all(noise.shifted(p_lower, distance) > p_mean, axis=1)
+        return np.any(noise.shifted(p_lower, distance) > p_mean, axis=1)
 
     low, high = np.zeros(len(p_lower)), np.full(len(p_lower), noise.stddev)
     while np.any(still := leads(high)):
