@@ -170,7 +170,7 @@ def test_family_wise_alpha_needs_the_number_of_examples(digits_model, digits):
 def test_accuracy_with_confidence_is_a_lower_bound(digits_model, digits):
     x, y = digits
     result = digits_model.certify(x, y, n=2_000, seed=0, verbose=0)
-    radii = np.array([0.0, 0.1, 0.25, 0.5])
+    radii = np.linspace(0, 0.75, 76)
     plain = result.certified_accuracy(radii)
     bound = result.certified_accuracy(radii, confidence=0.99)
     assert (bound <= plain).all() and (bound < plain).any()
