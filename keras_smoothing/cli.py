@@ -7,8 +7,11 @@ import warnings
 
 import keras
 
+from keras_smoothing import checks
 from keras_smoothing import datasets
 from keras_smoothing import evaluation
+from keras_smoothing.certification import AdaptiveSampling
+from keras_smoothing.certification import FixedSampling
 from keras_smoothing.certification import plan
 from keras_smoothing.certification import read_log
 from keras_smoothing.noise import Gaussian
@@ -37,13 +40,23 @@ def main(argv=None):
 
 def _certify(arguments):
     model = _smoothed(arguments)
+    stopping = FixedSampling(arguments.n)
+    if arguments.adaptive:
+        if arguments.radii is None:
+            raise ValueError(
+                "Expected --radii with --adaptive, the grid that is to be "
+                "settled. Received: none"
+            )
+        stopping = AdaptiveSampling(arguments.radii, max_n=arguments.n)
     x, y = datasets.load(arguments.dataset, arguments.split)
     result = model.certify(
         x,
         y,
         n0=arguments.n0,
-        n=arguments.n,
+        stopping=stopping,
         alpha=arguments.alpha,
+        top_k=arguments.top_k,
+        family_wise=arguments.family_wise,
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         log=arguments.log,
@@ -58,6 +71,12 @@ def _report(arguments):
         names = arguments.logs
     logs = zip(names, arguments.logs, strict=True)
     results = {name: read_log(path) for name, path in logs}
+    if arguments.confidence is not None:
+        alpha = 1 - checks.probability("confidence", arguments.confidence)
+        results = {
+            name: result.recertify(alpha, family_wise=True)
+            for name, result in results.items()
+        }
     norms = {result.noise.norm for result in results.values() if result.noise}
     if len(norms) > 1:
         raise ValueError(
@@ -147,6 +166,17 @@ def _parser():
     add("--seed", type=int, help="root of all draws; fresh without")
     add("--log", help="rows go here; the same command resumes the run")
     add("--radii", type=float, nargs="+", help="columns of the table")
+    add(
+        "--adaptive",
+        action="store_true",
+        help="draw until the columns of --radii are settled, at most --n",
+    )
+    add("--top-k", type=int, default=1, help="stay among the k most voted")
+    add(
+        "--family-wise",
+        action="store_true",
+        help="alpha is for all certificates together",
+    )
     add("--verbose", type=int, default=1, choices=(0, 1, 2), help="progress")
 
     report = commands.add_parser("report", help="tabulate and plot logs")
@@ -155,6 +185,11 @@ def _parser():
     add("logs", nargs="+", metavar="LOG.tsv", help="ours or six-column logs")
     add("--radii", type=float, nargs="+", help="columns of the table")
     add("--plot", metavar="OUT.png", help="draw the curves")
+    add(
+        "--confidence",
+        type=float,
+        help="lower bounds that hold together with this probability",
+    )
 
     planning = commands.add_parser(
         "plan",

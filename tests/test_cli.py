@@ -43,6 +43,28 @@ def test_certify_then_report(digits_file, tmp_path, capsys):
     assert described in capsys.readouterr().out
 
 
+def test_adaptive_top_k_and_family_wise(digits_file, tmp_path, capsys):
+    log = tmp_path / "run.tsv"
+    command = ["certify", str(digits_file), "--dataset", "digits"]
+    command += ["--split", "test[:12]", "--verbose", "0", "--log", str(log)]
+    command += ["--n", "2000", "--top-k", "2", "--adaptive", "--family-wise"]
+    assert cli.main(command) == 2
+    assert "Expected --radii with --adaptive" in capsys.readouterr().err
+    assert cli.main([*command, "--radii", "0", "0.25"]) == 0
+    assert "top 2, Gaussian(sigma=0.25)" in capsys.readouterr().out
+    result = ks.read_log(log)
+    assert repr(result.stopping) == repr(
+        ks.AdaptiveSampling([0.0, 0.25], max_n=2_000)
+    )
+    assert result.alpha == 0.001 / 12
+
+    command = ["report", str(log), "--radii", "0", "0.25"]
+    assert cli.main([*command, "--confidence", "0.9"]) == 0
+    share = result.certified_accuracy(0.25, confidence=0.9)
+    assert f"{100 * share:.1f}%" in capsys.readouterr().out
+    assert cli.main([*command, "--confidence", "2"]) == 2
+
+
 def test_report_refuses_to_mix_norms(tmp_path, digits, capsys):
     x, y = digits
     for noise in (ks.noise.Gaussian(1.0), ks.noise.Laplace(1.0)):
