@@ -19,8 +19,6 @@ import argparse
 import json
 import os
 import pathlib
-import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,10 +28,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-from certify_throughput import SHAPE
-from certify_throughput import SIGMA
-from certify_throughput import network
-from certify_throughput import spread
+from common import SHAPE
+from common import SIGMA
+from common import network
+from common import peak_mib
+from common import ratio
+from common import spread
 
 import keras_smoothing as ks
 
@@ -117,13 +117,6 @@ def measure(way, policy, weights, n, examples):
     print(json.dumps(report))
 
 
-def peak_mib():
-    """Peak memory of this process. (`getrusage` gives that of the parent, where
-    it was larger.)"""
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
-
-
 def compare(ours, theirs):
     """How far the certificates of two processes agree."""
     one, other = (np.array(run["prediction"]) for run in (ours, theirs))
@@ -184,26 +177,22 @@ def main():
     }
     theirs = runs.get(("art", "float32"))
     for (way, policy), ours_ in runs.items():
-        entry = {
-            name: spread([run[name] for run in ours_])
-            for name in ("seconds", "draws_per_second", "peak_mib")
+        columns = {
+            name: [run[name] for run in ours_]
+            for name in ("seconds", "draws_per_second", "peak_mib", "draws")
         }
-        entry["share_of_draws"] = statistics.mean(
-            run["draws"] for run in ours_
-        ) / (arguments.examples * (N0 + arguments.n))
+        draws = columns.pop("draws")[0]
+        entry = {name: spread(values) for name, values in columns.items()}
+        entry["share_of_draws"] = (
+            draws / arguments.examples / (N0 + arguments.n)
+        )
         entry["certified_accuracy"] = ours_[0]["certified_accuracy"]
         if theirs and way != "art":
-            pairs = list(zip(ours_, theirs, strict=True))
-            entry["rate_to_art"] = spread(
-                [
-                    a["draws_per_second"] / b["draws_per_second"]
-                    for a, b in pairs
-                ]
-            )
-            entry["art_time_to_ours"] = spread(
-                [b["seconds"] / a["seconds"] for a, b in pairs]
-            )
-            entry["against_art"] = compare(*pairs[0])
+            rates = [run["draws_per_second"] for run in theirs]
+            seconds = [run["seconds"] for run in theirs]
+            entry["rate_to_art"] = ratio(columns["draws_per_second"], rates)
+            entry["art_time_to_ours"] = ratio(seconds, columns["seconds"])
+            entry["against_art"] = compare(ours_[0], theirs[0])
         report["ways"][f"{way} {policy}"] = entry
     print(json.dumps(report, indent=2))
 

@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -27,24 +26,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
+from common import SHAPE
+from common import SIGMA
+from common import network
+from common import ratio
+from common import spread
 
 import keras_smoothing as ks
-
-SHAPE = (28, 28, 1)
-SIGMA = 0.25
-
-
-def network():
-    return keras.Sequential(
-        [
-            keras.Input(SHAPE),
-            keras.layers.Conv2D(32, 3, strides=2, activation="relu"),
-            keras.layers.Conv2D(64, 3, strides=2, activation="relu"),
-            keras.layers.Flatten(),
-            keras.layers.Dense(128, activation="relu"),
-            keras.layers.Dense(10),
-        ]
-    )
 
 
 def contenders(base, examples, draws, batch_size):
@@ -99,18 +87,6 @@ def measure(functions, images, rounds):
     return rates
 
 
-def spread(values):
-    return {
-        "median": round(statistics.median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
-    }
-
-
-def ratio(rates, name, to):
-    return spread([a / b for a, b in zip(rates[name], rates[to], strict=True)])
-
-
 def main():
     parser = argparse.ArgumentParser(
         formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -144,8 +120,8 @@ def main():
         rates = measure(functions, examples * draws, arguments.rounds)
         report["examples"][examples] = {
             "images_per_second": {n: spread(r) for n, r in rates.items()},
-            "ours_to_bare": ratio(rates, "ours", "bare"),
-            "ours_to_loop": ratio(rates, "ours", "loop"),
+            "ours_to_bare": ratio(rates["ours"], rates["bare"]),
+            "ours_to_loop": ratio(rates["ours"], rates["loop"]),
         }
     print(json.dumps(report, indent=2))
 
