@@ -25,7 +25,7 @@ from scipy import special
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.certification.claim import Claim
+from keras_smoothing.certification import Claim
 from keras_smoothing.certification.sampling import estimate
 
 

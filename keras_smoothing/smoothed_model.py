@@ -244,21 +244,13 @@ class SmoothedModel(keras.Model):
                 "Expected either `n` or `stopping`. Received: "
                 f"n={n}, stopping={stopping}"
             )
-        elif not isinstance(stopping, certification.StoppingRule):
-            raise ValueError(
-                "Invalid value for argument `stopping`. Expected a stopping "
-                "rule, such as ks.AdaptiveSampling(radii=[0.0, 0.25]). "
-                f"Received: stopping={stopping!r}"
-            )
         return certification.certify(
             self._counter(),
             x,
             y,
+            certification.Claim(self.noise, alpha, stopping, top_k),
             shape=self._example_shape(),
             n0=n0,
-            stopping=stopping,
-            alpha=alpha,
-            top_k=top_k,
             family_wise=family_wise,
             batch_size=batch_size,
             seed=seed,

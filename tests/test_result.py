@@ -8,7 +8,7 @@ from scipy import stats
 
 import keras_smoothing as ks
 from keras_smoothing import evaluation
-from keras_smoothing.certification.claim import Claim
+from keras_smoothing.certification import Claim
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.certification.claim import Claim
+from keras_smoothing.certification import Claim
 from keras_smoothing.certification.sampling import estimate
 
 NOISE = ks.noise.Gaussian(0.5)

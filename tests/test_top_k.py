@@ -8,7 +8,7 @@ from conftest import smoothed
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.certification.claim import Claim
+from keras_smoothing.certification import Claim
 
 NOISES = [ks.noise.Gaussian(0.5), ks.noise.Laplace(0.5), ks.noise.Uniform(1.0)]
 LAWS = [stats.norm(0, 0.5), stats.laplace(0, 0.5), stats.uniform(-1, 2)]

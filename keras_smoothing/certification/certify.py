@@ -13,7 +13,6 @@ from keras_smoothing import checks
 from keras_smoothing.certification import ballots
 from keras_smoothing.certification import votes
 from keras_smoothing.certification.bounds import two_sided_binomial_test
-from keras_smoothing.certification.claim import Claim
 from keras_smoothing.certification.examples import Examples
 from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.fingerprint import example_digest
@@ -36,12 +35,10 @@ def certify(
     counter,
     x,
     y,
+    claim,
     *,
     shape,
     n0,
-    stopping,
-    alpha,
-    top_k,
     family_wise,
     batch_size,
     seed,
@@ -52,22 +49,19 @@ def certify(
 
     Args:
         counter: `VoteCounter`.
+        claim: `Claim`.
         shape: tuple or None, the shape of one example; None in it for any size.
-        stopping: `StoppingRule`.
 
     Returns:
         `CertificationResult`.
     """
     n0 = checks.positive_int("n0", n0)
-    alpha = checks.probability("alpha", alpha)
-    top_k = checks.positive_int("top_k", top_k)
     batch_size = checks.positive_int("batch_size", batch_size)
     seed = None if seed is None else checks.seed(seed)
-    window = min(stopping.window, batch_size)
+    window = min(claim.stopping.window, batch_size)
     examples, num_classes = _open(counter, x, y, shape, window)
     if family_wise:
-        alpha /= _known(examples.total)
-    claim = Claim(counter.noise, alpha, stopping, top_k)
+        claim = claim.shared_by(_known(examples.total))
     check_can_certify(claim, num_classes)
     serialize = keras.saving.serialize_keras_object
     settings = {
@@ -77,9 +71,9 @@ def certify(
         "noise": serialize(counter.noise),
         "voting": counter.voting,
         "n0": n0,
-        "stopping": serialize(stopping),
-        "alpha": alpha,
-        "top_k": top_k,
+        "stopping": serialize(claim.stopping),
+        "alpha": float(claim.alpha),
+        "top_k": int(claim.top_k),
         "seed": seed,
         "backend": keras.backend.backend(),
         "versions": _versions(),

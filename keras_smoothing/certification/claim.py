@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_smoothing import checks
 from keras_smoothing.certification.bounds import lower_confidence_bound
 from keras_smoothing.certification.bounds import upper_confidence_bound
 from keras_smoothing.certification.stopping import StoppingRule
@@ -21,6 +22,9 @@ class Claim:
         stopping: `StoppingRule`, which shares alpha out over its looks.
         top_k: int, at least 1 and below the number of classes.
 
+    Raises:
+        ValueError: if an attribute is not as described.
+
     Reference:
     - [Cohen, Rosenfeld and Kolter, 2019](https://arxiv.org/abs/1902.02918)
     - [Jia et al., 2020](https://arxiv.org/abs/1912.09899) for `top_k` > 1
@@ -30,6 +34,20 @@ class Claim:
     alpha: float
     stopping: StoppingRule
     top_k: int = 1
+
+    def __post_init__(self):
+        checks.probability("alpha", self.alpha)
+        checks.positive_int("top_k", self.top_k)
+        if not isinstance(self.stopping, StoppingRule):
+            raise ValueError(
+                "Invalid value for argument `stopping`. Expected a stopping "
+                "rule, such as ks.AdaptiveSampling(radii=[0.0, 0.25]). "
+                f"Received: stopping={self.stopping!r}"
+            )
+
+    def shared_by(self, examples):
+        """The claim whose alpha, over all examples, adds up to this one's."""
+        return dataclasses.replace(self, alpha=self.alpha / examples)
 
     def prove(self, candidate, counts, num_samples):
         """The radii that votes prove.

@@ -172,14 +172,12 @@ class CertificationResult:
                 "read from a six-column log, or from a log whose settings, "
                 "<log>.json, are missing"
             )
-        alpha = checks.probability("alpha", alpha)
-        if family_wise:
-            alpha /= len(self)
+        claim = dataclasses.replace(self.claim, alpha=alpha)
         return CertificationResult.from_counts(
             self.candidate,
             self.counts,
             self.num_samples,
-            dataclasses.replace(self.claim, alpha=alpha),
+            claim.shared_by(len(self)) if family_wise else claim,
             label=self.label,
             time=self.time,
             seed=self.seed,
