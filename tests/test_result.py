@@ -76,6 +76,20 @@ def test_summary_says_what_was_certified(result, capsys):
     assert "4 examples" in repr(result)
 
 
+def test_summary_of_adaptive_sampling_shows_its_grid(digits_model, digits):
+    x, y = digits
+    stopping = ks.AdaptiveSampling([0.0, 0.125, 0.375], max_n=1_000)
+    result = digits_model.certify(
+        x[:9], y[:9], stopping=stopping, seed=0, verbose=0
+    )
+    lines = []
+    result.summary(print_fn=lines.append)
+    heading = next(t for t in lines[0].splitlines() if t.startswith("radius"))
+    assert heading.split()[3:] == ["0", "0.125", "0.375"]
+    draws = f"{result.num_samples.mean():,.0f} draws per example"
+    assert draws in lines[0]
+
+
 def test_plot_draws_the_curve(result):
     matplotlib.use("Agg")
     ax = result.plot()

@@ -188,7 +188,8 @@ class CertificationResult:
 
         Args:
             radii: float array, shape `(r,)`, of the table of certified
-                accuracy, or None for round steps up to the largest radius.
+                accuracy; or None for the grid of adaptive sampling, else for
+                round steps up to the largest radius.
             print_fn: function that takes the text.
         """
         abstained = np.mean(self.prediction == ABSTAIN)
@@ -200,6 +201,8 @@ class CertificationResult:
         if self.num_samples is not None:
             lines[-1] += f", {np.mean(self.num_samples):,.0f} draws per example"
         if self.label is not None:
+            if radii is None:
+                radii = getattr(self.stopping, "radii", None)
             if radii is None:
                 radii = evaluation.default_radii(self.radius.max())
             lines.append(evaluation.table({"certified": self}, radii))
