@@ -47,7 +47,6 @@ def compare(fixed, adaptive, grid):
     return {
         "share_of_draws": round(float(np.mean(shares)), 4),
         "median_draws": int(np.median(adaptive.num_samples)),
-        "share_of_seconds": round(adaptive.time.sum() / fixed.time.sum(), 4),
         "grid": grid.tolist(),
         "fixed": fixed.certified_accuracy(grid).round(4).tolist(),
         "adaptive": adaptive.certified_accuracy(grid).round(4).tolist(),
