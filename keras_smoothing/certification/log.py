@@ -91,10 +91,8 @@ class CertificationLog:
             )
         if self.settings["seed"] is None:
             self.settings["seed"] = stored.get("seed")
-        all_ours, all_theirs = _flat(self.settings), _flat(stored)
-        for name in {**all_theirs, **all_ours}:
-            ours, theirs = all_ours.get(name), all_theirs.get(name)
-            if ours != theirs and not name.startswith("versions."):
+        for name, ours, theirs in _differences(self.settings, stored):
+            if not name.startswith("versions."):
                 why = ""
                 if name == "model":
                     why = " (weights or configuration differ)"
@@ -117,13 +115,11 @@ class CertificationLog:
         os.replace(temporary, sidecar)
 
 
-def _flat(settings):
-    """Nested settings with dotted names: `noise.config.sigma`."""
-    flat = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            inner = _flat(value)
-            flat.update({f"{name}.{key}": inner[key] for key in inner})
-        else:
-            flat[name] = value
-    return flat
+def _differences(ours, theirs, prefix=""):
+    """Yields (dotted name, ours, theirs) where nested settings differ."""
+    for name in {**theirs, **ours}:
+        one, other = ours.get(name), theirs.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(one, other, f"{prefix}{name}.")
+        elif one != other:
+            yield prefix + name, one, other
