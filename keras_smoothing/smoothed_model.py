@@ -197,7 +197,10 @@ class SmoothedModel(keras.Model):
         """Certifies predictions of the smoothed classifier.
 
         With probability at least `1 - alpha` for each example, the smoothed
-        classifier's prediction is constant within the radius returned.
+        classifier's prediction is constant within the radius returned (with
+        `top_k`: is among its k most voted classes). This is a statement about
+        noise over the real numbers, to which float32 draws come close; a base
+        model made to look at their last bits is beyond it.
 
         Args:
             x: array or tensor, shape `(examples, ...)`, of floating type; or a
@@ -215,8 +218,9 @@ class SmoothedModel(keras.Model):
                 voted at x.
             family_wise: bool, whether `alpha` is the probability that any of
                 the certificates fails, instead of each (Bonferroni).
-            batch_size: int, noisy copies in one forward pass. Results do not
-                depend on it, nor on the order of the examples.
+            batch_size: int, noisy copies in one forward pass. Draws do not
+                depend on it, nor on the order of the examples; the rounding of
+                a forward pass may, and move a vote that is nearly tied.
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system. Who knows the seed before choosing x can
                 choose it against the draws.
@@ -280,19 +284,24 @@ class SmoothedModel(keras.Model):
         return cls(**config)
 
     def _counter(self):
-        """The vote counter, kept since compiling it takes time."""
-        counter = self._vote_counter
-        if (
-            counter is None
-            or counter.base_model is not self.base_model
-            or counter.noise is not self.noise
-            or counter.voting != self.voting
-        ):
+        """The vote counter, kept since compiling it takes time.
+
+        All that its compiled graph holds fast is compared first. Weights are
+        variables, which it reads anew.
+        """
+        held = (
+            id(self.base_model),
+            certification.structure(self.base_model),
+            id(self.noise),
+            dict(vars(self.noise)),
+            self.voting,
+        )
+        if self._vote_counter is None or self._vote_counter[0] != held:
             counter = certification.VoteCounter(
                 self.base_model, self.noise, self.voting
             )
-            self._vote_counter = counter
-        return counter
+            self._vote_counter = held, counter
+        return self._vote_counter[1]
 
     def _example_shape(self):
         """Shape of one example as far as it is known, else None."""

@@ -25,6 +25,34 @@ def test_lower_bound_of_no_and_of_all_successes():
     np.testing.assert_allclose(bound, 0.001 ** (1 / 100_000), rtol=1e-12)
 
 
+def test_no_bound_is_certainty():
+    bound = bounds.lower_confidence_bound(100_000, 100_000, 1 - 1e-12)
+    assert bound < 1
+    assert bounds.upper_confidence_bound(0, 100_000, 1 - 1e-12) > 0
+
+
+def test_upper_bound_mirrors_the_lower_one():
+    k = np.array([0, 3, 50, 100])
+    expected = [
+        stats.binomtest(int(v), 100, alternative="less")
+        .proportion_ci(0.99, method="exact")
+        .high
+        for v in k
+    ]
+    np.testing.assert_allclose(
+        bounds.upper_confidence_bound(k, 100, 0.01), expected, rtol=1e-9
+    )
+
+
+def test_bounds_take_an_alpha_for_each():
+    alphas = np.array([0.1, 0.01, 1e-6])
+    together = bounds.lower_confidence_bound(90, 100, alphas)
+    alone = [bounds.lower_confidence_bound(90, 100, a) for a in alphas]
+    np.testing.assert_array_equal(together, alone)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        bounds.lower_confidence_bound(90, 100, np.array([0.1, 1.0]))
+
+
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.999])
 def test_lower_bound_covers_every_proportion(p):
     # The probability of failure, summed over all outcomes instead of sampled.

@@ -147,6 +147,7 @@ GOOD = np.zeros((3, *SHAPE), "float32")
         (dict(x=bad_x(np.nan)), "NaN or infinity in example 1"),
         (dict(x=bad_x(-np.inf)), "NaN or infinity in example 1"),
         (dict(x=bad_x(1).astype("float64") * 1e300), "infinity in example 1"),
+        (dict(x=bad_x(1e4)), "float32 resolves the noise. .* 1e.04"),
         (dict(x=GOOD.astype("uint8")), "Received: dtype uint8"),
         (dict(x=GOOD.astype("int64")), "Received: dtype int64"),
         (dict(x=GOOD[0]), r"\(examples, 4, 4, 1\). Received: shape \(4, 4, 1"),

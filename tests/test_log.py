@@ -12,6 +12,7 @@ from conftest import columns_without_time
 from conftest import smoothed
 
 import keras_smoothing as ks
+from keras_smoothing.certification import VoteCounter
 
 SETTINGS = dict(n0=20, n=500, alpha=0.01, seed=4, verbose=0)
 
@@ -248,11 +249,76 @@ def test_a_damaged_sidecar_is_refused(run, path):
             run()
 
 
+def test_rows_that_do_not_follow_from_the_settings_are_refused(
+    run, path, tmp_path, digits, digits_model
+):
+    # A log put in the place of another one, with other noise.
+    run()
+    x, y = digits
+    other = smoothed(digits_model.base_model, sigma=0.05)
+    settings = {**SETTINGS, "log": tmp_path / "other.tsv"}
+    other.certify(x, y, **settings)
+    path.write_bytes(settings["log"].read_bytes())
+    for read in (lambda: ks.read_log(path), run):
+        with pytest.raises(ValueError, match="rows that follow from their"):
+            read()
+
+
+def test_an_edited_radius_is_refused(run, path):
+    result = run()
+    lines = path.read_text().splitlines()
+    row = lines[3].split("\t")
+    assert float(row[3]) > 0
+    for radius in (result.radius[2] + 1e-4, result.radius[2] - 1e-4):
+        row[3] = f"{radius:.6f}"
+        path.write_text("\n".join([*lines[:3], "\t".join(row), *lines[4:], ""]))
+        with pytest.raises(ValueError, match="Received: row 2"):
+            ks.read_log(path)
+
+
+def test_settings_of_another_format_are_refused(run, path):
+    run()
+    sidecar = path.with_name("run.tsv.json")
+    settings = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**settings, "format": 1}))
+    with pytest.raises(ValueError, match="Expected settings"):
+        ks.read_log(path)
+
+
+def test_two_runs_do_not_write_one_log(
+    run, path, digits, digits_model, monkeypatch
+):
+    # The second run starts, and writes, before the first one does.
+    x, y = digits
+    other = smoothed(digits_model.base_model, sigma=0.05)
+
+    original = VoteCounter.count
+    calls = []
+
+    def count(self, *arguments, **settings):
+        if not calls:
+            calls.append(1)
+            other.certify(x, y, log=path, **SETTINGS)
+        return original(self, *arguments, **settings)
+
+    monkeypatch.setattr(VoteCounter, "count", count)
+    with pytest.raises(ValueError, match="another process writes"):
+        run()
+    assert ks.read_log(path).noise.sigma == 0.05
+
+
 SIX_COLUMNS = """idx\tlabel\tpredict\tradius\tcorrect\ttime
 0\t3\t3\t0.378\t1\t0:00:15.4
 20\t7\t-1\t0.0\t0\t15.6
 40\t1\t2\t0.25\t0\t1:01:01
 """
+
+
+def test_an_abstention_without_a_label_is_not_correct(path):
+    path.write_text(SIX_COLUMNS + "60\t-1\t-1\t0.0\t0\t1\n")
+    result = ks.read_log(path)
+    assert not result.correct[3]
+    assert result.certified_accuracy(0) == 0.25
 
 
 def test_six_column_logs_are_read(path):

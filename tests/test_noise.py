@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import stats
 
@@ -95,6 +96,10 @@ def test_known_distributions_certify(distribution, noise):
         tfd.StudentT(4.0, 0.0, 0.1),
         tfd.Normal([0.0, 0.0], 0.25),
         tfd.TruncatedNormal(0.0, 0.25, -1.0, 1.0),
+        # The formula would not follow a variable, nor float32 the noise.
+        tfd.Normal(0.0, tf.Variable(1.0)),
+        tfd.Normal(1e6, 0.01),
+        tfd.Uniform(1e6, 1e6 + 1),
     ],
 )
 def test_unknown_distributions_refuse_to_certify(distribution):

@@ -4,6 +4,7 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import stats
 
 import keras_smoothing as ks
@@ -169,16 +170,16 @@ def test_family_wise_alpha_is_shared_by_the_examples(digits_model, digits):
 
 
 def test_family_wise_alpha_needs_the_number_of_examples(digits_model, digits):
-    import tensorflow as tf
-
     x, _ = digits
     dataset = tf.data.Dataset.from_tensor_slices(x)
     settings = dict(n=500, family_wise=True, verbose=0)
-    result = digits_model.certify(dataset, **settings)
-    assert result.alpha == 0.001 / len(x)
-    endless = dataset.filter(lambda image: True)
-    with pytest.raises(ValueError, match="a known number of examples"):
-        digits_model.certify(endless, **settings)
+    for known in (dataset, dataset.batch(16, drop_remainder=True)):
+        result = digits_model.certify(known, **settings)
+        assert result.alpha == 0.001 / len(x)
+    # The sizes of batches are not known, nor what a filter lets through.
+    for unknown in (dataset.batch(16), dataset.filter(lambda image: True)):
+        with pytest.raises(ValueError, match="a known number of examples"):
+            digits_model.certify(unknown, **settings)
 
 
 def test_accuracy_with_confidence_is_a_lower_bound(digits_model, digits):

@@ -116,6 +116,25 @@ def test_certificates_follow_the_weights():
     np.testing.assert_allclose(other, 2 * radius)
 
 
+def test_certificates_follow_changes_of_noise_and_structure():
+    # Between the calls nothing is replaced, so a stale graph would be used.
+    base = linear_model([1.0])
+    model = smoothed(base, sigma=0.05)
+    x = np.array([[0.3]], "float32")
+
+    def certify(model):
+        return model.certify(x, n=2_000, seed=0, verbose=0)
+
+    certify(model)
+    model.noise.sigma = 1.0
+    fresh = smoothed(base, sigma=1.0)
+    np.testing.assert_array_equal(certify(model).counts, certify(fresh).counts)
+    assert certify(model).radius < 0.3
+    assert model._counter() is model._counter()
+    base.layers[0].activation = lambda outputs: -outputs
+    assert certify(model).prediction == [1]
+
+
 def test_save_and_load_in_a_new_process(digits_file, digits_model, digits):
     x, y = digits
     here = digits_model.certify(x[:4], n=500, seed=3, verbose=0)

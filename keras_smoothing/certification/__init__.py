@@ -1,6 +1,7 @@
 from keras_smoothing.certification.certify import certify as certify
 from keras_smoothing.certification.certify import classify as classify
 from keras_smoothing.certification.claim import Claim as Claim
+from keras_smoothing.certification.fingerprint import structure as structure
 from keras_smoothing.certification.plan import Plan as Plan
 from keras_smoothing.certification.plan import plan as plan
 from keras_smoothing.certification.read_log import read_log as read_log

@@ -34,7 +34,8 @@ def soft(outputs):
     """The probabilities themselves, float32."""
     outputs = ops.cast(outputs, "float32")
     valid = ops.expand_dims(is_distribution(outputs), -1)
-    return ops.where(valid, outputs, 0.0)
+    total = ops.sum(outputs, axis=-1, keepdims=True)
+    return ops.where(valid, outputs / ops.where(valid, total, 1.0), 0.0)
 
 
 def is_distribution(outputs):

@@ -37,7 +37,8 @@ def lower_confidence_bound(successes, trials, alpha):
         )
     # Where k is 0 the quantile is undefined and the bound is 0.
     bound = stats.beta.ppf(alpha, np.maximum(k, 1), n - np.maximum(k, 1) + 1)
-    return np.where(k > 0, bound, 0.0)
+    # Nothing is proved certain, also where the quantile rounds to 1.
+    return np.where(k > 0, np.minimum(bound, np.nextafter(1.0, 0.0)), 0.0)
 
 
 def upper_confidence_bound(successes, trials, alpha):

@@ -18,6 +18,7 @@ from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.fingerprint import example_digest
 from keras_smoothing.certification.fingerprint import fingerprint
 from keras_smoothing.certification.log import CertificationLog
+from keras_smoothing.certification.log_format import FORMAT
 from keras_smoothing.certification.plan import check_can_certify
 from keras_smoothing.certification.plan import check_can_classify
 from keras_smoothing.certification.progress import Progress
@@ -26,9 +27,6 @@ from keras_smoothing.certification.sampling import gave_nan
 from keras_smoothing.certification.sampling import sample
 from keras_smoothing.certification.stopping import WINDOW
 from keras_smoothing.version import __version__
-
-# Counted up whenever the same settings would give other draws or other rows.
-_LOG_FORMAT = 2
 
 
 def certify(
@@ -61,11 +59,11 @@ def certify(
     window = min(claim.stopping.window, batch_size)
     examples, num_classes = _open(counter, x, y, shape, window)
     if family_wise:
-        claim = claim.shared_by(_known(examples.total))
+        claim = claim.shared_by(_known(examples.exact_total))
     check_can_certify(claim, num_classes)
     serialize = keras.saving.serialize_keras_object
     settings = {
-        "format": _LOG_FORMAT,
+        "format": FORMAT,
         "model": fingerprint(counter.base_model),
         "num_classes": num_classes,
         "noise": serialize(counter.noise),
@@ -145,7 +143,9 @@ def classify(counter, x, *, shape, n, alpha, batch_size, seed):
 
 def _open(counter, x, y, shape, window):
     """Validated examples, the number of classes, and a model built for both."""
-    examples = Examples(x, y, shape=shape, window=window)
+    # Sums in float32 are then right to a thousandth of the noise.
+    limit = 2.0**14 * counter.noise.stddev
+    examples = Examples(x, y, shape=shape, window=window, limit=limit)
     if looks_like_bytes(examples.first) and counter.noise.stddev < 2:
         warnings.warn(
             f"The examples look like images with values 0..255, and the noise "
@@ -172,8 +172,9 @@ def _known(total):
     if total is None:
         raise ValueError(
             "Expected a known number of examples, over which a family-wise "
-            "alpha is shared. Received: a dataset of unknown cardinality. "
-            "`recertify(alpha, family_wise=True)` shares it afterwards."
+            "alpha is shared. Received: a dataset that does not say it; "
+            "one that is not batched may. Or certify it as it is, then "
+            "`recertify(alpha, family_wise=True)`."
         )
     return total
 

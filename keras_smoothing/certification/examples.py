@@ -19,19 +19,23 @@ class Examples:
         shape: tuple, the shape of one example as the model expects it, None
             where any size will do; or None if nothing is known.
         window: int, examples in one window.
+        limit: float, the largest magnitude of a value beside which float32
+            still resolves the noise.
 
     Attributes:
-        total: int or None, how many examples there are. Of a batched dataset,
-            an upper estimate.
+        total: int or None, how many examples there are, for progress. Of a
+            batched dataset, an estimate.
+        exact_total: int or None, the same where it is known for certain.
         first: float32 array, shape `(k, ...)`, the first window.
 
     Raises:
-        ValueError: if anything is not as described above, if a value is NaN
-            or infinite, or if there are no examples.
+        ValueError: if anything is not as described above, if a value is NaN,
+            infinite or beyond `limit`, or if there are no examples.
     """
 
-    def __init__(self, x, y=None, *, shape, window):
+    def __init__(self, x, y=None, *, shape, window, limit):
         self._shape = shape
+        self._limit = limit
         if hasattr(x, "element_spec"):
             if y is not None:
                 raise ValueError(
@@ -69,7 +73,7 @@ class Examples:
         x = _to_array("x", x)
         y = None if y is None else _to_array("y", y)
         x, y = self._validated(x, y, first=0), _to_labels(y)
-        self.total = len(x)
+        self.total = self.exact_total = len(x)
         self._labels = y
         return (
             (x[i : i + window], None if y is None else y[i : i + window])
@@ -97,6 +101,7 @@ class Examples:
             raise ValueError(
                 "Expected a finite dataset. Received: a dataset without end"
             )
+        self.exact_total = length if length >= 0 else None
         rank = components[0].shape.rank - len(self._shape)
         if rank not in (0, 1):
             raise ValueError(
@@ -106,9 +111,14 @@ class Examples:
             )
         if rank == 1:
             size = components[0].shape[0]
-            if size is None and length > 0:
-                first = next(iter(dataset))
-                size = len(first[0] if isinstance(first, tuple) else first)
+            if size is None:
+                # Batches may be of any sizes, the last one at the least.
+                self.exact_total = None
+                if length > 0:
+                    first = next(iter(dataset))
+                    size = len(first[0] if isinstance(first, tuple) else first)
+            elif length > 0:
+                self.exact_total = length * size
             dataset = dataset.unbatch()
             length = length * size if size else -2
         self.total = length if length >= 0 else None
@@ -161,6 +171,12 @@ class Examples:
             raise ValueError(
                 "Expected finite values in `x`. Received: NaN or infinity in "
                 f"example {first + int(np.argmin(finite))}"
+            )
+        if np.abs(x).max() > self._limit:
+            raise ValueError(
+                f"Expected values in `x` up to {self._limit:.3g}, beside which "
+                "float32 resolves the noise. Received: a value of "
+                f"{np.abs(x).max():.3g}"
             )
         return x
 

@@ -1,14 +1,16 @@
 import hashlib
 import json
+import warnings
 
 from keras import ops
 
 
 def fingerprint(model):
-    """A hash of what a model computes: its weights and its configuration.
+    """A hash of a model's weights and configuration.
 
-    Names are left out of it, since Keras numbers the names of layers anew in
-    every process.
+    It does not see Python code, nor attributes that `get_config` leaves out.
+    Names are left out of it too, since Keras numbers the names of layers anew
+    in every process.
 
     Args:
         model: built Keras model.
@@ -16,7 +18,7 @@ def fingerprint(model):
     Returns:
         str, 64 hexadecimal digits.
     """
-    digest = hashlib.sha256(_structure(model).encode())
+    digest = hashlib.sha256(structure(model).encode())
     for weight in model.weights:
         value = ops.convert_to_numpy(weight)
         digest.update(f"{value.shape}{value.dtype}".encode())
@@ -29,9 +31,13 @@ def example_digest(x):
     return hashlib.sha256(x.tobytes()).hexdigest()[:16]
 
 
-def _structure(model):
+def structure(model):
+    """A model's configuration without names, as text."""
     try:
-        config = model.get_config()
+        with warnings.catch_warnings():
+            # Keras warns of lambdas that are saved; nothing is saved here.
+            warnings.simplefilter("ignore")
+            config = model.get_config()
     except NotImplementedError:  # Keras's answer for subclassed models.
         config = {}
     names = {}

@@ -37,7 +37,8 @@ class CertificationLog:
     def __init__(self, path, settings, claim):
         self._path = None if path is None else pathlib.Path(path)
         self._claim = claim
-        self._end = 0
+        self._end = 0  # Of the last whole line.
+        self._size = 0  # What follows it was cut off.
         self.records = []
         # As JSON gives them back, to be compared with what it gives back.
         self.settings = json.loads(json.dumps(settings))
@@ -57,6 +58,13 @@ class CertificationLog:
             format_row(first + i, record, result, i)
             for i, record in enumerate(records)
         ]
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size != self._size:
+            raise ValueError(
+                f"Expected the log {self._path} as this run left it. Received: "
+                f"{size} bytes instead of {self._size}; another process writes "
+                "to it. Choose another path."
+            )
         if not self._end:
             self._write_settings()
             lines.insert(0, "\t".join(COLUMNS + MORE_COLUMNS))
@@ -67,7 +75,7 @@ class CertificationLog:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        self._end += len(data)
+        self._end = self._size = self._end + len(data)
 
     def result(self, start, stop):
         """The certificates of the records `start..stop`."""
@@ -102,10 +110,13 @@ class CertificationLog:
                     f"log{why}. Choose another path."
                 )
         data = self._path.read_bytes()
+        self._size = len(data)
         whole = data[: data.rfind(b"\n") + 1]
         self._end = len(whole)
         if whole:
-            self.records = parse_records(self._path, whole.decode(), stored)
+            self.records = parse_records(
+                self._path, whole.decode(), stored, self._claim
+            )
 
     def _write_settings(self):
         # Before the log, whole or not at all: a log without is refused.

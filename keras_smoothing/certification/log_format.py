@@ -11,7 +11,11 @@ import math
 import numpy as np
 
 from keras_smoothing.certification.record import Record
+from keras_smoothing.certification.record import to_result
 from keras_smoothing.certification.result import ABSTAIN
+
+# Counted up whenever the same settings would give other draws or other rows.
+FORMAT = 2
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 MORE_COLUMNS = (
@@ -82,10 +86,10 @@ def read_settings(path):
         raise ValueError(
             f"Expected settings in JSON. Received: {sidecar} ({error})"
         ) from error
-    if not isinstance(settings, dict) or "stopping" not in settings:
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise ValueError(
-            "Expected settings of a certification run. Received: "
-            f"{sidecar}, which holds something else"
+            f"Expected settings of a certification run, in format {FORMAT}. "
+            f"Received: {sidecar}, which holds something else"
         )
     return settings
 
@@ -116,15 +120,16 @@ def parse_rows(path, text, columns, parse):
     return parsed
 
 
-def parse_records(path, text, settings):
-    """Records of a log of ours."""
+def parse_records(path, text, settings, claim):
+    """Records of a log of ours, whose votes prove what its rows say."""
     classes = settings["num_classes"]
-    records = []
+    records, stated = [], []
 
     def parse(idx, label, predict, radius, correct, time, *more):
         if int(idx) != len(records):
             raise ValueError(f"idx {len(records)} expected, {idx} received")
-        _, num_samples, candidate, nan_draws, votes, digest = more
+        p_lower, num_samples, candidate, nan_draws, votes, digest = more
+        stated.append((int(predict), float(radius), float(p_lower)))
         counts = np.zeros(classes, np.int64)
         for pair in votes.split():
             voted, number = (int(part) for part in pair.split(":"))
@@ -148,4 +153,16 @@ def parse_records(path, text, settings):
         )
 
     parse_rows(path, text, COLUMNS + MORE_COLUMNS, parse)
+    if records:
+        result = to_result(records, claim, settings["seed"])
+        proved = (result.prediction, result.radius, result.p_lower)
+        # Rounded down, and perhaps by another SciPy.
+        same = np.abs(np.array(stated).T - proved) < [[1], [2e-6], [2e-9]]
+        if not same.all():
+            index = int(np.argmin(same.all(axis=0)))
+            raise ValueError(
+                f"Expected rows that follow from their votes under the "
+                f"settings of {sidecar_path(path)}. Received: row {index} of "
+                f"{path}, with predict, radius, p_lower {stated[index]}"
+            )
     return records

@@ -59,11 +59,6 @@ def read_log(path):
             f"{path}, cut off in its last line. The command that wrote it "
             "resumes it."
         )
-    records = parse_records(path, text, settings)
-    if not records:
-        raise ValueError(
-            f"Expected a log with at least one row. Received: {path}"
-        )
     deserialize = keras.saving.deserialize_keras_object
     claim = Claim(
         noise=deserialize(settings["noise"]),
@@ -71,6 +66,11 @@ def read_log(path):
         stopping=deserialize(settings["stopping"]),
         top_k=settings["top_k"],
     )
+    records = parse_records(path, text, settings, claim)
+    if not records:
+        raise ValueError(
+            f"Expected a log with at least one row. Received: {path}"
+        )
     return to_result(records, claim, settings["seed"])
 
 

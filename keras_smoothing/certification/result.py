@@ -33,7 +33,8 @@ class CertificationResult:
             of the estimate.
         num_samples: int64 array, shape `(examples,)`: draws of the estimate.
         candidate: int64 array, shape `(examples,)`: the class selected by the
-            first n0 draws; `ks.ABSTAIN` where the model returned NaN.
+            first n0 draws (the label, with labels and `top_k` above 1);
+            `ks.ABSTAIN` where the model returned NaN.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each certificate.
         stopping: `FixedSampling` or `AdaptiveSampling`.
@@ -109,7 +110,7 @@ class CertificationResult:
                 "Expected a result with labels. Received: one without; pass "
                 "`y` to `certify`."
             )
-        return self.prediction == self.label
+        return (self.prediction == self.label) & (self.prediction != ABSTAIN)
 
     def certified_accuracy(self, radii, confidence=None):
         """Share of examples that are correct with at least a given radius.

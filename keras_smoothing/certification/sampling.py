@@ -109,8 +109,9 @@ def gave_nan(nan_draws, first):
     gave_nan = nan_draws > 0
     if gave_nan.any():
         warnings.warn(
-            "The base model returned NaN under noise, so the smoothed model "
-            f"abstains on example(s) {first + np.flatnonzero(gave_nan)}.",
+            "The base model returned NaN under noise (or no probabilities, "
+            "under soft voting), so the smoothed model abstains on example(s) "
+            f"{first + np.flatnonzero(gave_nan)}.",
             stacklevel=5,
         )
     return gave_nan

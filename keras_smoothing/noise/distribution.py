@@ -16,9 +16,9 @@ class Distribution(Noise):
 
     For training and prediction every distribution over real numbers will do.
     Certification needs a radius formula: it is known for a scalar `Normal`,
-    `Laplace` or `Uniform`, wherever it is centred, since a shift common to all
-    noise moves the base model's input and no distance. For everything else
-    `radius` raises.
+    `Laplace` or `Uniform` of constant parameters. It may be centred away from
+    0, as long as float32 resolves it there: a shift common to all noise moves
+    the base model's input and no distance. For everything else `radius` raises.
 
     Args:
         distribution: `tensorflow_probability.distributions.Distribution`. Its
@@ -93,7 +93,8 @@ class Distribution(Noise):
             raise ValueError(
                 "No radius formula is known for this noise, so nothing can be "
                 "certified with it. Expected a scalar Normal, Laplace or "
-                f"Uniform distribution. Received: {self.distribution}"
+                "Uniform distribution of constant parameters, centred near 0. "
+                f"Received: {self.distribution}"
             )
         return self._equivalent
 
@@ -121,15 +122,20 @@ def _with_radius_formula(distribution):
     tfd = _distributions()
     if tuple(distribution.batch_shape + distribution.event_shape):
         return None
+    if distribution.variables:  # The formula would not follow them.
+        return None
     # The exact type: a subclass may be another distribution altogether.
     kind = type(distribution)
     if kind is tfd.Normal:
-        return Gaussian(float(distribution.scale))
-    if kind is tfd.Laplace:
-        return Laplace(float(distribution.scale))
-    if kind is tfd.Uniform:
-        return Uniform(float(distribution.high - distribution.low) / 2)
-    return None
+        centre, noise = distribution.loc, Gaussian(float(distribution.scale))
+    elif kind is tfd.Laplace:
+        centre, noise = distribution.loc, Laplace(float(distribution.scale))
+    elif kind is tfd.Uniform:
+        low, high = float(distribution.low), float(distribution.high)
+        centre, noise = (low + high) / 2, Uniform((high - low) / 2)
+    else:
+        return None
+    return noise if abs(float(centre)) <= 1_000 * noise.stddev else None
 
 
 def _to_config(distribution):
