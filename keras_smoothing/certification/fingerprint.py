@@ -63,7 +63,5 @@ def structure(model):
             return [renamed(value) for value in node]
         return names.get(node, node) if isinstance(node, str) else node
 
-    structure = renamed(canonical(config))
-    return type(model).__name__ + json.dumps(
-        structure, sort_keys=True, default=str
-    )
+    text = renamed(canonical(config))
+    return type(model).__name__ + json.dumps(text, sort_keys=True, default=str)
