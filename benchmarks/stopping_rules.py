@@ -7,14 +7,16 @@ example they are dealt out anew, in random order, `--repeats` times, and every
 rule looks at the same deals until it has settled the grid.
 
 - union: what `AdaptiveSampling` does, Clopper-Pearson bounds at geometric
-  looks, half of alpha for the last of them;
+  looks, two fifths of alpha for the last, the rest in proportion to the draws;
 - union, equal shares: the same, every look with an equal share;
 - union, ratio r: the same as the first, with looks that are closer or farther;
 - mixture: the test martingale of a uniform prior on the proportions above the
-  one tested, valid after every draw (Robbins, 1970), at the looks of the first.
+  one tested, valid after every draw (Robbins, 1970), at the looks of the first;
+- mixture, ratio r: the same with other looks.
 """
 
 import argparse
+import copy
 import json
 import os
 
@@ -54,34 +56,33 @@ def mixture_lower_bound(votes, trials, alpha):
     return low
 
 
-def with_looks(grid, max_n, ratio, last_share):
-    """`AdaptiveSampling` with another schedule; None: equal shares."""
-    rule = ks.AdaptiveSampling(grid, max_n=max_n)
-    looks = [max_n]
-    while looks[0] / ratio >= 250:
+def with_looks(rule, ratio):
+    """`AdaptiveSampling` with looks that are closer or farther."""
+    other = copy.copy(rule)
+    looks = [rule.max_n]
+    while looks[0] / ratio >= rule.looks[0]:
         looks.insert(0, round(looks[0] / ratio))
-    early = len(looks) - 1
-    last_share = last_share or 1 / len(looks)
-    rule.looks = tuple(looks)
-    rule.shares = (*[(1 - last_share) / early] * early, last_share)
-    return rule
+    early = (1 - rule.shares[-1]) / sum(looks[:-1])
+    other.looks = tuple(looks)
+    other.shares = (*[early * look for look in looks[:-1]], rule.shares[-1])
+    return other
+
+
+def with_equal_shares(rule):
+    other = copy.copy(rule)
+    other.shares = (1 / len(rule.looks),) * len(rule.looks)
+    return other
 
 
 def claims(noise, alpha, grid, n):
     rule = ks.AdaptiveSampling(grid, max_n=n)
     return {
         "union": Claim(noise, alpha, rule),
-        "union, equal shares": Claim(
-            noise, alpha, with_looks(grid, n, 1.5, None)
-        ),
-        "union, ratio 1.25": Claim(
-            noise, alpha, with_looks(grid, n, 1.25, 0.5)
-        ),
-        "union, ratio 2": Claim(noise, alpha, with_looks(grid, n, 2.0, 0.5)),
+        "union, equal shares": Claim(noise, alpha, with_equal_shares(rule)),
+        "union, ratio 1.2": Claim(noise, alpha, with_looks(rule, 1.2)),
+        "union, ratio 2": Claim(noise, alpha, with_looks(rule, 2.0)),
         "mixture": Mixture(noise, alpha, rule),
-        "mixture, ratio 1.25": Mixture(
-            noise, alpha, with_looks(grid, n, 1.25, 0.5)
-        ),
+        "mixture, ratio 1.2": Mixture(noise, alpha, with_looks(rule, 1.2)),
     }
 
 

@@ -68,13 +68,14 @@ def test_violations_stay_within_alpha_next_to_the_edges(alpha):
     edges = np.array(RADII)[1:, np.newaxis]
     p = np.repeat(probabilities(edges - below).ravel(), 1_500)
     assert len(p) == 24_000
-    for stopping in (
-        ks.AdaptiveSampling(RADII, max_n=20_000),
-        ks.AdaptiveSampling(width=0.1, max_n=20_000),
-    ):
-        result = simulate(p, stopping, alpha)
-        violations = np.sum(result.radius > NOISE.radius(p))
-        assert 0 < violations <= stats.binom.ppf(0.999, len(p), alpha)
+    violations = [
+        np.sum(simulate(p, stopping, alpha).radius > NOISE.radius(p))
+        for stopping in (
+            ks.AdaptiveSampling(RADII, max_n=20_000),
+            ks.AdaptiveSampling(width=0.1, max_n=20_000),
+        )
+    ]
+    assert 0 < max(violations) <= stats.binom.ppf(0.999, len(p), alpha)
 
 
 def test_undecidable_examples_are_certified_at_most_alpha_of_the_time():
@@ -106,15 +107,15 @@ def test_the_table_of_fixed_sampling_for_a_fraction_of_its_draws(sigma_units):
 
 def test_draws_go_to_the_examples_next_to_an_edge():
     stopping = ks.AdaptiveSampling(RADII)
-    radii = np.array([-1.0, 0.006, 0.125, 0.375, 0.507, 1.5])
+    radii = np.array([-1.0, 0.006, 0.125, 0.375, 0.51, 1.5])
     p = np.repeat(probabilities(radii), 25)
     result = simulate(p, stopping, alpha=0.001)
     n = np.median(result.num_samples.reshape(-1, 25), axis=1)
     # Far below the first edge and above the last, in the middle of a cell, and
     # next to an edge.
     assert n[0] < 1_000 and n[5] < 5_000
-    assert n[2] < 20_000 and n[3] < 20_000
-    assert n[1] > 60_000 and n[4] > 60_000
+    assert n[2] < 5_000 and n[3] < 5_000
+    assert n[1] > 30_000 and n[4] > 30_000
     assert (result.prediction[:25] == ks.ABSTAIN).all()
     assert set(result.num_samples) <= set(stopping.looks)
 

@@ -7,12 +7,13 @@ from keras_smoothing import checks
 from keras_smoothing.certification.bounds import lower_confidence_bound
 from keras_smoothing.certification.bounds import upper_confidence_bound
 
-# Found by simulation, see benchmarks/stopping_rules.py. Looks that lie closer,
-# or more of alpha for the early ones, save few draws and lose radius.
-_RATIO = 1.5
+# Found by simulation, see benchmarks/stopping_rules.py. Less alpha for the last
+# look, or more doubt, saves draws and loses radius; looks that lie closer have
+# to share alpha among more.
+_RATIO = 1.35
 _FIRST_LOOK = 250
-_LAST_SHARE = 0.5
-_DOUBT = 0.01
+_LAST_SHARE = 0.4
+_DOUBT = 0.08
 
 # The examples of a window share the noise of each draw, and are finished and
 # logged together. With 16 of them drawing the noise costs a few percent of the
@@ -135,10 +136,10 @@ class AdaptiveSampling(StoppingRule):
 
     The certificate states the radius that is proved, not the edge of the cell.
     It is as true as one from fixed sampling: looks at the votes are
-    scheduled geometrically, half of alpha is kept for the last one and the rest
-    is shared by those before (a union bound over Clopper-Pearson bounds). What
-    is plausible decides only how long to go on, so no part of alpha is spent
-    on it.
+    scheduled geometrically, two fifths of alpha are kept for the last one and
+    those before share the rest in proportion to their draws (a union bound over
+    Clopper-Pearson bounds). What is plausible decides only how long to go on,
+    so no part of alpha is spent on it.
 
     Args:
         radii: float array, shape `(r,)`, the grid, in input units; or None.
@@ -178,12 +179,9 @@ class AdaptiveSampling(StoppingRule):
         looks = [checks.positive_int("max_n", max_n)]
         while looks[0] / _RATIO >= _FIRST_LOOK:
             looks.insert(0, round(looks[0] / _RATIO))
-        early = looks[:-1]
-        last_share = _LAST_SHARE if early else 1.0
-        early_shares = [(1 - last_share) / len(early) for _ in early]
         super().__init__(
             looks=tuple(looks),
-            shares=(*early_shares, last_share),
+            shares=_shares(looks),
             # About one in eight needs many draws, and these share their noise.
             window=8 * WINDOW,
         )
@@ -220,19 +218,30 @@ def _to_grid(radii):
     return grid.tolist()
 
 
+def _shares(looks):
+    *early, _ = looks
+    if not early:
+        return (1.0,)
+    # The late looks decide the examples that cost most.
+    total = sum(early) / (1 - _LAST_SHARE)
+    return (*[look / total for look in early], _LAST_SHARE)
+
+
 def _at_best(candidate, counts, num_samples, max_n):
     """Counts after `max_n` draws if the rest goes well for the candidate.
 
     The candidate's votes come in at an upper confidence bound of their rate,
-    the others' at a lower one.
+    the others' at a lower one. The fewer draws are left, the less they cost,
+    and the smaller the chance for which they are worth it.
     """
     rest = max_n - num_samples
+    doubt = _DOUBT * max(rest, 1) / max_n
     votes, where = np.unique(counts, return_inverse=True)
     low, high = (
         np.reshape((votes + rest * rate)[where], counts.shape)
         for rate in (
-            lower_confidence_bound(votes, num_samples, _DOUBT),
-            upper_confidence_bound(votes, num_samples, _DOUBT),
+            lower_confidence_bound(votes, num_samples, doubt),
+            upper_confidence_bound(votes, num_samples, doubt),
         )
     )
     is_candidate = np.arange(counts.shape[1]) == candidate[:, np.newaxis]
