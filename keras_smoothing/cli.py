@@ -77,10 +77,10 @@ def _report(arguments):
             name: result.recertify(alpha, family_wise=True)
             for name, result in results.items()
         }
-    norms = {result.noise.norm for result in results.values() if result.noise}
+    norms = {result.distance for result in results.values() if result.noise}
     if len(norms) > 1:
         raise ValueError(
-            "Expected logs of one norm, since radii in different norms do not "
+            "Expected logs of one distance, since radii in others do not "
             f"compare. Received: {' and '.join(sorted(norms))}"
         )
     radii = arguments.radii

@@ -68,6 +68,7 @@ def certify(
         "num_classes": num_classes,
         "noise": serialize(counter.noise),
         "voting": counter.voting,
+        "group": serialize(claim.group),
         "n0": n0,
         "stopping": serialize(claim.stopping),
         "alpha": float(claim.alpha),

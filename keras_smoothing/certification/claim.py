@@ -6,6 +6,7 @@ from keras_smoothing import checks
 from keras_smoothing.certification.bounds import lower_confidence_bound
 from keras_smoothing.certification.bounds import upper_confidence_bound
 from keras_smoothing.certification.stopping import StoppingRule
+from keras_smoothing.groups import Group
 from keras_smoothing.noise import Noise
 
 
@@ -21,6 +22,8 @@ class Claim:
         alpha: float in (0, 1), the failure probability of each certificate.
         stopping: `StoppingRule`, which shares alpha out over its looks.
         top_k: int, at least 1 and below the number of classes.
+        group: `keras_smoothing.groups.Group` under which the smoothed
+            classifier is invariant, or None.
 
     Raises:
         ValueError: if an attribute is not as described.
@@ -34,6 +37,7 @@ class Claim:
     alpha: float
     stopping: StoppingRule
     top_k: int = 1
+    group: Group | None = None
 
     def __post_init__(self):
         checks.probability("alpha", self.alpha)
@@ -44,6 +48,13 @@ class Claim:
                 "rule, such as ks.AdaptiveSampling(radii=[0.0, 0.25]). "
                 f"Received: stopping={self.stopping!r}"
             )
+
+    @property
+    def distance(self):
+        """What the radius measures, in words."""
+        if self.group is None:
+            return self.noise.norm
+        return f"{self.noise.norm} up to {self.group}"
 
     def shared_by(self, examples):
         """The claim whose alpha, over all examples, adds up to this one's."""

@@ -15,7 +15,7 @@ from keras_smoothing.certification.record import to_result
 from keras_smoothing.certification.result import ABSTAIN
 
 # Counted up whenever the same settings would give other draws or other rows.
-FORMAT = 2
+FORMAT = 3
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 MORE_COLUMNS = (

@@ -65,6 +65,7 @@ def read_log(path):
         alpha=settings["alpha"],
         stopping=deserialize(settings["stopping"]),
         top_k=settings["top_k"],
+        group=deserialize(settings["group"]),
     )
     records = parse_records(path, text, settings, claim)
     if not records:

@@ -39,6 +39,9 @@ class CertificationResult:
         alpha: float, the failure probability of each certificate.
         stopping: `FixedSampling` or `AdaptiveSampling`.
         top_k: int.
+        distance: str, what the radius measures: "l2", or "l2 up to
+            D4('channels_last')" for
+            the least distance to any rearrangement of the example.
         seed: int, the root of all draws.
 
     Of a six-column log only the first four arrays and `correct` are known; the
@@ -111,6 +114,10 @@ class CertificationResult:
                 "`y` to `certify`."
             )
         return (self.prediction == self.label) & (self.prediction != ABSTAIN)
+
+    @property
+    def distance(self):
+        return self.claim and self.claim.distance
 
     def certified_accuracy(self, radii, confidence=None):
         """Share of examples that are correct with at least a given radius.
@@ -224,7 +231,7 @@ class CertificationResult:
         name = repr(self.noise) if self.noise else "certified"
         ax = evaluation.plot_certified_accuracy({name: self}, ax)
         if self.noise:
-            ax.set_xlabel(f"{self.noise.norm} radius")
+            ax.set_xlabel(f"{self.distance} radius")
         return ax
 
     def to_dataframe(self):
@@ -260,4 +267,6 @@ class CertificationResult:
         if self.claim is None:
             return "noise and alpha unknown"
         top = f"top {self.top_k}, " if self.top_k > 1 else ""
-        return f"{top}{self.noise}, {self.noise.norm} norm, alpha={self.alpha}"
+        return (
+            f"{top}{self.noise}, {self.distance} distance, alpha={self.alpha}"
+        )

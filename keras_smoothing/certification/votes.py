@@ -36,12 +36,15 @@ class VoteCounter:
             votes for a class sampled from its outputs, which are
             probabilities. The share of a class then has the mean of its
             probabilities as its expectation, and is binomial all the same.
+        group: `keras_smoothing.groups.Group`, of which each draw applies a
+            random element to the example; or None.
     """
 
-    def __init__(self, base_model, noise, voting="hard"):
+    def __init__(self, base_model, noise, voting="hard", group=None):
         self.base_model = base_model
         self.noise = noise
         self.voting = voting
+        self.group = group
         self._count_block = backend.compile(self._block_votes)
 
     def count(self, x, *, seed, stream, start, stop, batch_size, on_draws=None):
@@ -91,7 +94,7 @@ class VoteCounter:
 
     def _block_votes(self, shape, x, tile_seeds, start, stop, draws_per_batch):
         x = ops.reshape(x, (-1, *shape))
-        noise, tickets = self._draw(tile_seeds, shape)
+        noise, tickets, elements = self._draw(tile_seeds, shape)
 
         def count_batch(low, votes):
             high = ops.minimum(low + draws_per_batch, stop)
@@ -100,8 +103,11 @@ class VoteCounter:
                 ballot = functools.partial(
                     ballots.sampled, tickets=tickets[low:high]
                 )
+            copies = ops.expand_dims(x, 1)
+            if self.group is not None:
+                copies = self.group.orbit(x, elements[low:high])
             return high, votes + count_votes(
-                self.base_model, x, noise[low:high], ballot
+                self.base_model, copies, noise[low:high], ballot
             )
 
         # A loop inside the graph, rather than around it, reuses the memory of
@@ -118,24 +124,31 @@ class VoteCounter:
         Returns:
             noise: `(draws, *shape)`.
             tickets: `(draws,)`, uniform in [0, 1).
+            elements: of the group, `(draws, points)`; `(draws, 0)` without.
         """
         size = _tile_size(shape)
 
         def draw_tile(seed):
             seed = _FixedSeed(seed)
             noise = self.noise.sample((size, *shape), seed)
-            return noise, keras.random.uniform((size,), seed=seed)
+            tickets = keras.random.uniform((size,), seed=seed)
+            if self.group is None:
+                return noise, tickets, ops.zeros((size, 0), "int32")
+            return noise, tickets, self.group.sample(size, shape, seed)
 
-        noise, tickets = ops.map(draw_tile, tile_seeds)
-        return ops.reshape(noise, (-1, *shape)), ops.reshape(tickets, (-1,))
+        # (tiles, draws, ...) to (tiles * draws, ...)
+        return [
+            ops.reshape(drawn, (-1, *drawn.shape[2:]))
+            for drawn in ops.map(draw_tile, tile_seeds)
+        ]
 
 
-def count_votes(base_model, x, noise, ballot):
+def count_votes(base_model, copies, noise, ballot):
     """Votes of `base_model` on every example with every noise.
 
     Args:
         base_model: as in `VoteCounter`.
-        x: tensor, shape `(examples, ...)`.
+        copies: tensor, shape `(examples, draws or 1, ...)`.
         noise: float32 tensor, shape `(draws, ...)`.
         ballot: function from outputs `(examples, draws, classes)` to votes of
             the same shape, one of those in `ballots`.
@@ -143,10 +156,9 @@ def count_votes(base_model, x, noise, ballot):
     Returns:
         tensor of the ballot's dtype, shape `(examples, classes)`.
     """
-    shape = tuple(x.shape[1:])
-    noisy = ops.expand_dims(x, 1) + ops.expand_dims(noise, 0)
-    outputs = base_model(ops.reshape(noisy, (-1, *shape)), training=False)
-    grid = (ops.shape(x)[0], ops.shape(noise)[0], outputs.shape[-1])
+    noisy = ops.reshape(copies + noise, (-1, *copies.shape[2:]))
+    outputs = base_model(noisy, training=False)
+    grid = (ops.shape(copies)[0], ops.shape(noise)[0], outputs.shape[-1])
     return ops.sum(ballot(ops.reshape(outputs, grid)), axis=1)
 
 

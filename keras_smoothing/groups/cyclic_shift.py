@@ -1,0 +1,47 @@
+import keras
+import numpy as np
+from keras import ops
+
+from keras_smoothing.groups.group import Group
+from keras_smoothing.groups.group import uniform_integers
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class CyclicShift(Group):
+    """All shifts of an image that wrap around its edges.
+
+    An image of height h and width w has `h * w` of them.
+
+    Args:
+        data_format: as in Keras's layers.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_smoothing as ks
+
+    group = ks.groups.CyclicShift("channels_last")
+    group.orbit(np.random.rand(5, 8, 8, 1), group.elements((8, 8, 1))).shape
+    # (5, 64, 8, 8, 1)
+    ```
+    """
+
+    def elements(self, shape):
+        points = self._grid(shape).size
+        return ops.convert_to_numpy(self._shifts(np.arange(points), shape))
+
+    def sample(self, count, shape, seed):
+        # Without the table of all elements, which may be too large.
+        points = self._grid(shape).size
+        return self._shifts(uniform_integers(count, points, seed), shape)
+
+    def _shifts(self, shifts, shape):
+        """The elements that bring point number `shifts` to the corner."""
+        height, width = self._grid(shape).shape
+        shifts = ops.expand_dims(ops.cast(shifts, "int32"), (1, 2))
+        rows = ops.expand_dims(ops.arange(height, dtype="int32"), 1)
+        columns = ops.arange(width, dtype="int32")
+        rows = (rows + shifts // width) % height
+        columns = (columns + shifts % width) % width
+        return ops.reshape(rows * width + columns, (-1, height * width))

@@ -1,0 +1,187 @@
+import keras
+import numpy as np
+from keras import ops
+
+# Products that are tried out, to find that elements are no group.
+_NUM_PAIRS = 64
+
+
+class Group:
+    """A finite group that rearranges the points of an example.
+
+    An element is the rearrangement itself: an integer vector that says, for
+    each point of the result, which point of the input it is. Points are the
+    pixels of an image, row by row, or the entries of a set; channels move along
+    with their point. Such an action is linear and orthogonal, so it changes
+    neither l1 nor l2 distances, nor the law of noise that is independent and
+    equal in all coordinates. A subclass defines `elements`; one that defines
+    `sample` itself, for a group too large to list, answers for its being one.
+
+    Args:
+        data_format: "channels_last", "channels_first", or None for
+            `keras.config.image_data_format()`.
+
+    Raises:
+        ValueError: for another `data_format`.
+    """
+
+    def __init__(self, data_format=None):
+        if data_format is None:
+            data_format = keras.config.image_data_format()
+        if data_format not in ("channels_last", "channels_first"):
+            raise ValueError(
+                "Invalid value for argument `data_format`. Expected "
+                "'channels_last' or 'channels_first'. Received: "
+                f"data_format={data_format!r}"
+            )
+        self.data_format = data_format
+
+    def elements(self, shape):
+        """All elements, the identity first.
+
+        Args:
+            shape: tuple of ints, the shape of an example.
+
+        Returns:
+            int32 array, shape `(order, points)`.
+
+        Raises:
+            ValueError: if the group does not act on examples of this shape.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `elements`.")
+
+    def sample(self, count, shape, seed):
+        """Elements drawn uniformly.
+
+        Args:
+            count: int or int tensor, how many.
+            shape: tuple of ints, the shape of an example.
+            seed: `keras.random.SeedGenerator` or int.
+
+        Returns:
+            int32 tensor, shape `(count, points)`.
+        """
+        elements = np.asarray(self.elements(shape))
+        self._check_is_group(elements)
+        which = uniform_integers(count, len(elements), seed)
+        return ops.take(ops.convert_to_tensor(elements), which, axis=0)
+
+    def inverse(self, elements):
+        """The inverses of elements.
+
+        Args:
+            elements: int32 tensor, shape `(count, points)`.
+
+        Returns:
+            int32 tensor of that shape.
+        """
+        return ops.argsort(elements, axis=-1)
+
+    def act(self, x, elements):
+        """Each example, rearranged by an element of its own.
+
+        Args:
+            x: tensor, shape `(batch, ...)`.
+            elements: int32 tensor, shape `(batch, points)`.
+
+        Returns:
+            tensor, shape `(batch, ...)`.
+        """
+        points = self._to_points(x)
+        count, channels = points.shape[1:]
+        first = ops.arange(ops.shape(x)[0], dtype="int32") * count
+        flat = ops.reshape(points, (-1, channels))
+        which = ops.expand_dims(first, 1) + ops.cast(elements, "int32")
+        return self._from_points(ops.take(flat, which, axis=0), x.shape[1:])
+
+    def orbit(self, x, elements):
+        """Every example, rearranged by every element.
+
+        Args:
+            x: tensor, shape `(batch, ...)`.
+            elements: int32 tensor, shape `(count, points)`.
+
+        Returns:
+            tensor, shape `(batch, count, ...)`.
+        """
+        shape = tuple(x.shape[1:])
+        moved = ops.take(self._to_points(x), elements, axis=1)
+        moved = ops.reshape(moved, (-1, *moved.shape[2:]))
+        moved = self._from_points(moved, shape)
+        return ops.reshape(moved, (-1, ops.shape(elements)[0], *shape))
+
+    def get_config(self):
+        return {"data_format": self.data_format}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.data_format!r})"
+
+    def _check_is_group(self, elements):
+        """A certificate for orbits is false of what is no group."""
+        points = np.arange(elements.shape[1])
+        known = {element.tobytes() for element in elements}
+        rng = np.random.default_rng(0)
+        pairs = elements[rng.integers(len(elements), size=(_NUM_PAIRS, 2))]
+        products = np.take_along_axis(pairs[:, 0], pairs[:, 1], axis=1)
+        if not (
+            np.array_equal(np.sort(elements, axis=1), points + 0 * elements)
+            and all(product.tobytes() in known for product in products)
+        ):
+            raise ValueError(
+                "Expected a group: permutations of the points, with all their "
+                f"products. Received: {self}, whose elements are none"
+            )
+
+    def _spatial(self, shape, rank):
+        """The sizes of the axes that the group acts on."""
+        spatial = shape[:-1] if self._channels_last else shape[1:]
+        if len(spatial) != rank or None in shape:
+            axes = {1: "points", 2: "height, width"}[rank]
+            expected = f"({axes}, channels)"
+            if not self._channels_last:
+                expected = f"(channels, {axes})"
+            raise ValueError(
+                f"{self} acts on examples of shape {expected}, "
+                f"{self.data_format}. Received: shape {tuple(shape)}"
+            )
+        return spatial
+
+    def _grid(self, shape):
+        """The numbers of the pixels of an image: `(height, width)`."""
+        height, width = self._spatial(shape, rank=2)
+        return np.arange(height * width, dtype=np.int32).reshape(height, width)
+
+    @property
+    def _channels_last(self):
+        return self.data_format == "channels_last"
+
+    def _to_points(self, x):
+        """`(batch, points, channels)`."""
+        if not self._channels_last:
+            x = ops.moveaxis(x, 1, -1)
+        points = int(np.prod(x.shape[1:-1]))
+        return ops.reshape(x, (-1, points, x.shape[-1]))
+
+    def _from_points(self, points, shape):
+        """The inverse of `_to_points`, for examples of a shape."""
+        shape = tuple(shape)
+        if self._channels_last:
+            return ops.reshape(points, (-1, *shape))
+        points = ops.reshape(points, (-1, *shape[1:], shape[0]))
+        return ops.moveaxis(points, -1, 1)
+
+
+def uniform_integers(count, stop, seed):
+    """Integers from 0 to `stop`, exclusive, int32 tensor of shape `(count,)`.
+
+    Drawn from 63 bits: of 32 they are uniform to a few parts in a million only,
+    which a certificate from many draws would notice.
+    """
+    integers = keras.random.randint(
+        (count,), 0, 2**63 - 1, dtype="int64", seed=seed
+    )
+    return ops.cast(integers % stop, "int32")
