@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 from keras import ops
 
@@ -5,6 +7,9 @@ from keras_smoothing import backend
 from keras_smoothing import certification
 from keras_smoothing import checks
 from keras_smoothing.certification import ballots
+from keras_smoothing.groups import Group
+from keras_smoothing.insertion import check_float_inputs
+from keras_smoothing.insertion import split_input_noise
 from keras_smoothing.noise import Noise
 
 
@@ -32,11 +37,19 @@ class SmoothedModel(keras.Model):
     Args:
         base_model: Keras model from one input `(batch, ...)` to `(batch,
             classes)`, logits or probabilities. Weights are shared, not copied.
-        noise: `keras_smoothing.noise.Noise`.
+            One that begins with always-on noise (`ks.add_input_noise`) and
+            comes without `noise` is taken apart, so that its noise is added
+            once.
+        noise: `keras_smoothing.noise.Noise`; or None for the noise that
+            `base_model` begins with.
         num_draws: int >= 1, the draws of each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
         voting: "hard", or "soft" for a base model that returns probabilities.
+        group: `keras_smoothing.groups.Group` or None. Each draw then applies
+            one random element of it to the input, in training too. The
+            smoothed classifier is exactly invariant, and its certificates hold
+            around every rearrangement of the input, at no cost in draws.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -67,10 +80,11 @@ class SmoothedModel(keras.Model):
     def __init__(
         self,
         base_model,
-        noise,
+        noise=None,
         num_draws=100,
         seed=None,
         voting="hard",
+        group=None,
         **kwargs,
     ):
         # The base model casts its own input, after the noise.
@@ -83,6 +97,22 @@ class SmoothedModel(keras.Model):
                 "model that is not smoothed yet. Received: "
                 f"base_model={base_model!r} of type {type(base_model)}"
             )
+        own_noise, rest = split_input_noise(base_model)
+        if noise is None and own_noise is not None:
+            noise, base_model = own_noise, rest
+        elif own_noise is not None:
+            warnings.warn(
+                f"The base model begins with {own_noise} already, and {noise} "
+                "is added to it. Leave `noise` out to smooth with that of the "
+                "model.",
+                stacklevel=2,
+            )
+        if noise is None:
+            raise ValueError(
+                "Expected `noise`, such as Gaussian(sigma=0.25), or a base "
+                "model that begins with one layer of always-on noise. "
+                f"Received: noise=None, base_model={base_model!r}"
+            )
         if not isinstance(noise, Noise):
             raise ValueError(
                 "Invalid value for argument `noise`. Expected a "
@@ -94,8 +124,16 @@ class SmoothedModel(keras.Model):
                 "Invalid value for argument `voting`. Expected 'hard' or "
                 f"'soft'. Received: voting={voting!r}"
             )
+        if group is not None and not isinstance(group, Group):
+            raise ValueError(
+                "Invalid value for argument `group`. Expected a "
+                "keras_smoothing.groups.Group, such as D4(). Received: "
+                f"group={group!r} of type {type(group)}"
+            )
+        check_float_inputs(base_model)
         self.base_model = base_model
         self.noise = noise
+        self.group = group
         self.voting = voting
         self.num_draws = checks.positive_int("num_draws", num_draws)
         self.seed = seed
@@ -115,6 +153,11 @@ class SmoothedModel(keras.Model):
     def call(self, inputs, training=None):
         """The base model's output on one fresh noisy copy of each input."""
         self._check_dtype(inputs)
+        if self.group is not None:
+            elements = self.group.sample(
+                ops.shape(inputs)[0], inputs.shape[1:], self.seed_generator
+            )
+            inputs = self.group.act(inputs, elements)
         noisy = self.noise.add_to(inputs, self.seed_generator)
         return self.base_model(noisy, training=training)
 
@@ -128,22 +171,24 @@ class SmoothedModel(keras.Model):
         noise = self.noise.sample(
             (self.num_draws, *ops.shape(x)[1:]), self.seed_generator
         )
-        classes = certification.num_classes(self.base_model, x.shape[1:])
+        if self.group is not None:
+            elements = self.group.sample(
+                self.num_draws, x.shape[1:], self.seed_generator
+            )
         ballot = ballots.soft if self.voting == "soft" else ballots.hard
-        votes = ops.fori_loop(
-            0,
-            self.num_draws,
-            lambda i, votes: (
-                votes
-                + ops.cast(
-                    certification.count_votes(
-                        self.base_model, x, noise[i : i + 1], ballot
-                    ),
-                    "float32",
-                )
-            ),
-            ops.zeros((ops.shape(x)[0], classes)),
-        )
+
+        def add_draw(i, votes):
+            copies = ops.expand_dims(x, 1)
+            if self.group is not None:
+                copies = self.group.orbit(x, elements[i : i + 1])
+            more = certification.count_votes(
+                self.base_model, copies, noise[i : i + 1], ballot
+            )
+            return votes + ops.cast(more, "float32")
+
+        classes = certification.num_classes(self.base_model, x.shape[1:])
+        no_votes = ops.zeros((ops.shape(x)[0], classes))
+        votes = ops.fori_loop(0, self.num_draws, add_draw, no_votes)
         return votes / self.num_draws
 
     def classify(self, x, *, n=1_000, alpha=0.001, batch_size=1024, seed=None):
@@ -252,7 +297,7 @@ class SmoothedModel(keras.Model):
             self._counter(),
             x,
             y,
-            certification.Claim(self.noise, alpha, stopping, top_k),
+            certification.Claim(self.noise, alpha, stopping, top_k, self.group),
             shape=self._example_shape(),
             n0=n0,
             family_wise=family_wise,
@@ -271,6 +316,7 @@ class SmoothedModel(keras.Model):
             "num_draws": self.num_draws,
             "seed": self.seed,
             "voting": self.voting,
+            "group": serialize(self.group),
         }
 
     @classmethod
@@ -280,6 +326,7 @@ class SmoothedModel(keras.Model):
             **config,
             "base_model": deserialize(config["base_model"]),
             "noise": deserialize(config["noise"]),
+            "group": deserialize(config["group"]),
         }
         return cls(**config)
 
@@ -295,10 +342,11 @@ class SmoothedModel(keras.Model):
             id(self.noise),
             dict(vars(self.noise)),
             self.voting,
+            id(self.group),
         )
         if self._vote_counter is None or self._vote_counter[0] != held:
             counter = certification.VoteCounter(
-                self.base_model, self.noise, self.voting
+                self.base_model, self.noise, self.voting, self.group
             )
             self._vote_counter = held, counter
         return self._vote_counter[1]

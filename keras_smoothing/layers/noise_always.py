@@ -13,7 +13,8 @@ class NoiseAlways(keras.layers.Layer):
     """
 
     def __init__(self, noise, seed=None, **kwargs):
-        super().__init__(**kwargs)
+        # The input is rounded, if at all, after the noise is on it.
+        super().__init__(**{"autocast": False, **kwargs})
         self.noise = noise
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
