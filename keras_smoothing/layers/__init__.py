@@ -4,6 +4,8 @@ from keras_smoothing.layers.gaussian_noise_always import (
 from keras_smoothing.layers.laplace_noise_always import (
     LaplaceNoiseAlways as LaplaceNoiseAlways,
 )
+from keras_smoothing.layers.orbit_pooling import OrbitPooling as OrbitPooling
+from keras_smoothing.layers.rse_block import RSEBlock as RSEBlock
 from keras_smoothing.layers.uniform_noise_always import (
     UniformNoiseAlways as UniformNoiseAlways,
 )

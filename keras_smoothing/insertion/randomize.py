@@ -1,0 +1,228 @@
+"""Always-on noise before every convolution of an existing model."""
+
+import itertools
+import warnings
+
+import keras
+from keras import layers
+
+from keras_smoothing.insertion.graphs import is_graph
+from keras_smoothing.insertion.graphs import new_inputs
+from keras_smoothing.insertion.graphs import rebuild
+from keras_smoothing.insertion.graphs import tensors
+from keras_smoothing.layers import GaussianNoiseAlways
+from keras_smoothing.layers.noise_always import NoiseAlways
+
+_CONVOLUTIONS = (
+    *(layers.Conv1D, layers.Conv2D, layers.Conv3D),
+    *(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
+    *(layers.DepthwiseConv1D, layers.DepthwiseConv2D),
+    *(layers.SeparableConv1D, layers.SeparableConv2D),
+    *(layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D),
+)
+
+
+def randomize(model, init_stddev=0.2, inner_stddev=0.1, verbose=True):
+    """Rebuilds a model with always-on noise before every convolution.
+
+    The result has the layers of the model, with copies of its weights, and a
+    `GaussianNoiseAlways` before each convolution, also in branches, shortcuts
+    and nested models. The noise is drawn afresh at every call; a few epochs of
+    `fit` accustom the weights to it. The given model stays as it is.
+
+    Convolutions inside layers of one's own are not seen.
+
+    Args:
+        model: built Sequential or functional Keras model.
+        init_stddev: float >= 0, standard deviation of the noise before those
+            convolutions that the input reaches through no other convolution.
+        inner_stddev: float >= 0, of the noise before all others.
+        verbose: bool, whether to print what was inserted.
+
+    Returns:
+        `keras.Model`.
+
+    Raises:
+        ValueError: if the model is not as described or has no convolution, or
+            if a standard deviation is negative.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_smoothing as ks
+
+    model = keras.applications.MobileNetV2((32, 32, 3), weights=None, classes=9)
+    noisy = ks.randomize(model, init_stddev=0.2, inner_stddev=0.1)
+    ```
+
+    Reference:
+    - [Liu et al., 2018](https://arxiv.org/abs/1712.00673)
+    """
+    _check_is_graph(model)
+    convolved = {id(model): [False] * len(model.inputs)}
+    while True:
+        randomizer = _Randomizer(init_stddev, inner_stddev, convolved)
+        randomized, _ = randomizer.model(model)
+        if randomizer.is_consistent:
+            break
+    if not randomizer.inserted:
+        raise ValueError(
+            "Expected a model with convolutions, before which noise is put. "
+            f"Received: model {model.name!r}, which has none; "
+            "keras_smoothing.add_input_noise puts noise before any model"
+        )
+    if randomizer.noise_layers:
+        warnings.warn(
+            f"Model {model.name!r} has always-on noise already "
+            f"({', '.join(randomizer.noise_layers)}). More is added to it.",
+            stacklevel=2,
+        )
+    randomizer.copy_weights()
+    if verbose:
+        print(f"Always-on noise before {len(randomizer.inserted)} convolutions")
+        for path, stddev in randomizer.inserted:
+            print(f"  {path}: stddev {stddev}")
+    return randomized
+
+
+class _Randomizer:
+    """Rebuilds models layer by layer.
+
+    A layer that is called in several places is rebuilt once, and gets noise of
+    its own in each. A nested model is rebuilt once with its noise inside; it
+    sees the input if it does so in any of its places.
+
+    Args:
+        init_stddev: float.
+        inner_stddev: float.
+        convolved: dict from the id of a model to a list of bool, for each of
+            its inputs whether all that reaches it has been through a
+            convolution. Updated as calls of nested models are met.
+
+    Attributes:
+        is_consistent: bool, whether no model was rebuilt before a call was met
+            that changes what is known of its inputs.
+        inserted: list of (path of a convolution, stddev before it).
+        noise_layers: list of paths of the noise layers that were there already.
+    """
+
+    def __init__(self, init_stddev, inner_stddev, convolved):
+        self.init_stddev = init_stddev
+        self.inner_stddev = inner_stddev
+        self.is_consistent = True
+        self.inserted = []
+        self.noise_layers = []
+        self._convolved_inputs = convolved
+        self._layers = {}
+        self._models = {}
+        self._names = set()
+        # Tensors that all paths from the input reach through a convolution.
+        # They are kept, since an id is only unique among what is alive.
+        self._convolved = {}
+
+    def model(self, original, path=()):
+        """Rebuilds a model.
+
+        Args:
+            original: Sequential or functional model.
+            path: tuple of str, the names of the models around this one.
+
+        Returns:
+            The model, and for each output whether it has been through a
+            convolution.
+        """
+        if id(original) not in self._models:
+            inputs = new_inputs(original)
+            self._mark(tensors(inputs), self._convolved_inputs[id(original)])
+            self._names.update(layer.name for layer in original.layers)
+            path = (*path, original.name)
+            clone = rebuild(
+                original,
+                inputs,
+                lambda layer, *args, **kwargs: self._call(
+                    path, layer, *args, **kwargs
+                ),
+            )
+            self._models[id(original)] = (
+                clone,
+                [id(x) in self._convolved for x in clone.outputs],
+            )
+        return self._models[id(original)]
+
+    def copy_weights(self):
+        for original, clone in self._layers.values():
+            clone.set_weights(original.get_weights())
+            if isinstance(clone, layers.Normalization):
+                # What it computes from its weights.
+                clone.finalize_state()
+
+    def _call(self, path, layer, *args, **kwargs):
+        convolved = [id(x) in self._convolved for x in tensors((args, kwargs))]
+        if is_graph(layer):
+            inputs = tensors(args[:1])
+            self._meet(layer, [id(x) in self._convolved for x in inputs])
+            nested, are_convolved = self.model(layer, path)
+            outputs = nested(*args, **kwargs)
+            self._mark(tensors(outputs), are_convolved)
+            return outputs
+        if isinstance(layer, NoiseAlways):
+            self.noise_layers.append("/".join((*path, layer.name)))
+        if _is_convolution(layer):
+            noise = self._noise(path, layer, init=not convolved[0])
+            args = (noise(args[0]), *args[1:])
+        outputs = self._clone(layer)(*args, **kwargs)
+        if _is_convolution(layer) or (convolved and all(convolved)):
+            flat = tensors(outputs)
+            self._mark(flat, [True] * len(flat))
+        return outputs
+
+    def _meet(self, nested, convolved):
+        """Takes note of a call of a nested model."""
+        known = self._convolved_inputs.get(id(nested), convolved)
+        both = [a and b for a, b in zip(known, convolved, strict=True)]
+        self._convolved_inputs[id(nested)] = both
+        self.is_consistent &= both == known or id(nested) not in self._models
+
+    def _noise(self, path, layer, init):
+        stddev = self.init_stddev if init else self.inner_stddev
+        self.inserted.append(("/".join((*path, layer.name)), stddev))
+        name = f"{layer.name}_noise"
+        numbered = (f"{name}_{i}" for i in itertools.count(1))
+        name = next(
+            n for n in itertools.chain([name], numbered) if n not in self._names
+        )
+        self._names.add(name)
+        return GaussianNoiseAlways(stddev, name=name, dtype=layer.dtype_policy)
+
+    def _clone(self, layer):
+        if not isinstance(layer, keras.layers.Layer):
+            return layer  # A plain operation, such as a sum.
+        if id(layer) not in self._layers:
+            config = layer.get_config()
+            # The function of a Lambda is at hand, and no more unsafe now.
+            unsafe = isinstance(layer, layers.Lambda)
+            options = {"safe_mode": False} if unsafe else {}
+            clone = layer.__class__.from_config(config, **options)
+            self._layers[id(layer)] = layer, clone
+        return self._layers[id(layer)][1]
+
+    def _mark(self, flat, convolved):
+        pairs = zip(flat, convolved, strict=True)
+        self._convolved.update((id(x), x) for x, is_so in pairs if is_so)
+
+
+def _check_is_graph(model):
+    if not is_graph(model):
+        raise ValueError(
+            "Invalid value for argument `model`. Expected a Sequential or "
+            f"functional Keras model that is built. Received: model={model!r} "
+            f"of type {type(model)}"
+        )
+
+
+def _is_convolution(layer):
+    # TimeDistributed and the like apply the layer that they wrap.
+    if isinstance(layer, keras.layers.Wrapper):
+        return _is_convolution(layer.layer)
+    return isinstance(layer, _CONVOLUTIONS)
