@@ -11,4 +11,5 @@ if keras.backend.backend() != "tensorflow":
 
 from keras_smoothing.backend.tensorflow import VERSION as VERSION
 from keras_smoothing.backend.tensorflow import compile as compile
+from keras_smoothing.backend.tensorflow import input_gradient as input_gradient
 from keras_smoothing.backend.tensorflow import prefers_xla as prefers_xla

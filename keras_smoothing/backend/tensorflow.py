@@ -21,3 +21,11 @@ def compile(function):
 def prefers_xla():
     """Whether Keras may choose XLA for models that draw noise."""
     return bool(tf.config.list_logical_devices("GPU"))
+
+
+def input_gradient(function, x):
+    """Gradient of the sum of `function(x)` with respect to x."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        value = function(x)
+    return tape.gradient(value, x)

@@ -10,4 +10,10 @@ from keras_smoothing.evaluation.certified_accuracy import (
 from keras_smoothing.evaluation.plots import (
     plot_certified_accuracy as plot_certified_accuracy,
 )
+from keras_smoothing.evaluation.robust_accuracy import (
+    RobustAccuracy as RobustAccuracy,
+)
+from keras_smoothing.evaluation.robust_accuracy import (
+    robust_accuracy as robust_accuracy,
+)
 from keras_smoothing.evaluation.tables import table as table

@@ -13,6 +13,17 @@ def certified_accuracy(radius, correct, radii):
 
     Returns:
         float for a scalar, else float64 array, shape `(...)`.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_smoothing as ks
+
+    radius, correct = np.array([0.1, 0.4]), np.array([True, True])
+    ks.evaluation.certified_accuracy(radius, correct, 0.25)
+    # 0.5
+    ```
     """
     grid = np.asarray(radii, dtype=np.float64)
     if not np.all(grid >= 0):
@@ -23,12 +34,47 @@ def certified_accuracy(radius, correct, radii):
 
 
 def average_certified_radius(radius, correct):
-    """Mean of the radii, wrong and abstained predictions counting 0."""
+    """Mean of the radii, wrong and abstained predictions counting 0.
+
+    Args:
+        radius: float array, shape `(examples,)`.
+        correct: bool array, shape `(examples,)`.
+
+    Returns:
+        float, in the units of `radius`.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_smoothing as ks
+
+    radius, correct = np.array([0.1, 0.4]), np.array([True, False])
+    ks.evaluation.average_certified_radius(radius, correct)
+    # 0.05
+    ```
+    """
     return float(np.mean(np.where(correct, radius, 0.0)))
 
 
 def default_radii(largest):
-    """0 and round steps up to the largest radius, eight at most."""
+    """0 and round steps up to the largest radius, eight at most.
+
+    Args:
+        largest: float.
+
+    Returns:
+        float64 array, shape `(r,)`.
+
+    Example:
+
+    ```python
+    import keras_smoothing as ks
+
+    ks.evaluation.default_radii(0.9)
+    # array([0.  , 0.25, 0.5 , 0.75])
+    ```
+    """
     if largest <= 0:
         return np.array([0.0])
     magnitude = 10.0 ** (np.floor(np.log10(largest)) - 2)

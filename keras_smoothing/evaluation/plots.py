@@ -16,15 +16,20 @@ def plot_certified_accuracy(results, ax=None):
 
     Raises:
         ImportError: if matplotlib is missing.
+
+    Example:
+
+    ```python
+    import types
+    import numpy as np
+    import keras_smoothing as ks
+
+    radius = np.array([0.1, 0.4])
+    result = types.SimpleNamespace(radius=radius, correct=radius > 0)
+    ks.evaluation.plot_certified_accuracy({"two images": result})
+    ```
     """
-    if ax is None:
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "Plots need matplotlib: pip install keras_smoothing[plots]"
-            ) from error
-        ax = plt.subplots()[1]
+    ax = axes(ax)
     for name, result in results.items():
         # The curve only steps down at the radii themselves.
         steps = np.unique(np.append(0.0, result.radius[result.correct]))
@@ -41,3 +46,16 @@ def plot_certified_accuracy(results, ax=None):
     if len(results) > 1:
         ax.legend()
     return ax
+
+
+def axes(ax):
+    """`ax`, or where it is None the matplotlib axes of a new figure."""
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "Plots need matplotlib: pip install keras_smoothing[plots]"
+        ) from error
+    return plt.subplots()[1]

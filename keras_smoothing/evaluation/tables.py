@@ -15,6 +15,18 @@ def table(results, radii):
     Returns:
         str, several lines: a heading, then name, number of examples, average
         certified radius and percentages.
+
+    Example:
+
+    ```python
+    import types
+    import numpy as np
+    import keras_smoothing as ks
+
+    radius = np.array([0.1, 0.4])
+    result = types.SimpleNamespace(radius=radius, correct=radius > 0)
+    print(ks.evaluation.table({"two images": result}, [0.0, 0.25]))
+    ```
     """
     width = max(7, *map(len, results))
     heading = f"{'radius':<{width}} {'examples':>8} {'ACR':>7}" + "".join(

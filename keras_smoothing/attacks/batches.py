@@ -1,0 +1,93 @@
+import keras
+import numpy as np
+from keras import ops
+
+from keras_smoothing.certification import ballots
+
+
+def check_examples(ensemble, x, y, strength, bounds):
+    """What an attack starts from, as arrays.
+
+    Args:
+        ensemble: `RandomSelfEnsemble`, the model as the attack sees it.
+        x: array, shape `(examples, ...)`.
+        y: int array, shape `(examples,)` or `(examples, 1)`.
+        strength: float or array of one for each example.
+        bounds: (low, high), of all values of x.
+
+    Returns:
+        x float32, y int32 of shape `(examples,)`, strength float32 of that
+        shape.
+
+    Raises:
+        ValueError: if they are not as described, or if the outputs of the
+            model are not what its `from_logits` says.
+    """
+    x, y = np.asarray(x, "float32"), np.asarray(y)
+    low, high = bounds
+    if not len(x) or not low < high or not np.all((low <= x) & (x <= high)):
+        raise ValueError(
+            f"Expected examples inside the bounds {tuple(bounds)}. Received: "
+            f"x of shape {x.shape}"
+            + (f" with values from {x.min()} to {x.max()}" if x.size else "")
+        )
+    if y.shape == (len(x), 1):
+        y = y[:, 0]
+    if y.shape != (len(x),) or y.dtype.kind not in "iu":
+        raise ValueError(
+            f"Expected integer labels of shape ({len(x)},). Received: labels "
+            f"of shape {y.shape} and type {y.dtype}"
+        )
+    strength = np.asarray(strength, "float32")
+    if strength.shape not in ((), y.shape) or not np.all(strength >= 0):
+        raise ValueError(
+            f"Expected a strength >= 0, or one for each of {len(x)} examples. "
+            f"Received: {strength}"
+        )
+    # A softmax too many or too few flattens gradients: attacks would fail.
+    outputs = ensemble.model(ops.convert_to_tensor(x[:8]), training=False)
+    is_distribution = bool(ops.all(ballots.is_distribution(outputs)))
+    if is_distribution == ensemble.from_logits:
+        raise ValueError(
+            "Expected a model that returns "
+            + ("logits" if ensemble.from_logits else "probabilities")
+            + f", since from_logits={ensemble.from_logits}. Received: outputs "
+            f"{ops.convert_to_numpy(outputs[0])}"
+        )
+    if not np.all((0 <= y) & (y < outputs.shape[-1])):
+        raise ValueError(
+            f"Expected labels from 0 to {outputs.shape[-1] - 1}. Received: "
+            f"labels from {y.min()} to {y.max()}"
+        )
+    return x, y.astype("int32"), np.broadcast_to(strength, y.shape)
+
+
+def attack_in_batches(attack, x, y, strength, bounds, batch_size, verbose):
+    """Runs an attack batch by batch, and shows its progress.
+
+    Args:
+        attack: function from float32 x, int32 y and float32 strength, one for
+            each example, to adversarial examples. All batches have the same
+            size; the last is filled up.
+        x: as `check_examples` returns it.
+        y: likewise.
+        strength: likewise.
+        bounds: (low, high), of all values of x.
+        batch_size: int, at most the number of examples.
+        verbose: "auto" or 1 for a progress bar, 0 for silence.
+
+    Returns:
+        float32 array of the shape of x.
+    """
+    bar = keras.utils.Progbar(
+        len(x), verbose=1 if verbose == "auto" else verbose, unit_name="example"
+    )
+    attacked = np.empty_like(x)
+    for start in range(0, len(x), batch_size):
+        which = np.arange(start, start + batch_size) % len(x)
+        result = attack(x[which], y[which], strength[which])
+        count = min(batch_size, len(x) - start)
+        attacked[start : start + count] = result[:count]
+        bar.update(start + count)
+    # Sums of float32 may be off by the last bit.
+    return np.clip(attacked, *np.float32(bounds))

@@ -1,0 +1,162 @@
+import dataclasses
+
+import numpy as np
+
+from keras_smoothing.evaluation.plots import axes
+from keras_smoothing.evaluation.plots import plot_certified_accuracy
+
+
+@dataclasses.dataclass(frozen=True)
+class RobustAccuracy:
+    """How a model fared under attacks of several strengths.
+
+    Attributes:
+        strengths: float array, shape `(strengths,)`.
+        num_draws: int array, shape `(attackers,)`: over how many passes the
+            attacker averaged gradients.
+        correct: bool array, shape `(attackers, strengths, examples)`: whether
+            the label was still predicted.
+        distance: float array of that shape: l2 distance of the adversarial
+            example.
+    """
+
+    strengths: np.ndarray
+    num_draws: np.ndarray
+    correct: np.ndarray
+    distance: np.ndarray
+
+    @property
+    def accuracy(self):
+        """Share of correct predictions, shape `(attackers, strengths)`."""
+        return self.correct.mean(axis=-1)
+
+    def table(self, certified=None):
+        """Accuracy in percent, a line for each attacker, as a string.
+
+        Args:
+            certified: object with the arrays `radius` and `correct`, such as
+                `CertificationResult`, for a further line: certified accuracy
+                at radii equal to the strengths. That compares where a
+                strength is the radius of an attack.
+        """
+        rows = {
+            f"attacked, {draws} draw{'s' if draws > 1 else ''}": shares
+            for draws, shares in zip(self.num_draws, self.accuracy, strict=True)
+        }
+        if certified is not None:
+            if len(certified.radius) != self.correct.shape[-1]:
+                raise ValueError(
+                    "Expected certificates of the examples attacked, "
+                    f"{self.correct.shape[-1]}. Received: "
+                    f"{len(certified.radius)} certificates"
+                )
+            reached = certified.radius >= self.strengths[:, np.newaxis]
+            rows["certified"] = np.mean(reached & certified.correct, axis=1)
+        width = max(map(len, rows))
+        lines = [f"{'strength':<{width}}", *(f"{r:<{width}}" for r in rows)]
+        for i, strength in enumerate(self.strengths):
+            lines[0] += f" {strength:>7.4g}"
+            for j, shares in enumerate(rows.values()):
+                lines[j + 1] += f" {100 * shares[i]:>6.1f}%"
+        return "\n".join(lines)
+
+    def plot(self, certified=None, ax=None):
+        """Draws accuracy against strength, a curve for each attacker.
+
+        Args:
+            certified: as in `table`, for its curve below the others.
+            ax: matplotlib axes, or None for new ones.
+
+        Returns:
+            The matplotlib axes.
+
+        Raises:
+            ImportError: if matplotlib is missing.
+        """
+        ax = axes(ax)
+        for draws, shares in zip(self.num_draws, self.accuracy, strict=True):
+            label = f"attacked, {draws} draw{'s' if draws > 1 else ''}"
+            ax.plot(self.strengths, shares, marker="o", label=label)
+        if certified is not None:
+            plot_certified_accuracy({"certified": certified}, ax)
+        ax.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1))
+        ax.grid(alpha=0.3)
+        ax.legend()
+        return ax
+
+
+def robust_accuracy(
+    model, x, y, attack, strengths, *, num_draws=(1,), **kwargs
+):
+    """Accuracy of a model against the strength of an attack.
+
+    Every adversarial example is judged by `model.predict`, with noise that the
+    attack has not seen. Where a strength is the radius of an attack, the true
+    robust accuracy there lies between the certified and this one.
+
+    Args:
+        model: Keras classifier. Of a `SmoothedModel` or `RandomSelfEnsemble`,
+            `predict` is the vote or mean over many draws.
+        x: array, shape `(examples, ...)`.
+        y: int array, shape `(examples,)` or `(examples, 1)`.
+        attack: function `attack(model, x, y, strength, num_draws=...)` that
+            returns adversarial examples, such as `ks.attacks.l2_pgd`.
+        strengths: float array, shape `(strengths,)`. At 0 nothing is attacked.
+        num_draws: sequence of ints, over how many passes of the model the
+            attacker averages gradients: one line of the table for each.
+        **kwargs: passed on to `attack`.
+
+    Returns:
+        `RobustAccuracy`.
+
+    Raises:
+        ValueError: for no examples, strengths or draws, negative strengths, or
+            labels that are not of shape `(examples,)`.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
+    base = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.25))
+    x, y = np.full((4, 8), 0.5, "float32"), np.array([0, 1, 0, 1])
+    result = ks.evaluation.robust_accuracy(
+        model, x, y, ks.attacks.l2_pgd, [0.0, 0.5],
+        num_draws=[1, 16], from_logits=True, verbose=0,
+    )
+    print(result.table())
+    ```
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    y = y[:, 0] if y.shape == (len(x), 1) else y
+    strengths = np.atleast_1d(np.asarray(strengths, np.float64))
+    num_draws = np.atleast_1d(np.asarray(num_draws, np.int64))
+    if (
+        y.shape != (len(x),)
+        or 0 in (len(x), len(strengths), len(num_draws))
+        or not np.all(strengths >= 0)
+    ):
+        raise ValueError(
+            "Expected examples with integer labels, strengths >= 0 and draws. "
+            f"Received: x of shape {x.shape}, y of shape {y.shape}, "
+            f"strengths={strengths}, num_draws={num_draws}"
+        )
+    shape = (len(num_draws), len(strengths), len(x))
+    correct, distance = np.empty(shape, bool), np.empty(shape)
+    for i, draws in enumerate(num_draws.tolist()):
+        for j, strength in enumerate(strengths.tolist()):
+            attacked = x
+            if strength > 0:
+                attacked = attack(
+                    model, x, y, strength, num_draws=draws, **kwargs
+                )
+            outputs = model.predict(attacked, verbose=0)
+            # What is not finite predicts nothing.
+            correct[i, j] = np.all(np.isfinite(outputs), axis=-1)
+            correct[i, j] &= np.argmax(outputs, axis=-1) == y
+            moved = np.asarray(attacked, np.float64) - x
+            distance[i, j] = np.linalg.norm(moved.reshape(len(x), -1), axis=1)
+    return RobustAccuracy(strengths, num_draws, correct, distance)

@@ -1,0 +1,277 @@
+"""Attacks, where the best attack is known in closed form."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import linear_model
+from conftest import small_convnet
+from conftest import smoothed
+
+import keras_smoothing as ks
+
+WEIGHTS = np.array([0.6, -0.8, 0.0], "float32")
+BOUNDS = (-3.0, 3.0)
+
+
+@pytest.fixture
+def linear():
+    """Class 0 where the first coordinate along WEIGHTS is positive."""
+    return linear_model(WEIGHTS)
+
+
+@pytest.fixture
+def points():
+    """Points of class 0 at distances 0.05, 0.10, ... from the boundary."""
+    margins = 0.05 * np.arange(1, 11)
+    across = np.random.default_rng(0).normal(size=(10, 3))
+    across -= np.outer(across @ WEIGHTS, WEIGHTS)
+    return (across + np.outer(margins, WEIGHTS)).astype("float32")
+
+
+def margins(x):
+    return np.asarray(x, np.float64) @ WEIGHTS
+
+
+SETTINGS = dict(from_logits=True, bounds=BOUNDS, verbose=0)
+
+
+def test_pgd_takes_the_shortest_way(linear, points):
+    y = np.zeros(10, int)
+    attacked = ks.attacks.l2_pgd(linear, points, y, 0.3, **SETTINGS)
+    np.testing.assert_allclose(
+        attacked - points, np.tile(-0.3 * WEIGHTS, (10, 1)), atol=1e-4
+    )
+    # A radius for each example; the other class goes the other way.
+    epsilon = np.linspace(0, 0.9, 10)
+    y = np.arange(10) % 2
+    attacked = ks.attacks.l2_pgd(linear, points, y, epsilon, **SETTINGS)
+    expected = margins(points) + np.where(y == 1, epsilon, -epsilon)
+    np.testing.assert_allclose(margins(attacked), expected, atol=1e-4)
+
+
+def test_pgd_stays_inside_ball_and_bounds():
+    x = np.random.default_rng(0).random((7, 8, 8, 1)).astype("float32")
+    model = small_convnet()
+    attacked = ks.attacks.l2_pgd(
+        model,
+        x,
+        np.arange(7),
+        2.0,
+        from_logits=True,
+        num_steps=10,
+        batch_size=3,
+        verbose=0,
+    )
+    assert attacked.min() >= 0 and attacked.max() <= 1
+    distance = np.linalg.norm((attacked - x).reshape(7, -1), axis=1)
+    assert (distance <= 2 * (1 + 1e-5)).all() and distance.max() > 1
+
+
+class RandomScale(keras.layers.Layer):
+    """Scales each example by a factor of its own, of mean 1, deviation 10."""
+
+    def call(self, inputs):
+        shape = (keras.ops.shape(inputs)[0], 1)
+        return inputs * keras.random.normal(shape, mean=1.0, stddev=10.0)
+
+
+def test_more_draws_find_the_gradient_of_the_mean(linear, points):
+    # One draw of the gradient points the wrong way nearly half of the time.
+    # Probabilities near 1/2 are linear in the logits, so that their mean is.
+    small = keras.layers.Rescaling(1e-3)
+    model = keras.Sequential(
+        [keras.Input((3,)), *linear.layers, small, RandomScale()]
+    )
+    y = np.zeros(10, int)
+
+    def gained(num_draws):
+        keras.utils.set_random_seed(0)
+        attacked = ks.attacks.l2_pgd(
+            model, points, y, 1.0, num_draws=num_draws, num_steps=5, **SETTINGS
+        )
+        return np.mean(margins(points) - margins(attacked))
+
+    assert gained(2_000) > 0.9
+    assert gained(1) < 0.7
+
+
+def test_carlini_wagner_finds_the_minimum(linear, points):
+    # Logits differ by the margin m, so ||d||^2 + c * max(m - w.d, 0) has its
+    # minimum at d = -c w / 2, or at the boundary where that is nearer.
+    y = np.zeros(10, int)
+    for c in (0.1, 0.5):
+        attacked = ks.attacks.carlini_wagner(
+            linear,
+            points,
+            y,
+            c,
+            num_steps=600,
+            learning_rate=0.002,
+            batch_size=4,
+            **SETTINGS,
+        )
+        moved = np.minimum(c / 2, margins(points))
+        np.testing.assert_allclose(
+            margins(points) - margins(attacked), moved, atol=0.01
+        )
+        along = np.outer(margins(attacked) - margins(points), WEIGHTS)
+        np.testing.assert_allclose(attacked - points, along, atol=0.01)
+
+
+def test_carlini_wagner_attacks_smoothed_models(linear, points):
+    model = smoothed(linear, sigma=0.05)
+    attacked = ks.attacks.carlini_wagner(
+        model,
+        points,
+        np.zeros((10, 1), int),
+        5.0,
+        num_steps=200,
+        learning_rate=0.01,
+        num_draws=8,
+        **SETTINGS,
+    )
+    assert (np.abs(margins(attacked)) < 0.1).all()
+
+
+def test_a_wrong_from_logits_is_found(points):
+    soft = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2, activation="softmax")]
+    )
+    y = np.zeros(10, int)
+    with pytest.raises(
+        ValueError, match="Expected a model that returns logits"
+    ):
+        ks.attacks.l2_pgd(soft, points, y, 0.1, **SETTINGS)
+    ensemble = ks.RandomSelfEnsemble(soft, from_logits=False)
+    with pytest.raises(ValueError, match="Expected None or False, as of"):
+        ks.attacks.l2_pgd(ensemble, points, y, 0.1, **SETTINGS)
+
+
+def test_an_attack_of_strength_0_changes_nothing(linear, points):
+    y = np.zeros(10, int)
+    for attack in (ks.attacks.l2_pgd, ks.attacks.carlini_wagner):
+        attacked = attack(linear, points, y, 0.0, num_steps=20, **SETTINGS)
+        np.testing.assert_allclose(attacked, points, atol=1e-2)
+
+
+def test_the_batch_size_changes_nothing(linear, points):
+    y = np.zeros(10, int)
+    for attack in (ks.attacks.l2_pgd, ks.attacks.carlini_wagner):
+        one, other = (
+            attack(
+                linear,
+                points,
+                y,
+                0.2,
+                num_steps=20,
+                batch_size=batch_size,
+                **SETTINGS,
+            )
+            for batch_size in (3, 10)
+        )
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_foolbox_attacks_run_against_noisy_models(linear, points):
+    foolbox = pytest.importorskip("foolbox")
+    import tensorflow as tf
+
+    x, y = tf.constant(points), tf.zeros(10, tf.int64)
+    fmodel = ks.attacks.foolbox_model(linear, from_logits=True, bounds=BOUNDS)
+    _, attacked, _ = foolbox.attacks.L2DeepFoolAttack()(
+        fmodel, x, y, epsilons=5.0
+    )
+    moved = margins(points) - margins(attacked)
+    np.testing.assert_allclose(moved, margins(points), rtol=0.05)
+
+    model = smoothed(linear, sigma=0.05)
+    fmodel = ks.attacks.foolbox_model(
+        model, num_draws=64, from_logits=True, bounds=BOUNDS
+    )
+    for attack in (
+        foolbox.attacks.L2PGD(rel_stepsize=0.1, steps=20, random_start=False),
+        foolbox.attacks.L2CarliniWagnerAttack(
+            binary_search_steps=2, steps=99, initial_const=10.0
+        ),
+    ):
+        _, attacked, success = attack(fmodel, x, y, epsilons=1.0)
+        # Success as foolbox sees it, in the noise of its own passes.
+        assert np.mean(success) >= 0.8
+    _, attacked, _ = foolbox.attacks.L2PGD(
+        rel_stepsize=0.1, steps=20, random_start=False
+    )(fmodel, x, y, epsilons=0.3)
+    np.testing.assert_allclose(
+        margins(points) - margins(attacked), 0.3, atol=0.01
+    )
+
+
+def test_robust_accuracy_of_a_linear_classifier_is_known(linear, points):
+    strengths = [0.0, 0.125, 0.275, 0.6]
+    result = ks.evaluation.robust_accuracy(
+        linear,
+        points,
+        np.zeros(10, int),
+        ks.attacks.l2_pgd,
+        strengths,
+        **SETTINGS,
+    )
+    np.testing.assert_allclose(result.accuracy, [[1.0, 0.8, 0.5, 0.0]])
+    expected = np.tile(np.array(strengths)[:, np.newaxis], (1, 10))
+    np.testing.assert_allclose(result.distance[0], expected, atol=1e-4)
+    assert result.table().splitlines() == [
+        "strength               0   0.125   0.275     0.6",
+        "attacked, 1 draw  100.0%   80.0%   50.0%    0.0%",
+    ]
+
+
+def test_certified_true_and_attacked_accuracy_are_in_order(linear, points):
+    model = smoothed(linear, sigma=0.25)
+    y = np.zeros(10, int)
+    certified = model.certify(points, y, n=50_000, seed=0, verbose=0)
+    strengths = [0.0, 0.11, 0.22, 0.33, 0.44]
+    result = ks.evaluation.robust_accuracy(
+        model,
+        points,
+        y,
+        ks.attacks.l2_pgd,
+        strengths,
+        num_draws=[1, 64],
+        **SETTINGS,
+    )
+    # The smoothed classifier is the linear one: the best attack is found.
+    true = [1.0, 0.8, 0.6, 0.4, 0.2]
+    assert (certified.certified_accuracy(strengths) <= true).all()
+    assert (np.array(true) <= result.accuracy + 0.101).all()
+    assert result.correct.shape == (2, 5, 10)
+    table = result.table(certified)
+    assert table.splitlines()[-1].startswith("certified")
+    labels = [t.get_text() for t in result.plot(certified).get_legend().texts]
+    assert labels == ["attacked, 1 draw", "attacked, 64 draws", "certified"]
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (dict(x=np.full((10, 3), 11.0)), "inside the bounds"),
+        (dict(x=np.full((10, 3), np.nan)), "inside the bounds"),
+        (dict(x=np.zeros((0, 3)), y=np.zeros(0, int)), "inside the bounds"),
+        (dict(y=np.zeros(9, int)), r"integer labels of shape \(10,\)"),
+        (dict(y=np.zeros(10)), r"integer labels of shape \(10,\)"),
+        (dict(strength=-0.1), "strength >= 0"),
+        (dict(strength=[0.1, 0.2]), "strength >= 0"),
+        (dict(num_draws=0), "`num_draws`. Expected an integer >= 1"),
+        (dict(num_steps=0), "`num_steps`. Expected an integer >= 1"),
+        (dict(batch_size=0), "`batch_size`. Expected an integer >= 1"),
+        (dict(y=np.full(10, 2)), "labels from 0 to 1"),
+        (dict(from_logits=False), "Expected a model that returns probabil"),
+        (dict(from_logits=None), "`from_logits`. Expected True"),
+        (dict(model="no model"), "`model`. Expected a Keras model"),
+    ],
+)
+@pytest.mark.parametrize("name", ["l2_pgd", "carlini_wagner"])
+def test_bad_arguments(linear, points, name, arguments, message):
+    good = dict(model=linear, x=points, y=np.zeros(10, int), strength=0.1)
+    arguments = {**good, **SETTINGS, **arguments}
+    positional = [arguments.pop(k) for k in ("model", "x", "y", "strength")]
+    with pytest.raises(ValueError, match=message):
+        getattr(ks.attacks, name)(*positional, **arguments)
