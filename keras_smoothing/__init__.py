@@ -1,6 +1,9 @@
 """Certified robustness for any Keras model."""
 
+from keras_smoothing import attacks as attacks
 from keras_smoothing import datasets as datasets
+from keras_smoothing import evaluation as evaluation
+from keras_smoothing import groups as groups
 from keras_smoothing import layers as layers
 from keras_smoothing import noise as noise
 from keras_smoothing.certification import ABSTAIN as ABSTAIN
@@ -12,5 +15,10 @@ from keras_smoothing.certification import FixedSampling as FixedSampling
 from keras_smoothing.certification import Plan as Plan
 from keras_smoothing.certification import plan as plan
 from keras_smoothing.certification import read_log as read_log
+from keras_smoothing.insertion import add_input_noise as add_input_noise
+from keras_smoothing.insertion import randomize as randomize
+from keras_smoothing.random_self_ensemble import (
+    RandomSelfEnsemble as RandomSelfEnsemble,
+)
 from keras_smoothing.smoothed_model import SmoothedModel as SmoothedModel
 from keras_smoothing.version import __version__ as __version__

@@ -12,10 +12,14 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_smoothing"
 # From the front door down: a part may import those after it, and itself.
 ORDER = [
     "cli",
+    "attacks",
+    "random_self_ensemble",
     "smoothed_model",
+    "insertion",
     "layers",
     "certification",
     "evaluation",
+    "groups",
     "noise",
     "datasets",
     "backend",
