@@ -1,0 +1,62 @@
+"""The examples run from start to end, on little data and for a moment."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+def run(script, folder, *arguments):
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+    ).stdout
+
+
+@pytest.mark.slow
+def test_equivariant_smoothing(fashion_mnist, tmp_path):
+    output = run(
+        "equivariant_smoothing.py",
+        tmp_path,
+        *("--epochs", "1", "--train", "2000", "--examples", "16"),
+        *("--n", "500"),
+    )
+    for part in (
+        "Before: smoothed without fine-tuning",
+        "After: recognised as smoothed with Gaussian(sigma=0.25)",
+        "attacked, 16 draws",
+        "D4, turned",
+        "l2 up to D4",
+    ):
+        assert part in output
+    assert (tmp_path / "output" / "noisy.keras").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["vgg", "resnet"])
+def test_rse_under_attack(fashion_mnist, tmp_path, network):
+    output = run(
+        "rse_under_attack.py",
+        tmp_path,
+        *("--network", network, "--epochs", "1", "--train", "500"),
+        *("--examples", "8", "--c", "0", "0.1", "--draws", "1", "2"),
+        *("--n", "200"),
+    )
+    for part in (
+        "Always-on noise before",
+        "undefended",
+        "adversarial",
+        "attacked, 2 draws",
+        "certified",
+    ):
+        assert part in output
+    plot = tmp_path / "output" / f"{network}_rse.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
