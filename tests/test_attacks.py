@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import linear_model
+from conftest import logits_loss
 from conftest import small_convnet
 from conftest import smoothed
 
@@ -170,6 +171,40 @@ def test_the_batch_size_changes_nothing(linear, points):
             for batch_size in (3, 10)
         )
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_no_attack_inside_the_radius_changes_a_prediction(fashion_mnist):
+    (x_train, y_train), (x, _) = fashion_mnist
+    keras.utils.set_random_seed(0)
+    model = smoothed(small_convnet((28, 28, 1)), sigma=0.25)
+    model.compile("adam", logits_loss())
+    model.fit(x_train, y_train, batch_size=128, epochs=3, verbose=0)
+    result = model.certify(x, n=10_000, seed=0, verbose=0)
+    certified = result.radius > 0
+    x, labels = x[certified], result.prediction[certified]
+    radius = result.radius[certified]
+    assert len(x) > 45
+
+    def changed(factor):
+        attacked = ks.attacks.l2_pgd(
+            model,
+            x,
+            labels,
+            factor * radius,
+            num_draws=64,
+            from_logits=True,
+            bounds=(-9.0, 9.0),
+            verbose=0,
+        )
+        distance = np.linalg.norm((attacked - x).reshape(len(x), -1), axis=1)
+        assert (distance <= factor * radius * (1 + 1e-5)).all()
+        now = model.classify(attacked, n=4_000, seed=1)
+        return (now != labels) & (now != ks.ABSTAIN)
+
+    assert not changed(0.95).any()
+    # The attack is one: beyond the radius it succeeds.
+    assert changed(4.0).mean() > 0.5
 
 
 def test_foolbox_attacks_run_against_noisy_models(linear, points):
