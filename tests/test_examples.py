@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -23,6 +24,20 @@ def run(script, folder, *arguments):
         cwd=folder,
         env={**os.environ, "MPLBACKEND": "Agg"},
     ).stdout
+
+
+def test_quickstart(tmp_path):
+    output = run(
+        "quickstart.py",
+        tmp_path,
+        *("--epochs", "2", "--examples", "8", "--n", "200"),
+    )
+    for part in ("ACR", "certified", "What next", "keras-smoothing certify"):
+        assert part in output
+    model = keras.saving.load_model(tmp_path / "output" / "digits.keras")
+    assert isinstance(model, ks.SmoothedModel)
+    plot = tmp_path / "output" / "digits.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
