@@ -26,7 +26,7 @@ import keras_smoothing as ks
 
 NETWORKS = {"vgg": vgg, "resnet": resnet}
 # The paper's, and three that reach further.
-C = [0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.5, 1.0, 2.0]
+C = [0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 1.0]
 RADII = [0.0, 0.1, 0.25, 0.5]
 
 

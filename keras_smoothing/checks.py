@@ -36,6 +36,39 @@ def positive_int(name, value):
     return integer
 
 
+def instance(name, value, kind, example):
+    """Raises unless `value` is a `kind`, such as `example` makes one."""
+    if not isinstance(value, kind):
+        package = ".".join(kind.__module__.split(".")[:2])
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a "
+            f"{package}.{kind.__name__}, such as {example}. Received: "
+            f"{name}={value!r} of type {type(value)}"
+        )
+
+
+def one_of(name, value, allowed):
+    """Raises unless `value` is one of those allowed."""
+    if value not in allowed:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected one of "
+            f"{tuple(allowed)}. Received: {name}={value!r}"
+        )
+
+
+def labels(y, num_examples):
+    """Returns integer labels, a column made flat; raises for anything else."""
+    y = np.asarray(y)
+    if y.shape == (num_examples, 1):
+        y = y[:, 0]
+    if y.shape != (num_examples,) or y.dtype.kind not in "iu":
+        raise ValueError(
+            f"Expected integer labels of shape ({num_examples},). Received: "
+            f"labels of shape {y.shape} and type {y.dtype}"
+        )
+    return y
+
+
 def probability(name, value):
     """Returns `value` as a float; raises unless it lies inside (0, 1)."""
     if not isinstance(value, numbers.Real) or not 0 < value < 1:

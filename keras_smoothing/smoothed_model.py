@@ -113,23 +113,10 @@ class SmoothedModel(keras.Model):
                 "model that begins with one layer of always-on noise. "
                 f"Received: noise=None, base_model={base_model!r}"
             )
-        if not isinstance(noise, Noise):
-            raise ValueError(
-                "Invalid value for argument `noise`. Expected a "
-                "keras_smoothing.noise.Noise, such as Gaussian(sigma=0.25). "
-                f"Received: noise={noise!r} of type {type(noise)}"
-            )
-        if voting not in ("hard", "soft"):
-            raise ValueError(
-                "Invalid value for argument `voting`. Expected 'hard' or "
-                f"'soft'. Received: voting={voting!r}"
-            )
-        if group is not None and not isinstance(group, Group):
-            raise ValueError(
-                "Invalid value for argument `group`. Expected a "
-                "keras_smoothing.groups.Group, such as D4(). Received: "
-                f"group={group!r} of type {type(group)}"
-            )
+        checks.instance("noise", noise, Noise, "Gaussian(sigma=0.25)")
+        checks.one_of("voting", voting, ("hard", "soft"))
+        if group is not None:
+            checks.instance("group", group, Group, "D4()")
         check_float_inputs(base_model)
         self.base_model = base_model
         self.noise = noise

@@ -3,8 +3,8 @@ from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing import checks
-from keras_smoothing.attacks.batches import attack_in_batches
-from keras_smoothing.attacks.batches import check_examples
+from keras_smoothing.attacks.attack_in_batches import attack_in_batches
+from keras_smoothing.attacks.check_examples import check_examples
 from keras_smoothing.attacks.target import target
 
 

@@ -23,9 +23,14 @@ def prefers_xla():
     return bool(tf.config.list_logical_devices("GPU"))
 
 
-def input_gradient(function, x):
-    """Gradient of the sum of `function(x)` with respect to x."""
+def input_gradient(function, x, has_aux=False):
+    """Gradient of the sum of `function(x)` with respect to x.
+
+    With `has_aux`, `function` returns a pair, whose second part is handed on:
+    the result is (gradient, second part).
+    """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
-        value = function(x)
-    return tape.gradient(value, x)
+        value, aux = function(x) if has_aux else (function(x), None)
+    gradient = tape.gradient(value, x)
+    return (gradient, aux) if has_aux else gradient

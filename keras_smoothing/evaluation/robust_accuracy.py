@@ -2,6 +2,8 @@ import dataclasses
 
 import numpy as np
 
+from keras_smoothing import checks
+from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
 from keras_smoothing.evaluation.plots import axes
 from keras_smoothing.evaluation.plots import plot_certified_accuracy
 
@@ -39,10 +41,7 @@ class RobustAccuracy:
                 at radii equal to the strengths. That compares where a
                 strength is the radius of an attack.
         """
-        rows = {
-            f"attacked, {draws} draw{'s' if draws > 1 else ''}": shares
-            for draws, shares in zip(self.num_draws, self.accuracy, strict=True)
-        }
+        rows = self._curves()
         if certified is not None:
             if len(certified.radius) != self.correct.shape[-1]:
                 raise ValueError(
@@ -50,8 +49,9 @@ class RobustAccuracy:
                     f"{self.correct.shape[-1]}. Received: "
                     f"{len(certified.radius)} certificates"
                 )
-            reached = certified.radius >= self.strengths[:, np.newaxis]
-            rows["certified"] = np.mean(reached & certified.correct, axis=1)
+            rows["certified"] = certified_accuracy(
+                certified.radius, certified.correct, self.strengths
+            )
         width = max(map(len, rows))
         lines = [f"{'strength':<{width}}", *(f"{r:<{width}}" for r in rows)]
         for i, strength in enumerate(self.strengths):
@@ -74,8 +74,7 @@ class RobustAccuracy:
             ImportError: if matplotlib is missing.
         """
         ax = axes(ax)
-        for draws, shares in zip(self.num_draws, self.accuracy, strict=True):
-            label = f"attacked, {draws} draw{'s' if draws > 1 else ''}"
+        for label, shares in self._curves().items():
             ax.plot(self.strengths, shares, marker="o", label=label)
         if certified is not None:
             plot_certified_accuracy({"certified": certified}, ax)
@@ -83,6 +82,13 @@ class RobustAccuracy:
         ax.grid(alpha=0.3)
         ax.legend()
         return ax
+
+    def _curves(self):
+        """Accuracy at each strength, by the name of the attacker."""
+        return {
+            f"attacked, {draws} draw{'s' if draws > 1 else ''}": shares
+            for draws, shares in zip(self.num_draws, self.accuracy, strict=True)
+        }
 
 
 def robust_accuracy(
@@ -130,19 +136,17 @@ def robust_accuracy(
     print(result.table())
     ```
     """
-    x, y = np.asarray(x), np.asarray(y)
-    y = y[:, 0] if y.shape == (len(x), 1) else y
+    x = np.asarray(x)
+    y = checks.labels(y, len(x))
     strengths = np.atleast_1d(np.asarray(strengths, np.float64))
     num_draws = np.atleast_1d(np.asarray(num_draws, np.int64))
-    if (
-        y.shape != (len(x),)
-        or 0 in (len(x), len(strengths), len(num_draws))
-        or not np.all(strengths >= 0)
+    if 0 in (len(x), len(strengths), len(num_draws)) or not np.all(
+        strengths >= 0
     ):
         raise ValueError(
-            "Expected examples with integer labels, strengths >= 0 and draws. "
-            f"Received: x of shape {x.shape}, y of shape {y.shape}, "
-            f"strengths={strengths}, num_draws={num_draws}"
+            "Expected examples, strengths >= 0 and numbers of draws. Received: "
+            f"x of shape {x.shape}, strengths={strengths}, "
+            f"num_draws={num_draws}"
         )
     shape = (len(num_draws), len(strengths), len(x))
     correct, distance = np.empty(shape, bool), np.empty(shape)

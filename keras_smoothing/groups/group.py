@@ -2,6 +2,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_smoothing import checks
+
 # Products that are tried out, to find that elements are no group.
 _NUM_PAIRS = 64
 
@@ -28,12 +30,8 @@ class Group:
     def __init__(self, data_format=None):
         if data_format is None:
             data_format = keras.config.image_data_format()
-        if data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "Invalid value for argument `data_format`. Expected "
-                "'channels_last' or 'channels_first'. Received: "
-                f"data_format={data_format!r}"
-            )
+        formats = ("channels_last", "channels_first")
+        checks.one_of("data_format", data_format, formats)
         self.data_format = data_format
 
     def elements(self, shape):

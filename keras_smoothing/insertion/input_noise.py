@@ -60,10 +60,11 @@ def add_input_noise(model, noise, seed=None):
             "Invalid value for argument `model`. Expected a Keras model. "
             f"Received: model={model!r} of type {type(model)}"
         )
-    if split_input_noise(model)[0] is not None:
+    own_noise, _ = split_input_noise(model)
+    if own_noise is not None:
         raise ValueError(
             "Expected a model without noise at its input. Received: model "
-            f"{model.name!r}, which adds {split_input_noise(model)[0]}"
+            f"{model.name!r}, which adds {own_noise}"
         )
     check_float_inputs(model)
     inputs = keras.Input(batch_shape=_input_shape(model))

@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_smoothing import checks
 from keras_smoothing.groups import Group
 
 
@@ -42,12 +43,7 @@ class OrbitPooling(keras.layers.Wrapper):
 
     def __init__(self, layer, group, equivariant=False, **kwargs):
         super().__init__(layer, **kwargs)
-        if not isinstance(group, Group):
-            raise ValueError(
-                "Invalid value for argument `group`. Expected a "
-                "keras_smoothing.groups.Group, such as D4(). Received: "
-                f"group={group!r} of type {type(group)}"
-            )
+        checks.instance("group", group, Group, "D4()")
         self.group = group
         self.equivariant = equivariant
 

@@ -1,7 +1,7 @@
-import keras
 import numpy as np
 from keras import ops
 
+from keras_smoothing import checks
 from keras_smoothing.certification import ballots
 
 
@@ -23,7 +23,7 @@ def check_examples(ensemble, x, y, strength, bounds):
         ValueError: if they are not as described, or if the outputs of the
             model are not what its `from_logits` says.
     """
-    x, y = np.asarray(x, "float32"), np.asarray(y)
+    x = np.asarray(x, "float32")
     low, high = bounds
     if not len(x) or not low < high or not np.all((low <= x) & (x <= high)):
         raise ValueError(
@@ -31,13 +31,7 @@ def check_examples(ensemble, x, y, strength, bounds):
             f"x of shape {x.shape}"
             + (f" with values from {x.min()} to {x.max()}" if x.size else "")
         )
-    if y.shape == (len(x), 1):
-        y = y[:, 0]
-    if y.shape != (len(x),) or y.dtype.kind not in "iu":
-        raise ValueError(
-            f"Expected integer labels of shape ({len(x)},). Received: labels "
-            f"of shape {y.shape} and type {y.dtype}"
-        )
+    y = checks.labels(y, len(x))
     strength = np.asarray(strength, "float32")
     if strength.shape not in ((), y.shape) or not np.all(strength >= 0):
         raise ValueError(
@@ -60,34 +54,3 @@ def check_examples(ensemble, x, y, strength, bounds):
             f"labels from {y.min()} to {y.max()}"
         )
     return x, y.astype("int32"), np.broadcast_to(strength, y.shape)
-
-
-def attack_in_batches(attack, x, y, strength, bounds, batch_size, verbose):
-    """Runs an attack batch by batch, and shows its progress.
-
-    Args:
-        attack: function from float32 x, int32 y and float32 strength, one for
-            each example, to adversarial examples. All batches have the same
-            size; the last is filled up.
-        x: as `check_examples` returns it.
-        y: likewise.
-        strength: likewise.
-        bounds: (low, high), of all values of x.
-        batch_size: int, at most the number of examples.
-        verbose: "auto" or 1 for a progress bar, 0 for silence.
-
-    Returns:
-        float32 array of the shape of x.
-    """
-    bar = keras.utils.Progbar(
-        len(x), verbose=1 if verbose == "auto" else verbose, unit_name="example"
-    )
-    attacked = np.empty_like(x)
-    for start in range(0, len(x), batch_size):
-        which = np.arange(start, start + batch_size) % len(x)
-        result = attack(x[which], y[which], strength[which])
-        count = min(batch_size, len(x) - start)
-        attacked[start : start + count] = result[:count]
-        bar.update(start + count)
-    # Sums of float32 may be off by the last bit.
-    return np.clip(attacked, *np.float32(bounds))
