@@ -1,0 +1,164 @@
+import keras
+from keras import ops
+
+from keras_smoothing import checks
+from keras_smoothing.equilibrium.solution import CONVERGED
+from keras_smoothing.equilibrium.solution import MAX_ITER
+from keras_smoothing.equilibrium.solution import NON_FINITE
+from keras_smoothing.equilibrium.solution import Solution
+from keras_smoothing.equilibrium.state import State
+
+_RUNNING = -1
+
+
+class Solver:
+    """Finds z = f(z) for each example of a batch. Base class.
+
+    The loop is written here, once. A method says how the next iterate follows
+    from the ones before, in `next_iterate`. Every example stops by itself and
+    keeps its answer, so that it does not depend on what else is in the batch.
+
+    Args:
+        max_iter: int >= 1, how often `f` is applied at most.
+        tol: float > 0, the residual at which an example has converged.
+        stop_mode: "rel", the residual is `||f(z) - z|| / ||f(z)||`; or "abs",
+            it is `||f(z) - z||`.
+        iterate: "best", the answer is `f` at the iterate of the smallest
+            residual; or "last".
+
+    Raises:
+        ValueError: if an argument is not as described.
+    """
+
+    def __init__(self, max_iter=30, tol=1e-3, stop_mode="rel", iterate="best"):
+        self.max_iter = checks.positive_int("max_iter", max_iter)
+        self.tol = checks.positive_float("tol", tol)
+        checks.one_of("stop_mode", stop_mode, ("rel", "abs"))
+        checks.one_of("iterate", iterate, ("best", "last"))
+        self.stop_mode = stop_mode
+        self.iterate = iterate
+
+    def init_memory(self, z):
+        """Tensors that `next_iterate` carries from step to step.
+
+        Args:
+            z: float32 tensor, shape `(batch, size)`.
+
+        Returns:
+            tuple of tensors.
+        """
+        return ()
+
+    def next_iterate(self, step, z, f_z, memory):
+        """Where to apply `f` next.
+
+        Args:
+            step: int32 tensor, how many steps came before.
+            z: float32 tensor, shape `(batch, size)`.
+            f_z: tensor of that shape; z itself where an example has stopped.
+            memory: tuple of tensors.
+
+        Returns:
+            The next z, and the memory. Where z is not finite, `f_z` takes its
+            place.
+        """
+        raise TypeError(f"{type(self).__name__} defines no `next_iterate`.")
+
+    def solve(self, f, z_init):
+        """Solves z = f(z).
+
+        Args:
+            f: function from a structure like `z_init` to another such.
+            z_init: tensor, shape `(batch, ...)`, or a structure of such.
+
+        Returns:
+            `Solution`.
+
+        Raises:
+            ValueError: if `f` changes shapes or dtypes.
+        """
+        z_init = keras.tree.map_structure(ops.convert_to_tensor, z_init)
+        state = State(z_init)
+        f = state.on_matrices(f)
+        z = state.to_matrix(z_init)
+        batch = ops.shape(z)[0]
+        infinite = ops.full((batch,), float("inf"), "float32")
+        trace = ops.full((batch, self.max_iter), float("nan"), "float32")
+        status = ops.full((batch,), _RUNNING, "int32")
+        num_steps = ops.zeros((batch,), "int32")
+
+        def is_running(step, z, value, residual, status, *_):
+            return ops.any(status == _RUNNING)
+
+        def take_step(
+            step, z, value, residual, status, num_steps, trace, *memory
+        ):
+            f_z = f(z)
+            # It only controls the loop, and has no gradient at 0.
+            now = ops.stop_gradient(self._residual(z, f_z))
+            running = status == _RUNNING
+            finite = ops.isfinite(now)
+            goes_on = ops.logical_and(running, finite)
+            # What is not finite never enters what is kept.
+            f_z = _select(goes_on, f_z, z)
+            better = goes_on
+            if self.iterate == "best":
+                better = ops.logical_and(goes_on, now < residual)
+            value = _select(better, f_z, value)
+            residual = ops.where(better, now, residual)
+            num_steps = num_steps + ops.cast(running, "int32")
+            here = ops.expand_dims(goes_on, 1)
+            here = ops.logical_and(here, ops.arange(self.max_iter) == step)
+            trace = ops.where(here, ops.expand_dims(now, 1), trace)
+            done = ops.where(now <= self.tol, CONVERGED, status)
+            done = ops.where(finite, done, NON_FINITE)
+            status = ops.where(running, done, status)
+            following, memory = self.next_iterate(step, z, f_z, memory)
+            moves = ops.isfinite(ops.sum(following, axis=1))
+            moves = ops.logical_and(moves, status == _RUNNING)
+            z = _select(moves, following, f_z)
+            return (
+                *(step + 1, z, value, residual, status, num_steps, trace),
+                *memory,
+            )
+
+        step = ops.convert_to_tensor(0, "int32")
+        _, _, value, residual, status, num_steps, trace, *_ = ops.while_loop(
+            is_running,
+            take_step,
+            (
+                *(step, z, z, infinite, status, num_steps, trace),
+                *self.init_memory(z),
+            ),
+            maximum_iterations=self.max_iter,
+        )
+        status = ops.where(status == _RUNNING, MAX_ITER, status)
+        value = state.to_structure(value)
+        return Solution(value, status, num_steps, residual, trace)
+
+    def _residual(self, z, f_z):
+        residual = _l2_norm(f_z - z)
+        if self.stop_mode == "rel":
+            # Small enough for states of any scale, such as gradients.
+            residual = residual / (_l2_norm(f_z) + 1e-20)
+        return residual
+
+    def get_config(self):
+        return {
+            "max_iter": self.max_iter,
+            "tol": self.tol,
+            "stop_mode": self.stop_mode,
+            "iterate": self.iterate,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def _select(condition, x, y):
+    return ops.where(ops.expand_dims(condition, 1), x, y)
+
+
+def _l2_norm(z):
+    return ops.sqrt(ops.sum(ops.square(z), axis=1))
