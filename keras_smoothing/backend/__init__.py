@@ -11,5 +11,10 @@ if keras.backend.backend() != "tensorflow":
 
 from keras_smoothing.backend.tensorflow import VERSION as VERSION
 from keras_smoothing.backend.tensorflow import compile as compile
+from keras_smoothing.backend.tensorflow import gradient_of as gradient_of
+from keras_smoothing.backend.tensorflow import (
+    implicit_gradient as implicit_gradient,
+)
 from keras_smoothing.backend.tensorflow import input_gradient as input_gradient
+from keras_smoothing.backend.tensorflow import is_eager as is_eager
 from keras_smoothing.backend.tensorflow import prefers_xla as prefers_xla

@@ -26,11 +26,63 @@ def prefers_xla():
 def input_gradient(function, x, has_aux=False):
     """Gradient of the sum of `function(x)` with respect to x.
 
-    With `has_aux`, `function` returns a pair, whose second part is handed on:
-    the result is (gradient, second part).
+    It is 0 where `function` ignores x. With `has_aux`, `function` returns a
+    pair, whose second part is handed on: the result is (gradient, second part).
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         value, aux = function(x) if has_aux else (function(x), None)
-    gradient = tape.gradient(value, x)
+    gradient = tape.gradient(value, x, unconnected_gradients="zero")
     return (gradient, aux) if has_aux else gradient
+
+
+def is_eager():
+    """Whether tensors have values here, outside of any graph."""
+    return tf.executing_eagerly()
+
+
+def gradient_of(value, other):
+    """`value`, with the gradient of `other`.
+
+    Where nothing is differentiated, a graph does not even compute `other`.
+    """
+
+    @tf.custom_gradient
+    def attach(value, other):
+        return tf.identity(value), lambda upstream: (None, upstream)
+
+    return attach(value, other)
+
+
+def implicit_gradient(f, point, value, solve):
+    """`value`, with the gradient of the fixed point of `f`.
+
+    Args:
+        f: function from a tensor, shape `(batch, size)`, to such another.
+        point: tensor of that shape, a fixed point of `f`.
+        value: tensor of that shape.
+        solve: function `(step, upstream)` to y = step(y), which starts at
+            `upstream`.
+
+    Returns:
+        tensor of that shape.
+    """
+    with tf.GradientTape(
+        persistent=True, watch_accessed_variables=False
+    ) as tape:
+        tape.watch(point)
+        f_point = f(point)
+
+    @tf.custom_gradient
+    def through_solution(image):
+        def backward(upstream):
+            def step(y):
+                return upstream + tape.gradient(
+                    f_point, point, output_gradients=y
+                )
+
+            return solve(step, upstream)
+
+        return tf.identity(image), backward
+
+    return gradient_of(value, through_solution(f_point))

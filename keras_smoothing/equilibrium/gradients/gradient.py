@@ -1,0 +1,60 @@
+import keras
+from keras import ops
+
+from keras_smoothing.equilibrium.solution import NON_FINITE
+
+
+class Gradient:
+    """A rule for gradients through a fixed point. Base class.
+
+    The value is that of the solver, whatever the rule. An example whose states
+    did not stay finite passes no gradient on.
+    """
+
+    def apply(self, f, z_init, solver):
+        """Solves z = f(z), differentiably.
+
+        Args:
+            f: function from a structure like `z_init` to another such.
+            z_init: tensor, shape `(batch, ...)`, or a structure of such.
+            solver: `Solver`.
+
+        Returns:
+            `Solution`, whose value carries gradients to what `f` depends on.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `apply`.")
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def solve_aside(f, z_init, solver):
+    """Solves without gradients.
+
+    Returns:
+        `Solution`, and where to differentiate `f`: at its value, or at `z_init`
+        where the states did not stay finite.
+    """
+
+    def detached(z):
+        return keras.tree.map_structure(ops.stop_gradient, f(z))
+
+    z_init = keras.tree.map_structure(ops.stop_gradient, z_init)
+    solution = solver.solve(detached, z_init)
+    value = keras.tree.map_structure(ops.stop_gradient, solution.value)
+    point = select(solution.status != NON_FINITE, value, z_init)
+    return solution._replace(value=value), point
+
+
+def select(condition, x, y):
+    """`x` where `condition`, shape `(batch,)`, holds, else `y`."""
+
+    def one(x, y):
+        shape = (-1, *[1] * (len(x.shape) - 1))
+        return ops.where(ops.reshape(condition, shape), x, y)
+
+    return keras.tree.map_structure(one, x, y)
