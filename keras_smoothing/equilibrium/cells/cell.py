@@ -1,0 +1,51 @@
+import keras
+
+
+class Cell(keras.layers.Layer):
+    """A layer z, x -> f(z, x) whose fixed point is wanted. Base class.
+
+    Any Keras layer that is called with `(z, x)` is a cell. This class adds what
+    makes solving fast and general: what does not depend on z is computed once,
+    and the state may have another shape than x, several parts, or more in it
+    than the output. A subclass defines `init_state` and `bind`.
+
+    Call arguments:
+        z: tensor, shape `(batch, ...)`, or a structure of such: the state.
+        x: tensor, shape `(batch, ...)`.
+    """
+
+    def init_state(self, x):
+        """Where the solver starts.
+
+        Args:
+            x: tensor, shape `(batch, ...)`.
+
+        Returns:
+            tensor, shape `(batch, ...)`, or a structure of such.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `init_state`.")
+
+    def bind(self, x):
+        """The function z -> f(z, x), with all computed that does not need z.
+
+        Args:
+            x: tensor, shape `(batch, ...)`.
+
+        Returns:
+            function from a state to a state. The cell has been built.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `bind`.")
+
+    def read_out(self, z):
+        """The output of the equilibrium: its state, or what is made of it.
+
+        Args:
+            z: state.
+
+        Returns:
+            tensor, or a structure of such.
+        """
+        return z
+
+    def call(self, z, x):
+        return self.bind(x)(z)

@@ -1,0 +1,82 @@
+import numpy as np
+from keras import ops
+
+from keras_smoothing.equilibrium.cells.cell import Cell
+
+# Relative to a kernel, more than a compiled and an eager call differ by when
+# they normalise it in float32.
+SLACK = 1e-5
+
+
+class ProvedCell(Cell):
+    """A cell z -> phi(G z + d) with one fixed point and a bound of its error.
+
+    The bounds are computed on the host, in float64, from the kernels in the
+    type in which the cell applies them. They hold for the cell in exact
+    arithmetic: an evaluation that rounds off at most e adds at most
+    e * (1 + factor) to the error, where factor is `error_bound(1.0)`. In
+    float32 this is some 1e-6 of the size of the state; in float16, bfloat16 or
+    TensorFloat-32, where kernels of a compiled call may also be rounded
+    another way, it is not to be neglected.
+    """
+
+    # Whether phi is a proximal operator, as all increasing functions with
+    # slopes up to 1 are. If not, it is still 1-Lipschitz.
+    phi_is_proximal = True
+
+    def linear_bounds(self):
+        """Upper bounds for G, from the current weights, on the host.
+
+        Returns:
+            Its l2 norm and the largest eigenvalue of (G + G') / 2, floats.
+        """
+        raise NotImplementedError
+
+    def lipschitz_bound(self):
+        """A proved upper bound of the Lipschitz constant in z, in l2.
+
+        Returns:
+            float, of the current weights.
+        """
+        norm, _ = self.linear_bounds()
+        return norm * (1 + SLACK)
+
+    def error_bound(self, residual):
+        """A proved upper bound of the distance to the fixed point, in l2.
+
+        Args:
+            residual: float or array, `||f(z) - z||`, examples apart.
+
+        Returns:
+            float64 array of that shape: nowhere is `||f(z) - z*||` larger. It
+            is proportional to the residual.
+
+        Raises:
+            ValueError: if nothing is proved of the current weights.
+        """
+        norm, eigenvalue = self.linear_bounds()
+        slack = SLACK * (1 + norm)
+        norm = norm + slack
+        # With y = f(z), from ||y - z*|| <= L ||z - z*|| and the triangle:
+        # ||y - z*|| <= L / (1 - L) ||y - z||.
+        gap = 1 - norm
+        if self.phi_is_proximal:
+            # y = phi(w) is w - y in Q(y) for a monotone Q, the subdifferential
+            # of a convex function. So for w = G z + d, and for z* and itself,
+            #   0 <= <(G z + d - y) - (G z* + d - z*), y - z*>
+            #      = <G (z - y), y - z*> - <(I - G)(y - z*), y - z*>,
+            # and ||y - z*|| <= ||G|| / m ||y - z|| with m the smallest
+            # eigenvalue of the symmetric part of I - G, which is >= 1 - L.
+            gap = 1 - eigenvalue - slack
+        if gap <= 0:
+            raise ValueError(
+                f"Expected weights of {type(self).__name__} {self.name!r} for "
+                "which one fixed point is proved. Received: weights of norm "
+                f"{norm:.6g}, in {self.compute_dtype}"
+            )
+        return norm / gap * np.asarray(residual, np.float64)
+
+
+def to_numpy(tensor):
+    """A float32 array, also of types that NumPy has not."""
+    return ops.convert_to_numpy(ops.cast(tensor, "float32"))

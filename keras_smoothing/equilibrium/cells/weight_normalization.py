@@ -1,0 +1,58 @@
+import keras
+from keras import ops
+
+# Small, so that at the start what x brings in outweighs the state.
+INITIAL_GAIN = 0.1
+
+
+class WeightNormalizedConv2D(keras.layers.Layer):
+    """A convolution that learns direction and norm of each filter apart.
+
+    Its kernel is computed in `bind`, once for all steps of a solver.
+
+    Reference:
+    - [Salimans and Kingma, 2016](https://arxiv.org/abs/1602.07868)
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        data_format,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.data_format = data_format
+        self.kernel_initializer = kernel_initializer
+
+    def build(self, input_shape):
+        last = self.data_format == "channels_last"
+        channels = input_shape[-1 if last else 1]
+        # Norms have more digits than half precision holds.
+        self.kernel = self.add_weight(
+            (self.kernel_size, self.kernel_size, channels, self.filters),
+            self.kernel_initializer,
+            autocast=False,
+            name="kernel",
+        )
+        self.gain = self.add_weight(
+            (self.filters,),
+            keras.initializers.Constant(INITIAL_GAIN),
+            autocast=False,
+            name="gain",
+        )
+
+    def bind(self):
+        """The convolution as a function."""
+        kernel = self.normalized_kernel()
+        return lambda z: ops.conv(
+            z, kernel, padding="same", data_format=self.data_format
+        )
+
+    def normalized_kernel(self):
+        squares = ops.sum(ops.square(self.kernel), axis=(0, 1, 2))
+        kernel = self.kernel * (self.gain * ops.rsqrt(squares + 1e-12))
+        return ops.cast(kernel, self.compute_dtype)

@@ -1,0 +1,20 @@
+"""Upper bounds of l2 operator norms.
+
+On the host, in float64, for what is claimed: `dense_norm`, `conv2d_norm`. In
+`keras.ops`, differentiable, for what is trained: `gram_norm`,
+`conv2d_gram_norm`.
+"""
+
+from keras_smoothing.equilibrium.norms.conv2d import (
+    conv2d_eigenvalue as conv2d_eigenvalue,
+)
+from keras_smoothing.equilibrium.norms.conv2d import conv2d_norm as conv2d_norm
+from keras_smoothing.equilibrium.norms.gram import (
+    conv2d_gram_norm as conv2d_gram_norm,
+)
+from keras_smoothing.equilibrium.norms.gram import gram_norm as gram_norm
+from keras_smoothing.equilibrium.norms.gram import symbols as symbols
+from keras_smoothing.equilibrium.norms.matrices import (
+    dense_eigenvalue as dense_eigenvalue,
+)
+from keras_smoothing.equilibrium.norms.matrices import dense_norm as dense_norm
