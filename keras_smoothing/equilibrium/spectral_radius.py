@@ -1,0 +1,75 @@
+import keras
+from keras import ops
+
+from keras_smoothing import checks
+from keras_smoothing.equilibrium.jacobian_penalty import normal_like
+from keras_smoothing.equilibrium.jacobian_penalty import squared_norms
+from keras_smoothing.equilibrium.jacobian_penalty import vector_jacobian
+
+
+def spectral_radius(f, z, num_steps=100, seed_generator=None):
+    """Estimates the spectral radius of the Jacobian of `f`, for each example.
+
+    Below 1 at a fixed point, plain iteration converges to it from nearby. This
+    is how fast a random vector grows over the last half of `num_steps` products
+    with the Jacobian: an estimate for diagnosis, no bound of any kind.
+
+    Args:
+        f: function from a structure like `z` to another such, each example by
+            itself.
+        z: tensor, shape `(batch, ...)`, or a structure of such: where.
+        num_steps: int >= 2, products with the Jacobian.
+        seed_generator: `keras.random.SeedGenerator` for the vector, or None for
+            Keras's own.
+
+    Returns:
+        float32 tensor, shape `(batch,)`.
+
+    Raises:
+        ValueError: if `num_steps` is below 2.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_smoothing as ks
+
+    cell = ks.equilibrium.cells.DenseCell(32)
+    x = keras.random.normal((4, 8))
+    z = cell(cell.init_state(x), x)
+    radius = ks.equilibrium.spectral_radius(cell.bind(x), z)
+    ```
+
+    Reference:
+    - [Bai, Koltun and Kolter, 2021](https://arxiv.org/abs/2106.14342)
+    """
+    if checks.positive_int("num_steps", num_steps) < 2:
+        raise ValueError(
+            "Invalid value for argument `num_steps`. Expected an integer >= 2. "
+            f"Received: num_steps={num_steps}"
+        )
+    leaves = keras.tree.flatten(z)
+
+    def flat_f(*leaves):
+        return keras.tree.flatten(f(keras.tree.pack_sequence_as(z, leaves)))
+
+    def step(k, state):
+        *v, growth = state
+        v = vector_jacobian(lambda leaves: flat_f(*leaves), leaves, list(v))
+        norm = ops.sqrt(squared_norms(v)) + 1e-30
+        v = [_divide(leaf, norm) for leaf in v]
+        # Complex eigenvalues make single steps grow unevenly.
+        counted = ops.cast(k >= num_steps // 2, "float32")
+        return *v, growth + counted * ops.log(norm)
+
+    start = (
+        *normal_like(leaves, seed_generator),
+        ops.zeros((ops.shape(leaves[0])[0],)),
+    )
+    *_, growth = ops.fori_loop(0, num_steps, step, start)
+    return ops.exp(growth / (num_steps - num_steps // 2))
+
+
+def _divide(leaf, norm):
+    norm = ops.reshape(norm, (-1, *[1] * (len(leaf.shape) - 1)))
+    return leaf / ops.cast(norm, leaf.dtype)
