@@ -1,7 +1,10 @@
 """Certified robustness for any Keras model."""
 
+from keras_smoothing import applications as applications
 from keras_smoothing import attacks as attacks
+from keras_smoothing import callbacks as callbacks
 from keras_smoothing import datasets as datasets
+from keras_smoothing import equilibrium as equilibrium
 from keras_smoothing import evaluation as evaluation
 from keras_smoothing import groups as groups
 from keras_smoothing import layers as layers

@@ -22,6 +22,7 @@ EXAMPLES = {
     ks.layers.LaplaceNoiseAlways: dict(scale=0.3, seed=1),
     ks.layers.UniformNoiseAlways: dict(half_width=0.3, seed=1),
     ks.layers.RSEBlock: dict(filters=3, kernel_size=2, stddev=0.3, seed=1),
+    ks.layers.DeepEquilibrium: dict(cell=ks.equilibrium.cells.DenseCell(4)),
     ks.layers.OrbitPooling: dict(
         layer=keras.layers.Dense(3),
         group=ks.groups.Permutation("channels_last"),
@@ -66,7 +67,8 @@ def example_batch(kind):
 
 def public_objects():
     modules = [ks, ks.layers, ks.noise, ks.groups, ks.datasets]
-    modules += [ks.attacks, ks.evaluation]
+    modules += [ks.attacks, ks.evaluation, ks.callbacks, ks.equilibrium]
+    modules += [ks.equilibrium.cells, ks.applications]
     return {
         thing
         for module in modules
@@ -90,7 +92,13 @@ def public_subclasses(base):
     )
 
 
-LAYERS = public_subclasses(keras.layers.Layer)
+# Cells have two inputs, and tests of their own.
+CELLS = public_subclasses(ks.equilibrium.cells.Cell)
+LAYERS = [
+    kind
+    for kind in public_subclasses(keras.layers.Layer)
+    if kind not in [ks.equilibrium.cells.Cell, *CELLS]
+]
 NOISES = public_subclasses(ks.noise.Noise)
 
 
@@ -170,6 +178,8 @@ def test_mixed_precision(kind, policy):
         base = linear_model(np.ones(6))
         (name,) = {"base_model", "model"} & set(EXAMPLES[kind])
         layer = kind(**{**EXAMPLES[kind], name: base})
+    elif kind is ks.layers.DeepEquilibrium:
+        layer = kind(ks.equilibrium.cells.DenseCell(4, dtype=policy))
     elif issubclass(kind, keras.layers.Wrapper):
         inner = keras.layers.Dense(3, dtype=policy)
         layer = kind(**{**EXAMPLES[kind], "layer": inner}, dtype=policy)
@@ -241,6 +251,7 @@ def test_documented_arguments_are_those_of_the_signature(thing):
     parameters = inspect.signature(thing).parameters
     names = [name for name in parameters if name not in ("self", "kwargs")]
     is_record = hasattr(thing, "__dataclass_fields__")
+    is_record = is_record or thing is ks.equilibrium.Solution
     if is_record or thing in (ks.noise.Noise, ks.SmoothedModel.call):
         names = []
     if thing is ks.SmoothedModel.predict_step:
@@ -272,4 +283,5 @@ def test_every_public_class_and_function_has_an_example():
         for thing in public_objects()
         if "```python" not in (thing.__doc__ or "")
     }
-    assert without == {"Noise", "Group", "Plan", "RobustAccuracy"}
+    bases = {"Noise", "Group", "Solver", "Gradient", "Cell"}
+    assert without == bases | {"Plan", "RobustAccuracy"}

@@ -89,3 +89,23 @@ def test_rse_under_attack(fashion_mnist, tmp_path):
         assert part in output
     plot = tmp_path / "output" / "vgg_rse.png"
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_deq_fashion_mnist(fashion_mnist, tmp_path):
+    output = run(
+        "deq_fashion_mnist.py",
+        tmp_path,
+        *("--cells", "dense", "contractive", "--epochs", "2"),
+        *("--train", "1000", "--test", "200", "--examples", "4", "--n", "100"),
+    )
+    for part in (
+        "dense: clean accuracy",
+        "contractive: clean accuracy",
+        "converged",
+        "certified",
+    ):
+        assert part in output
+    assert (tmp_path / "output" / "deq_contractive_smoothed.keras").exists()
+    plot = tmp_path / "output" / "deq_dense.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")

@@ -1,3 +1,6 @@
+from keras_smoothing.layers.deep_equilibrium import (
+    DeepEquilibrium as DeepEquilibrium,
+)
 from keras_smoothing.layers.gaussian_noise_always import (
     GaussianNoiseAlways as GaussianNoiseAlways,
 )

@@ -1,0 +1,62 @@
+import warnings
+
+import keras
+
+from keras_smoothing.callbacks.equilibrium_layers import equilibrium_layers
+
+
+class SolverMonitor(keras.callbacks.Callback):
+    """Warns when the solvers of deep equilibrium layers stop converging.
+
+    At the end of each epoch it looks at the share of the examples, of training
+    and of validation, that reached the tolerance of their solver.
+
+    Args:
+        max_unconverged: float in [0, 1], the share of examples that may stop
+            short of it without a warning.
+
+    Raises:
+        ValueError: if `max_unconverged` is not in [0, 1]; in `fit`, if the
+            model has no such layers.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_smoothing as ks
+
+    cell = ks.equilibrium.cells.DenseCell(8)
+    model = keras.Sequential([ks.layers.DeepEquilibrium(cell)])
+    model.compile("adam", "mse")
+    x, y = keras.random.normal((32, 4)), keras.random.normal((32, 8))
+    model.fit(x, y, callbacks=[ks.callbacks.SolverMonitor()])
+    ```
+    """
+
+    def __init__(self, max_unconverged=0.1):
+        super().__init__()
+        if not 0 <= max_unconverged <= 1:
+            raise ValueError(
+                "Invalid value for argument `max_unconverged`. Expected a "
+                "number in [0, 1]. Received: "
+                f"max_unconverged={max_unconverged!r}"
+            )
+        self.max_unconverged = max_unconverged
+
+    def on_train_begin(self, logs=None):
+        self._layers = equilibrium_layers(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        for layer in self._layers:
+            # Unrolled steps in training are not meant to converge.
+            for prefix in ("val_",) if layer.unrolled_steps else ("", "val_"):
+                name = f"{prefix}{layer.converged_tracker.name}"
+                unconverged = 1 - logs.get(name, 1.0)
+                # Not "greater", so that a NaN is noticed.
+                if not unconverged <= self.max_unconverged:
+                    warnings.warn(
+                        f"Epoch {epoch + 1}: the solver of layer "
+                        f"{layer.name!r} did not converge on "
+                        f"{unconverged:.1%} of the examples ({name}).",
+                        stacklevel=2,
+                    )

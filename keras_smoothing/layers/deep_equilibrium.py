@@ -1,0 +1,281 @@
+import warnings
+
+import keras
+from keras import ops
+
+from keras_smoothing import backend
+from keras_smoothing import equilibrium
+from keras_smoothing.equilibrium.cells.cell import Cell
+
+_SOLVERS = {
+    "anderson": equilibrium.Anderson,
+    "broyden": equilibrium.Broyden,
+    "fixed_point_iteration": equilibrium.FixedPointIteration,
+}
+_GRADIENTS = {
+    "implicit": equilibrium.Implicit,
+    "phantom": equilibrium.Phantom,
+    "one_step": equilibrium.OneStep,
+    "unrolled": equilibrium.Unrolled,
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class DeepEquilibrium(keras.layers.Layer):
+    """The fixed point z = cell(z, x), as a layer of x.
+
+    In `fit` and `evaluate` its metrics show how the solver fares: `<name of the
+    layer>_steps` and `_residual`, means over the examples, and `_converged`,
+    the share of them that reached the tolerance.
+
+    An example whose states do not stay finite keeps the last that were, and
+    passes no gradient to the cell, except by "unrolled". Outside of compiled
+    functions it raises a warning; in `fit`, `ks.callbacks.SolverMonitor` does.
+
+    Args:
+        cell: Keras layer called with `(z, x)`, which returns what z is:
+            `ks.equilibrium.cells` or any other.
+        solver: "anderson", "broyden", "fixed_point_iteration" or
+            `ks.equilibrium.Solver`.
+        gradient: "implicit", "phantom", "one_step", "unrolled" or
+            `ks.equilibrium.Gradient`.
+        jacobian_weight: float >= 0, how much `ks.equilibrium.jacobian_penalty`
+            at the fixed point counts in the training loss. It keeps the solver
+            fast, and costs about one more application of the cell.
+        **kwargs: of `keras.layers.Layer`. The dtype is that of the cell.
+
+    Call arguments:
+        x: tensor, shape `(batch, ...)`.
+        z_init: where the solver starts, a tensor or a structure of such. None
+            for what the cell says, or zeros of the shape of x.
+        return_solution: bool, whether to return `(output, Solution)`.
+
+    Raises:
+        ValueError: if an argument is not as described; when built, if the cell
+            changes the shape or dtype of its state.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_smoothing as ks
+
+    model = keras.Sequential([
+        keras.Input((20,)),
+        ks.layers.DeepEquilibrium(ks.equilibrium.cells.DenseCell(32)),
+        keras.layers.Dense(10),
+    ])
+    model.compile("adam", "mse")
+    model.fit(keras.random.normal((64, 20)), keras.random.normal((64, 10)))
+    ```
+
+    Reference:
+    - [Bai, Kolter and Koltun, 2019](https://arxiv.org/abs/1909.01377)
+    - [Bai, Koltun and Kolter, 2021](https://arxiv.org/abs/2106.14342) for the
+      penalty
+    """
+
+    def __init__(
+        self,
+        cell,
+        solver="anderson",
+        gradient="implicit",
+        jacobian_weight=0.0,
+        **kwargs,
+    ):
+        if not isinstance(cell, keras.layers.Layer):
+            raise ValueError(
+                "Invalid value for argument `cell`. Expected a Keras layer. "
+                f"Received: cell={cell!r} of type {type(cell)}"
+            )
+        super().__init__(**{"dtype": cell.dtype_policy, **kwargs})
+        if cell.compute_dtype != self.compute_dtype:
+            raise ValueError(
+                "Expected a layer that computes as its cell does, in "
+                f"{cell.compute_dtype}. Received: dtype={self.dtype_policy}"
+            )
+        self.cell = cell
+        self.solver = _named("solver", solver, _SOLVERS, equilibrium.Solver)
+        self.gradient = _named(
+            "gradient", gradient, _GRADIENTS, equilibrium.Gradient
+        )
+        if not 0 <= jacobian_weight < float("inf"):
+            raise ValueError(
+                "Invalid value for argument `jacobian_weight`. Expected a "
+                f"number >= 0. Received: jacobian_weight={jacobian_weight!r}"
+            )
+        self.jacobian_weight = float(jacobian_weight)
+        self.seed_generator = keras.random.SeedGenerator()
+        # Applications of the cell in training that are simply unrolled, in
+        # place of solver and gradient; see `callbacks.UnrolledPretraining`.
+        self.unrolled_steps = None
+        self.supports_jit = cell.supports_jit
+        self._state_specs = None
+        self.steps_tracker, self.residual_tracker, self.converged_tracker = (
+            keras.metrics.Mean(f"{self.name}_{what}", dtype="float32")
+            for what in ("steps", "residual", "converged")
+        )
+
+    def build(self, x_shape, z_init_shape=None):
+        x = keras.KerasTensor(x_shape, self.compute_dtype)
+        if z_init_shape is None:
+            z = self._state_spec(x)
+        else:
+            z = _map_shapes(
+                lambda shape: keras.KerasTensor(shape, self.compute_dtype),
+                z_init_shape,
+            )
+        self._state_specs = _specs(z)
+        image = _specs(self.cell(z, x))
+        _check_specs(self._state_specs, image, "a cell that keeps its state")
+
+    def call(self, x, z_init=None, return_solution=False, training=None):
+        start = self._init_state(x)
+        if z_init is not None:
+            expected = _specs(start)
+            if not isinstance(self.cell, Cell):
+                expected = self._state_specs
+            _check_specs(expected, _specs(z_init), "`z_init` like the state")
+            start = z_init
+        solver, gradient = self.solver, self.gradient
+        if training and self.unrolled_steps:
+            solver = equilibrium.FixedPointIteration(
+                self.unrolled_steps, solver.tol, solver.stop_mode, "last"
+            )
+            gradient = equilibrium.Unrolled()
+        f = self._function(x)
+        solution = gradient.apply(f, start, solver)
+        if training and self.jacobian_weight:
+            penalty = equilibrium.jacobian_penalty(
+                f, solution.value, seed_generator=self.seed_generator
+            )
+            self.add_loss(self.jacobian_weight * penalty)
+        self._record(solution)
+        output = self._read_out(solution.value)
+        return (output, solution) if return_solution else output
+
+    def _init_state(self, x):
+        if isinstance(self.cell, Cell):
+            return self.cell.init_state(x)
+        return ops.zeros_like(x)
+
+    def _function(self, x):
+        if isinstance(self.cell, Cell):
+            return self.cell.bind(x)
+        return lambda z: self.cell(z, x)
+
+    def _read_out(self, z):
+        return self.cell.read_out(z) if isinstance(self.cell, Cell) else z
+
+    def _record(self, solution):
+        converged = solution.status == equilibrium.CONVERGED
+        self.steps_tracker.update_state(solution.num_steps)
+        self.residual_tracker.update_state(solution.residual)
+        self.converged_tracker.update_state(converged)
+        if backend.is_eager():
+            bad = int(ops.sum(solution.status == equilibrium.NON_FINITE))
+            if bad:
+                warnings.warn(
+                    f"The states of {bad} of {len(converged)} examples did not "
+                    f"stay finite in layer {self.name!r}: its cell diverges.",
+                    stacklevel=2,
+                )
+
+    def _state_spec(self, x):
+        """The state as symbolic tensors; x must be one."""
+        one = self._init_state(keras.KerasTensor((1, *x.shape[1:]), x.dtype))
+        return keras.tree.map_structure(
+            lambda z: keras.KerasTensor((x.shape[0], *z.shape[1:]), z.dtype),
+            one,
+        )
+
+    def compute_output_spec(
+        self, x, z_init=None, return_solution=False, training=None
+    ):
+        state = self._state_spec(x) if z_init is None else z_init
+        state = keras.tree.map_structure(
+            lambda z: keras.KerasTensor(z.shape, self.compute_dtype), state
+        )
+        output = self._read_out(state)
+        if not return_solution:
+            return output
+        batch = x.shape[:1]
+        return output, equilibrium.Solution(
+            state,
+            keras.KerasTensor(batch, "int32"),
+            keras.KerasTensor(batch, "int32"),
+            keras.KerasTensor(batch, "float32"),
+            keras.KerasTensor((*batch, self.solver.max_iter), "float32"),
+        )
+
+    def compute_output_shape(self, x_shape, z_init_shape=None):
+        x = keras.KerasTensor(x_shape, self.compute_dtype)
+        if z_init_shape is not None:
+            z_init_shape = _map_shapes(keras.KerasTensor, z_init_shape)
+        output = self.compute_output_spec(x, z_init_shape)
+        return keras.tree.map_structure(lambda z: z.shape, output)
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "cell": serialize(self.cell),
+            "solver": serialize(self.solver),
+            "gradient": serialize(self.gradient),
+            "jacobian_weight": self.jacobian_weight,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        deserialize = keras.saving.deserialize_keras_object
+        names = ("cell", "solver", "gradient", "dtype")
+        loaded = {name: deserialize(config[name]) for name in names}
+        return cls(**{**config, **loaded})
+
+
+def _named(argument, value, choices, kind):
+    if isinstance(value, str) and value in choices:
+        return choices[value]()
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"Invalid value for argument `{argument}`. Expected one of "
+            f"{sorted(choices)} or a keras_smoothing.equilibrium."
+            f"{kind.__name__}. Received: {argument}={value!r}"
+        )
+    return value
+
+
+def _specs(structure):
+    """Shapes but for the batch, and dtypes."""
+    return tuple(
+        (tuple(t.shape[1:]), keras.backend.standardize_dtype(t.dtype))
+        for t in keras.tree.flatten(structure)
+    )
+
+
+def _check_specs(expected, received, what):
+    def fits(one, other):
+        (shape, dtype), (other_shape, other_dtype) = one, other
+        return (
+            dtype == other_dtype
+            and len(shape) == len(other_shape)
+            and all(
+                n == m or None in (n, m)
+                for n, m in zip(shape, other_shape, strict=True)
+            )
+        )
+
+    if len(expected) != len(received) or not all(map(fits, expected, received)):
+        raise ValueError(
+            f"Expected {what}, {expected} in shapes without batch and dtypes. "
+            f"Received: {received}"
+        )
+
+
+def _map_shapes(function, shapes):
+    """Applies a function to each shape of a structure of shapes."""
+    if isinstance(shapes, dict):
+        return {k: _map_shapes(function, shape) for k, shape in shapes.items()}
+    if shapes and not all(isinstance(n, int | None) for n in shapes):
+        return [_map_shapes(function, shape) for shape in shapes]
+    return function(tuple(shapes))

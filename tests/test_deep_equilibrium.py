@@ -1,0 +1,351 @@
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import logits_loss
+from conftest import smoothed
+from keras import ops
+
+import keras_smoothing as ks
+from keras_smoothing.equilibrium.cells import Cell
+from keras_smoothing.equilibrium.cells import DenseCell
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class LinearCell(keras.layers.Layer):
+    """z, x -> z A + x, any Keras layer."""
+
+    def build(self, z_shape, x_shape):
+        size = x_shape[-1]
+        self.kernel = self.add_weight((size, size), name="kernel")
+
+    def call(self, z, x):
+        return ops.matmul(z, self.kernel) + x
+
+
+class BranchCell(Cell):
+    """Two branches of which the first is read."""
+
+    def init_state(self, x):
+        return [ops.zeros_like(x), ops.zeros_like(x[:, :2])]
+
+    def bind(self, x):
+        return lambda z: [0.5 * z[0] + x, 0.25 * z[1] + x[:, :2]]
+
+    def read_out(self, z):
+        return z[0] - ops.pad(z[1], [[0, 0], [0, 1]])
+
+
+def inputs(batch=8, size=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(batch, size)).astype("float32")
+
+
+def linear_layer(**arguments):
+    layer = ks.layers.DeepEquilibrium(LinearCell(), **arguments)
+    layer.build((None, 3))
+    rng = np.random.default_rng(1)
+    a = rng.normal(size=(3, 3))
+    a *= 0.7 / np.linalg.norm(a, 2)
+    layer.cell.kernel.assign(a)
+    return layer, a
+
+
+PRECISE = ks.equilibrium.Anderson(max_iter=40, tol=1e-6)
+
+
+def classifier(layer=None):
+    keras.utils.set_random_seed(0)
+    layer = layer or ks.layers.DeepEquilibrium(DenseCell(8), name="deq")
+    model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(2)])
+    model.compile("adam", logits_loss())
+    return model
+
+
+@pytest.mark.parametrize(
+    "solver", ["anderson", "broyden", "fixed_point_iteration"]
+)
+@pytest.mark.parametrize("gradient", ["implicit", "unrolled"])
+def test_linear_cell_has_the_known_fixed_point_and_gradient(solver, gradient):
+    layer, a = linear_layer(solver=solver, gradient=gradient)
+    layer.solver.max_iter, layer.solver.tol = 40, 1e-6
+    x = inputs()
+    tensor = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        z = layer(tensor)
+        loss = ops.sum(z)
+    of_x, of_kernel = tape.gradient(loss, [tensor, layer.cell.kernel.value])
+    inverse = np.linalg.inv(np.eye(3) - a)
+    np.testing.assert_allclose(z, x @ inverse, atol=1e-5)
+    y = np.ones((8, 3)) @ inverse.T
+    np.testing.assert_allclose(of_x, y, rtol=1e-4)
+    expected = (x @ inverse).T @ y
+    np.testing.assert_allclose(of_kernel, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_solution_and_start():
+    layer, a = linear_layer(solver=PRECISE)
+    x = inputs()
+    output, solution = layer(x, return_solution=True)
+    np.testing.assert_array_equal(output, solution.value)
+    again, short = layer(x, z_init=output, return_solution=True)
+    np.testing.assert_allclose(again, output, atol=1e-5)
+    assert np.max(short.num_steps) <= 2 < np.min(solution.num_steps)
+
+
+def test_symbolic_calls_know_their_shapes():
+    x = keras.Input((3,))
+    for cell, shape in ((DenseCell(5), (5,)), (BranchCell(), (3,))):
+        layer = ks.layers.DeepEquilibrium(cell)
+        output, solution = layer(x, return_solution=True)
+        assert output.shape == (None, *shape)
+        assert layer.compute_output_shape((None, 3)) == (None, *shape)
+        assert solution.trace.shape == (None, 30)
+        model = keras.Model(x, [output, solution.num_steps])
+        values, steps = model.predict(inputs(), verbose=0)
+        assert values.shape == (8, *shape)
+        np.testing.assert_allclose(values, layer(inputs()), rtol=1e-5)
+        assert np.all(steps >= 1)
+
+
+def test_states_of_several_branches():
+    layer = ks.layers.DeepEquilibrium(BranchCell(), solver=PRECISE)
+    x = inputs()
+    expected = 2 * x
+    expected[:, :2] -= x[:, :2] / 0.75
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+    start = [np.zeros((8, 3), "float32"), np.zeros((8, 2), "float32")]
+    np.testing.assert_allclose(layer(x, start), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_metrics_in_fit_and_evaluate():
+    model, x = classifier(), inputs(40)
+    y = (x[:, 0] > 0).astype("int64")
+    history = model.fit(
+        x, y, epochs=2, validation_data=(x[:9], y[:9]), verbose=0
+    ).history
+    names = {"deq_steps", "deq_residual", "deq_converged"}
+    assert names < set(history)
+    assert {f"val_{name}" for name in names} < set(history)
+    logs = model.evaluate(x, y, batch_size=7, verbose=0, return_dict=True)
+    _, solution = model.layers[0](x, return_solution=True)
+    np.testing.assert_allclose(
+        logs["deq_steps"], np.mean(solution.num_steps), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        logs["deq_residual"], np.mean(solution.residual), rtol=1e-3
+    )
+    assert logs["deq_converged"] == 1
+
+
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
+def test_all_gradients_train_alike(jit_compile):
+    losses = []
+    x = inputs(64)
+    y = (x[:, 0] > 0).astype("int64")
+    rules = [ks.equilibrium.Implicit(), ks.equilibrium.Phantom(20, 0.1)]
+    if not jit_compile:
+        rules.append(ks.equilibrium.Unrolled())
+    for rule in rules:
+        keras.utils.set_random_seed(0)
+        layer = ks.layers.DeepEquilibrium(DenseCell(8), PRECISE, rule)
+        model = classifier(layer)
+        model.compile(
+            keras.optimizers.Adam(0.01), logits_loss(), jit_compile=jit_compile
+        )
+        history = model.fit(x, y, epochs=4, shuffle=False, verbose=0)
+        losses.append(history.history["loss"])
+    assert losses[0][-1] < losses[0][0]
+    for other in losses[1:]:
+        np.testing.assert_allclose(other, losses[0], rtol=1e-4)
+
+
+def test_saved_and_loaded(tmp_path):
+    layer, _ = linear_layer(
+        solver=ks.equilibrium.Broyden(20, tol=1e-5),
+        gradient=ks.equilibrium.Phantom(3, 0.1),
+        name="deq",
+    )
+    model = classifier(layer)
+    model.fit(inputs(), np.zeros(8), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    copy = loaded.get_layer("deq")
+    assert copy.solver.get_config() == layer.solver.get_config()
+    assert copy.gradient.get_config() == layer.gradient.get_config()
+    x = inputs()
+    np.testing.assert_allclose(loaded(x), model(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_solves_in_float32(policy):
+    keras.mixed_precision.set_global_policy(policy)
+    layer = ks.layers.DeepEquilibrium(DenseCell(5))
+    x = inputs()
+    with tf.GradientTape() as tape:
+        output, solution = layer(x, return_solution=True)
+        loss = ops.sum(ops.cast(output, "float32"))
+    assert output.dtype == policy.removeprefix("mixed_")
+    assert solution.residual.dtype == "float32"
+    # What the cell's own digits allow.
+    assert np.max(solution.residual) < 0.03
+    for gradient in tape.gradient(loss, layer.trainable_variables):
+        assert gradient.dtype == "float32"
+        assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("rule", ["implicit", "unrolled"])
+def test_certified_inside_a_smoothed_model(rule):
+    layer = ks.layers.DeepEquilibrium(DenseCell(8), gradient=rule, name="deq")
+    model = smoothed(classifier(layer))
+    model.compile("adam", logits_loss())
+    x = inputs(16)
+    history = model.fit(x, (x[:, 0] > 0).astype(int), verbose=0).history
+    assert "deq_steps" in history
+    result = model.certify(x[:2], n=200, seed=0, verbose=0)
+    assert result.counts.sum() > 0
+
+
+def test_one_example_in_any_batch():
+    layer, _ = linear_layer()
+    x = inputs(20)
+    together, solution = layer(x, return_solution=True)
+    for i in (0, 7, 19):
+        alone, its = layer(x[i : i + 1], return_solution=True)
+        assert its.num_steps[0] == solution.num_steps[i]
+        np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
+
+
+def test_cells_that_change_the_state_are_refused():
+    class Shrinks(keras.layers.Layer):
+        def call(self, z, x):
+            return z[:, :2]
+
+    class Widens(keras.layers.Layer):
+        def call(self, z, x):
+            return ops.cast(z, "float64")
+
+    for cell, received in ((Shrinks(), "2,"), (Widens(), "3,), 'float64'")):
+        layer = ks.layers.DeepEquilibrium(cell)
+        with pytest.raises(ValueError) as error:
+            layer(keras.Input((3,)))
+        assert "(3,), 'float32'" in str(error.value)
+        assert received in str(error.value)
+
+
+def test_the_jacobian_penalty_is_part_of_the_training_loss():
+    # The Jacobian of z A + x is A; one probe of many examples is precise.
+    layer, a = linear_layer(solver=PRECISE, jacobian_weight=0.5)
+    layer(inputs(4_000), training=True)
+    expected = 0.5 * np.sum(a**2) / 3
+    np.testing.assert_allclose(sum(layer.losses), expected, rtol=0.1)
+    layer(inputs(), training=False)
+    assert layer.losses == []
+
+    def norm_after(weight):
+        layer, _ = linear_layer(jacobian_weight=weight)
+        model = keras.Sequential([keras.Input((3,)), layer])
+        model.compile(keras.optimizers.SGD(0.05), lambda y, z: 0.0 * z)
+        model.fit(inputs(64), inputs(64), epochs=5, verbose=0)
+        return np.linalg.norm(layer.cell.kernel)
+
+    assert norm_after(10.0) < 0.8 * norm_after(0.0)
+
+
+def test_bad_input():
+    deep_equilibrium = ks.layers.DeepEquilibrium
+    with pytest.raises(ValueError, match="Received: cell="):
+        deep_equilibrium(ops.tanh)
+    with pytest.raises(ValueError, match="Received: solver='newton'"):
+        deep_equilibrium(DenseCell(3), solver="newton")
+    with pytest.raises(ValueError, match="Received: gradient=3"):
+        deep_equilibrium(DenseCell(3), gradient=3)
+    with pytest.raises(ValueError, match="computes as its cell does"):
+        deep_equilibrium(DenseCell(3), dtype="float16")
+    with pytest.raises(ValueError, match="Received: jacobian_weight=-1"):
+        deep_equilibrium(DenseCell(3), jacobian_weight=-1)
+    layer = deep_equilibrium(DenseCell(5))
+    with pytest.raises(ValueError, match="z_init"):
+        layer(inputs(), np.zeros((8, 4), "float32"))
+    layer, _ = linear_layer()
+    with pytest.raises(ValueError, match=r"\(4,\)"):
+        layer(inputs(), np.zeros((8, 4), "float32"))
+
+
+class Explodes(keras.layers.Layer):
+    def build(self, z_shape, x_shape):
+        self.scale = self.add_weight((), initializer="ones")
+
+    def call(self, z, x):
+        return self.scale * ops.exp(3 * ops.abs(z)) + x
+
+
+def test_a_diverging_cell_is_not_silent():
+    layer = ks.layers.DeepEquilibrium(Explodes())
+    with pytest.warns(UserWarning, match="its cell diverges"):
+        output, solution = layer(inputs(), return_solution=True)
+    assert np.any(solution.status == ks.equilibrium.NON_FINITE)
+    assert np.all(np.isfinite(output))
+
+
+def test_monitor_warns_when_the_solver_stops_converging():
+    x = inputs(16)
+    y = (x[:, 0] > 0).astype("int64")
+    monitor = ks.callbacks.SolverMonitor()
+    short = ks.equilibrium.FixedPointIteration(max_iter=2)
+    for layer, what in (
+        (ks.layers.DeepEquilibrium(Explodes()), "deep_equilibrium"),
+        (ks.layers.DeepEquilibrium(DenseCell(8), short, name="deq"), "100.0%"),
+    ):
+        model = classifier(layer)
+        with pytest.warns(UserWarning, match=what):
+            model.fit(x, y, callbacks=[monitor], verbose=0)
+        assert all(np.all(np.isfinite(w)) for w in model.get_weights())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier().fit(x, y, callbacks=[monitor], verbose=0)
+
+
+def test_callbacks_want_deep_equilibrium_layers():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("adam", logits_loss())
+    for callback in (
+        ks.callbacks.SolverMonitor(),
+        ks.callbacks.UnrolledPretraining(1),
+    ):
+        with pytest.raises(ValueError, match="DeepEquilibrium"):
+            model.fit(inputs(), np.zeros(8), callbacks=[callback], verbose=0)
+    with pytest.raises(ValueError, match="Received: max_unconverged=2"):
+        ks.callbacks.SolverMonitor(2)
+    with pytest.raises(ValueError, match="Received: epochs=0"):
+        ks.callbacks.UnrolledPretraining(0)
+
+
+def test_pretraining_unrolls_and_then_solves():
+    model, x = classifier(), inputs(16)
+    y = (x[:, 0] > 0).astype("int64")
+    pretraining = ks.callbacks.UnrolledPretraining(epochs=2, steps=3)
+    monitor = ks.callbacks.SolverMonitor()
+    history = model.fit(
+        *(x, y),
+        epochs=4,
+        validation_data=(x, y),
+        callbacks=[pretraining, monitor],
+        verbose=0,
+    ).history
+    assert history["deq_steps"][:2] == [3, 3]
+    assert min(history["deq_steps"][2:]) > 3
+    # Validation always solves.
+    assert min(history["val_deq_steps"]) > 3
+    assert min(history["val_deq_converged"]) == 1
+    assert model.layers[0].unrolled_steps is None
+    # An interrupted run that goes on is past its pretraining.
+    more = model.fit(
+        x, y, initial_epoch=2, epochs=3, callbacks=[pretraining], verbose=0
+    )
+    assert more.history["deq_steps"][0] > 3
