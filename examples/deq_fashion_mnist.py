@@ -41,12 +41,15 @@ def network(name):
     if name == "dense":
         x = deq(keras.layers.Flatten()(inputs))
     else:
-        x = keras.layers.Conv2D(24, 3, strides=2, padding="same")(inputs)
+        x = keras.layers.Conv2D(24, 3, padding="same")(inputs)
+        x = keras.layers.ReLU()(x)
+        x = keras.layers.Conv2D(24, 3, strides=2, padding="same")(x)
         x = keras.layers.BatchNormalization(momentum=0.9)(x)
         x = deq(keras.layers.ReLU()(x))
         x = keras.layers.BatchNormalization(momentum=0.9)(x)
         x = keras.layers.MaxPooling2D()(x)
         x = keras.layers.Flatten()(x)
+        x = keras.layers.Dropout(0.3)(x)
     return keras.Model(inputs, keras.layers.Dense(10)(x))
 
 
