@@ -201,7 +201,7 @@ def test_without_a_proof_there_is_no_bound(kind):
     cell, _, _ = built(kind)
     # As if the normalisation had failed.
     cell.norm_bound = lambda kernel: 1e-3
-    with pytest.raises(ValueError, match="one fixed point is proved"):
+    with pytest.raises(ValueError, match="room for a bound"):
         cell.error_bound(1.0)
 
 

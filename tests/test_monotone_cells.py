@@ -209,7 +209,7 @@ def test_without_a_proof_there_is_no_bound(kind, splitting):
     # As if I - W were not monotone.
     operator = cell.operator()
     cell.operator = lambda: -operator
-    with pytest.raises(ValueError, match="one fixed point is proved"):
+    with pytest.raises(ValueError, match="room for a bound"):
         cell.error_bound(1.0)
 
 

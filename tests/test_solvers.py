@@ -156,8 +156,9 @@ def test_what_is_not_finite_stays_where_it_is(kind):
     np.testing.assert_allclose(
         np.array(solution.value)[[0, 3], 0], [2, 5], rtol=1e-4
     )
-    assert np.all(np.isfinite(solution.value))
-    assert solution.value[2, 0] == 0
+    # Never finite, it has no answer, and says so.
+    finite = np.isfinite(np.array(solution.value)[:, 0])
+    np.testing.assert_array_equal(finite, [True, True, False, True])
     assert np.isinf(solution.residual[2])
     assert solution.num_steps[2] == 1
 

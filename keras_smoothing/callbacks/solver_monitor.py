@@ -9,7 +9,8 @@ class SolverMonitor(keras.callbacks.Callback):
     """Warns when the solvers of deep equilibrium layers stop converging.
 
     At the end of each epoch it looks at the share of the examples, of training
-    and of validation, that reached the tolerance of their solver.
+    and of validation, that reached the tolerance of their solver in the forward
+    pass.
 
     Args:
         max_unconverged: float in [0, 1], the share of examples that may stop

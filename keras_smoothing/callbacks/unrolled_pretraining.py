@@ -9,7 +9,8 @@ class UnrolledPretraining(keras.callbacks.Callback):
 
     In the first epochs they apply their cell a few times, unrolled, and after
     that they train with their own solver and gradient. Large models need it
-    before implicit gradients become stable. Validation always solves.
+    before implicit gradients become stable. Validation always solves. After a
+    `fit` that was interrupted meanwhile, the next one needs the callback too.
 
     Args:
         epochs: int >= 1, how many epochs are unrolled. With `initial_epoch`

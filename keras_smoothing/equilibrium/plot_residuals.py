@@ -7,7 +7,8 @@ def plot_residuals(solution, ax=None):
     """Draws the residual against the steps of a solver.
 
     The line is the median over the batch, the band goes from the smallest to
-    the largest. An example that has stopped keeps its last residual.
+    the largest. An example that has stopped keeps its last residual; one that
+    was never finite is left out.
 
     Args:
         solution: `keras_smoothing.equilibrium.Solution`.
@@ -34,6 +35,7 @@ def plot_residuals(solution, ax=None):
     """
     ax = axes(ax)
     trace = np.array(solution.trace, "float64")
+    trace = trace[np.isfinite(trace[:, 0])]
     trace = trace[:, : int(np.max(solution.num_steps))]
     for now, before in zip(trace.T[1:], trace.T[:-1], strict=True):
         now[np.isnan(now)] = before[np.isnan(now)]

@@ -9,9 +9,9 @@ class Solution(typing.NamedTuple):
 
     Attributes:
         value: tensor or structure like `z_init`: `f` at the last (or best)
-            iterate. For a contraction by `kappa` it is within
-            `kappa / (1 - kappa) * residual` of the fixed point, if stopping is
-            absolute.
+            iterate; NaN where `f` was never finite. For a contraction by
+            `kappa` it is within `kappa / (1 - kappa) * residual` of the fixed
+            point, if stopping is absolute.
         status: int32 tensor, shape `(batch,)`: `CONVERGED`, `MAX_ITER`, or
             `NON_FINITE`, where `value` is the last that was finite.
         num_steps: int32 tensor, shape `(batch,)`: how often `f` was applied.

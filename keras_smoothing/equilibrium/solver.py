@@ -82,6 +82,8 @@ class Solver:
         f = state.on_matrices(f)
         z = state.to_matrix(z_init)
         batch = ops.shape(z)[0]
+        # Until `f` has been finite once, there is no answer.
+        value = ops.full_like(z, float("nan"))
         infinite = ops.full((batch,), float("inf"), "float32")
         trace = ops.full((batch, self.max_iter), float("nan"), "float32")
         status = ops.full((batch,), _RUNNING, "int32")
@@ -127,7 +129,7 @@ class Solver:
             is_running,
             take_step,
             (
-                *(step, z, z, infinite, status, num_steps, trace),
+                *(step, z, value, infinite, status, num_steps, trace),
                 *self.init_memory(z),
             ),
             maximum_iterations=self.max_iter,

@@ -6,6 +6,7 @@ from keras import ops
 from keras_smoothing import backend
 from keras_smoothing import equilibrium
 from keras_smoothing.equilibrium.cells.cell import Cell
+from keras_smoothing.equilibrium.gradients.gradient import select
 
 _SOLVERS = {
     "anderson": equilibrium.Anderson,
@@ -26,17 +27,22 @@ class DeepEquilibrium(keras.layers.Layer):
 
     In `fit` and `evaluate` its metrics show how the solver fares: `<name of the
     layer>_steps` and `_residual`, means over the examples, and `_converged`,
-    the share of them that reached the tolerance.
+    the share of them that reached the tolerance, all of the forward pass.
 
-    An example whose states do not stay finite keeps the last that were, and
-    passes no gradient to the cell, except by "unrolled". Outside of compiled
-    functions it raises a warning; in `fit`, `ks.callbacks.SolverMonitor` does.
+    An example whose states do not stay finite keeps the last that were (NaN, if
+    none), and passes no gradient to the cell, except by "unrolled". Outside of
+    compiled functions it raises a warning; in `fit`,
+    `ks.callbacks.SolverMonitor` does.
 
     Args:
         cell: Keras layer called with `(z, x)`, which returns what z is:
-            `ks.equilibrium.cells` or any other.
+            `ks.equilibrium.cells` or any other that neither draws random
+            numbers nor updates a state nor adds a loss: it runs at every step
+            of the solver, and a function that changes has no fixed point.
+            (`MultiscaleCell(dropout=...)` draws once, before.)
         solver: "anderson", "broyden", "fixed_point_iteration" or
-            `ks.equilibrium.Solver`.
+            `ks.equilibrium.Solver`. In mixed_bfloat16 a relative tolerance
+            below 4e-3 may be out of reach.
         gradient: "implicit", "phantom", "one_step", "unrolled" or
             `ks.equilibrium.Gradient`.
         jacobian_weight: float >= 0, how much `ks.equilibrium.jacobian_penalty`
@@ -52,7 +58,8 @@ class DeepEquilibrium(keras.layers.Layer):
 
     Raises:
         ValueError: if an argument is not as described; when built, if the cell
-            changes the shape or dtype of its state.
+            changes the shape or dtype of its state, or if the shape of x is not
+            known but for the batch.
 
     Example:
 
@@ -88,6 +95,12 @@ class DeepEquilibrium(keras.layers.Layer):
                 "Invalid value for argument `cell`. Expected a Keras layer. "
                 f"Received: cell={cell!r} of type {type(cell)}"
             )
+        if getattr(cell, "inputs", None):
+            raise ValueError(
+                "Invalid value for argument `cell`. Expected a layer called "
+                "with `(z, x)`. Received: a functional model, which takes a "
+                f"list: cell={cell!r}. A layer may call it in its place."
+            )
         super().__init__(**{"dtype": cell.dtype_policy, **kwargs})
         if cell.compute_dtype != self.compute_dtype:
             raise ValueError(
@@ -117,6 +130,11 @@ class DeepEquilibrium(keras.layers.Layer):
         )
 
     def build(self, x_shape, z_init_shape=None):
+        if None in x_shape[1:]:
+            raise ValueError(
+                "Invalid shape of `x`. Expected a shape that is known, but for "
+                f"the batch. Received: x.shape={tuple(x_shape)}"
+            )
         x = keras.KerasTensor(x_shape, self.compute_dtype)
         if z_init_shape is None:
             z = self._state_spec(x)
@@ -146,8 +164,12 @@ class DeepEquilibrium(keras.layers.Layer):
         f = self._function(x)
         solution = gradient.apply(f, start, solver)
         if training and self.jacobian_weight:
+            # Where the states exploded, so does the Jacobian.
+            point = select(
+                solution.status != equilibrium.NON_FINITE, solution.value, start
+            )
             penalty = equilibrium.jacobian_penalty(
-                f, solution.value, seed_generator=self.seed_generator
+                f, point, seed_generator=self.seed_generator
             )
             self.add_loss(self.jacobian_weight * penalty)
         self._record(solution)

@@ -45,11 +45,13 @@ class ProvedCell(Cell):
         """A proved upper bound of the distance to the fixed point, in l2.
 
         Args:
-            residual: float or array, `||f(z) - z||`, examples apart.
+            residual: float or array, `||f(z) - z||`, examples apart: the
+                absolute one, of a solver with `stop_mode="abs"`.
 
         Returns:
-            float64 array of that shape: nowhere is `||f(z) - z*||` larger. It
-            is proportional to the residual.
+            float64 array of that shape: nowhere is `||f(z) - z*||` larger, nor
+            the distance of what `read_out` makes of both. It is proportional to
+            the residual.
 
         Raises:
             ValueError: if nothing is proved of the current weights.
@@ -68,11 +70,13 @@ class ProvedCell(Cell):
             # and ||y - z*|| <= ||G|| / m ||y - z|| with m the smallest
             # eigenvalue of the symmetric part of I - G, which is >= 1 - L.
             gap = 1 - eigenvalue - slack
-        if gap <= 0:
+        # Not "gap <= 0", so that a NaN is refused.
+        if not gap > 0:
             raise ValueError(
-                f"Expected weights of {type(self).__name__} {self.name!r} for "
-                "which one fixed point is proved. Received: weights of norm "
-                f"{norm:.6g}, in {self.compute_dtype}"
+                f"Expected weights of {type(self).__name__} {self.name!r} that "
+                "leave room for a bound beside the rounding. Received: "
+                f"weights with ||G|| = {norm:.6g} and a smallest eigenvalue "
+                f"{gap:.3g} of I - G, in {self.compute_dtype}"
             )
         return norm / gap * np.asarray(residual, np.float64)
 

@@ -7,8 +7,10 @@ from keras_smoothing.equilibrium.solution import NON_FINITE
 class Gradient:
     """A rule for gradients through a fixed point. Base class.
 
-    The value is that of the solver, whatever the rule. An example whose states
-    did not stay finite passes no gradient on.
+    The value is that of the solver, whatever the rule, and the rule is one for
+    first derivatives only. An example whose states did not stay finite passes
+    no gradient on; one for which f is not finite even at the start has NaN as
+    its value, so that the loss shows it.
     """
 
     def apply(self, f, z_init, solver):

@@ -2,10 +2,12 @@ import keras
 from keras import ops
 
 from keras_smoothing import backend
+from keras_smoothing import checks
 from keras_smoothing.equilibrium.gradients.gradient import Gradient
 from keras_smoothing.equilibrium.gradients.gradient import select
 from keras_smoothing.equilibrium.gradients.gradient import solve_aside
 from keras_smoothing.equilibrium.solution import NON_FINITE
+from keras_smoothing.equilibrium.solver import Solver
 from keras_smoothing.equilibrium.state import State
 
 
@@ -17,11 +19,15 @@ class Implicit(Gradient):
     fixed point and g the gradient that arrives, with a solver of its own. It
     needs the memory of one application of f, however many steps the solver
     took. An example whose backward pass does not stay finite passes no gradient
-    on.
+    on. Nothing says so, nor whether that pass converged: what layers and
+    callbacks report is the forward pass.
 
     Args:
         solver: `Solver` of the backward pass; None for that of the forward,
             with relative stopping, since gradients come in all scales.
+
+    Raises:
+        ValueError: if `solver` is neither.
 
     Example:
 
@@ -39,6 +45,8 @@ class Implicit(Gradient):
     """
 
     def __init__(self, solver=None):
+        if solver is not None:
+            checks.instance("solver", solver, Solver, "Anderson()")
         self.solver = solver
 
     def apply(self, f, z_init, solver):
