@@ -76,7 +76,7 @@ def test_rse_under_attack(fashion_mnist, tmp_path):
         "rse_under_attack.py",
         tmp_path,
         *("--epochs", "1", "--train", "500"),
-        *("--examples", "8", "--c", "0", "0.1", "--draws", "1", "2"),
+        *("--examples", "8", "--c", "0.1", "--draws", "2"),
         *("--n", "200"),
     )
     for part in (
@@ -96,16 +96,15 @@ def test_deq_fashion_mnist(fashion_mnist, tmp_path):
     output = run(
         "deq_fashion_mnist.py",
         tmp_path,
-        *("--cells", "dense", "contractive", "--epochs", "2"),
+        *("--cells", "contractive", "--epochs", "2"),
         *("--train", "1000", "--test", "200", "--examples", "4", "--n", "100"),
     )
     for part in (
-        "dense: clean accuracy",
         "contractive: clean accuracy",
         "converged",
         "certified",
     ):
         assert part in output
     assert (tmp_path / "output" / "deq_contractive_smoothed.keras").exists()
-    plot = tmp_path / "output" / "deq_dense.png"
+    plot = tmp_path / "output" / "deq_contractive.png"
     assert plot.read_bytes().startswith(b"\x89PNG")
