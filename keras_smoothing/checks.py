@@ -22,6 +22,17 @@ def positive_float(name, value):
     return float(value)
 
 
+def positive_share(name, value):
+    """Returns `value` as a float; raises unless it lies in (0, 1]."""
+    value = positive_float(name, value)
+    if value > 1:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a number in "
+            f"(0, 1]. Received: {name}={value!r}"
+        )
+    return value
+
+
 def positive_int(name, value):
     """Returns `value` as an int; raises unless it is an integer >= 1."""
     try:

@@ -61,12 +61,7 @@ class Anderson(Solver):
                 "Invalid value for argument `ridge`. Expected a number >= "
                 f"1e-6. Received: ridge={ridge!r}"
             )
-        self.mixing = checks.positive_float("mixing", mixing)
-        if self.mixing > 1:
-            raise ValueError(
-                "Invalid value for argument `mixing`. Expected a number in "
-                f"(0, 1]. Received: mixing={mixing!r}"
-            )
+        self.mixing = checks.positive_share("mixing", mixing)
 
     def init_memory(self, z):
         # The newest come first, each a tensor of its own: to pass them on costs

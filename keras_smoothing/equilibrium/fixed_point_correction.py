@@ -51,12 +51,7 @@ class FixedPointCorrection(keras.losses.Loss):
     ):
         super().__init__(name=name, **kwargs)
         self.loss = keras.losses.get(loss)
-        self.gamma = checks.positive_float("gamma", gamma)
-        if self.gamma > 1:
-            raise ValueError(
-                "Invalid value for argument `gamma`. Expected a number in "
-                f"(0, 1]. Received: gamma={gamma!r}"
-            )
+        self.gamma = checks.positive_share("gamma", gamma)
 
     def call(self, y_true, y_pred):
         # A loss object averages over the batch; its `call` does not.

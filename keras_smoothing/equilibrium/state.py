@@ -13,8 +13,7 @@ class State:
 
     def __init__(self, example):
         self.example = example
-        tensors = keras.tree.flatten(example)
-        self.specs = [_spec(tensor) for tensor in tensors]
+        self.specs = specs(example)
         self.sizes = [math.prod(shape) for shape, _ in self.specs]
 
     def to_matrix(self, structure):
@@ -43,18 +42,21 @@ class State:
 
         def matrix_f(z):
             f_z = f(self.to_structure(z))
-            specs = [_spec(tensor) for tensor in keras.tree.flatten(f_z)]
-            if specs != self.specs:
+            received = specs(f_z)
+            if received != self.specs:
                 raise ValueError(
                     "Expected a function that keeps shapes and dtypes of the "
-                    f"state, {self.specs}. Received: one that returns {specs}"
+                    f"state, {self.specs}. Received: one that returns "
+                    f"{received}"
                 )
             return self.to_matrix(f_z)
 
         return matrix_f
 
 
-def _spec(tensor):
-    """Shape but for the batch, and dtype."""
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    return tuple(tensor.shape[1:]), dtype
+def specs(structure):
+    """Shape but for the batch, and dtype, of each tensor of a structure."""
+    return tuple(
+        (tuple(t.shape[1:]), keras.backend.standardize_dtype(t.dtype))
+        for t in keras.tree.flatten(structure)
+    )

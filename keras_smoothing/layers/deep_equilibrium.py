@@ -7,6 +7,7 @@ from keras_smoothing import backend
 from keras_smoothing import equilibrium
 from keras_smoothing.equilibrium.cells.cell import Cell
 from keras_smoothing.equilibrium.gradients.gradient import select
+from keras_smoothing.equilibrium.state import specs
 
 _SOLVERS = {
     "anderson": equilibrium.Anderson,
@@ -143,17 +144,17 @@ class DeepEquilibrium(keras.layers.Layer):
                 lambda shape: keras.KerasTensor(shape, self.compute_dtype),
                 z_init_shape,
             )
-        self._state_specs = _specs(z)
-        image = _specs(self.cell(z, x))
+        self._state_specs = specs(z)
+        image = specs(self.cell(z, x))
         _check_specs(self._state_specs, image, "a cell that keeps its state")
 
     def call(self, x, z_init=None, return_solution=False, training=None):
         start = self._init_state(x)
         if z_init is not None:
-            expected = _specs(start)
+            expected = specs(start)
             if not isinstance(self.cell, Cell):
                 expected = self._state_specs
-            _check_specs(expected, _specs(z_init), "`z_init` like the state")
+            _check_specs(expected, specs(z_init), "`z_init` like the state")
             start = z_init
         solver, gradient = self.solver, self.gradient
         if training and self.unrolled_steps:
@@ -265,14 +266,6 @@ def _named(argument, value, choices, kind):
             f"{kind.__name__}. Received: {argument}={value!r}"
         )
     return value
-
-
-def _specs(structure):
-    """Shapes but for the batch, and dtypes."""
-    return tuple(
-        (tuple(t.shape[1:]), keras.backend.standardize_dtype(t.dtype))
-        for t in keras.tree.flatten(structure)
-    )
 
 
 def _check_specs(expected, received, what):
