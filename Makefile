@@ -10,7 +10,7 @@ quickstart: $(VENV)/quickstart.installed
 test: $(VENV)/test.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

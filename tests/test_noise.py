@@ -26,7 +26,9 @@ def test_samples_follow_their_law(noise, law):
     assert np.isclose(noise.stddev, law.std(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("noise,law", NOISES[:3], ids=lambda v: str(v))
+@pytest.mark.parametrize(
+    "noise,law", NOISES[:3], ids=lambda v: type(v).__name__
+)
 def test_radius_is_the_shift_that_makes_the_classes_equally_likely(noise, law):
     # Of a classifier sign(x_1): at distance r the top class has probability
     # P(e > -r), so the radius at that probability is r again.
@@ -36,7 +38,7 @@ def test_radius_is_the_shift_that_makes_the_classes_equally_likely(noise, law):
     )
 
 
-@pytest.mark.parametrize("noise,_", NOISES[:3], ids=lambda v: str(v))
+@pytest.mark.parametrize("noise,_", NOISES[:3], ids=lambda v: type(v).__name__)
 def test_radius_is_float64_and_zero_up_to_one_half(noise, _):
     radius = noise.radius(np.array([0.0, 0.2, 0.5], np.float32))
     assert radius.dtype == np.float64

@@ -178,7 +178,7 @@ def test_too_few_draws_for_any_k_are_named():
 
 
 @pytest.mark.parametrize(
-    "noise,law", zip(NOISES, LAWS, strict=True), ids=lambda v: str(v)
+    "noise,law", zip(NOISES, LAWS, strict=True), ids=lambda v: type(v).__name__
 )
 def test_shifted_never_exceeds_the_probability_after_a_shift(noise, law):
     # Of the half lines, which are the worst events of Gaussian noise.
