@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import ops
 from test_norms import convolution_matrix
 
 from keras_smoothing.equilibrium.cells import ContractiveConv2D
@@ -180,20 +181,23 @@ def test_compiled_as_eager(kind):
 
 
 @KINDS
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(kind, policy):
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float64"]
+)
+def test_precision(kind, policy):
     cell, x, z = built(kind, dtype=policy, contraction=0.8)
-    assert {w.dtype for w in cell.weights} == {"float32"}
+    assert cell.recurrent_kernel.dtype == "float32"
     outputs = cell.bind(x)(cell.init_state(x))
     expected = policy.removeprefix("mixed_")
     assert keras.backend.standardize_dtype(outputs.dtype) == expected
     assert keras.backend.standardize_dtype(cell(z, x).dtype) == expected
     # The bound is of the kernel rounded as the cell applies it.
     assert 0.7 < cell.lipschitz_bound() < 0.81
-    outputs = np.array(outputs, "float32")
+    outputs = ops.convert_to_numpy(ops.cast(outputs, "float32"))
     plain, _, _ = built(kind, contraction=0.8)
-    reference = plain.bind(x)(np.zeros_like(z))
-    np.testing.assert_allclose(outputs, reference, atol=0.05)
+    reference = plain.bind(x)(plain.init_state(x))
+    atol = 1e-5 if policy == "float64" else 0.05
+    np.testing.assert_allclose(outputs, reference, atol=atol)
 
 
 @KINDS
@@ -203,6 +207,17 @@ def test_without_a_proof_there_is_no_bound(kind):
     cell.norm_bound = lambda kernel: 1e-3
     with pytest.raises(ValueError, match="room for a bound"):
         cell.error_bound(1.0)
+
+
+@KINDS
+def test_weights_that_are_not_finite_have_no_bound(kind):
+    cell, _, _ = built(kind)
+    kernel = np.array(cell.recurrent_kernel)
+    kernel.flat[0] = np.nan
+    cell.recurrent_kernel.assign(kernel)
+    for bound in (cell.lipschitz_bound, lambda: cell.error_bound(1.0)):
+        with pytest.raises(ValueError, match="Expected finite weights"):
+            bound()
 
 
 @KINDS

@@ -9,6 +9,7 @@ from conftest import smoothed
 from keras import ops
 
 import keras_smoothing as ks
+from keras_smoothing.equilibrium import cells
 from keras_smoothing.equilibrium.cells import Cell
 from keras_smoothing.equilibrium.cells import DenseCell
 
@@ -53,6 +54,7 @@ def linear_layer(**arguments):
     return layer, a
 
 
+FEW = ks.equilibrium.FixedPointIteration(max_iter=4)
 PRECISE = ks.equilibrium.Anderson(max_iter=40, tol=1e-6)
 
 
@@ -109,6 +111,39 @@ def test_symbolic_calls_know_their_shapes():
         assert values.shape == (8, *shape)
         np.testing.assert_allclose(values, layer(inputs()), atol=1e-5)
         assert np.all(steps >= 1)
+
+
+@pytest.mark.parametrize(
+    "cell, solver, gradient, sizes",
+    [
+        (LinearCell(), "anderson", "implicit", [(4,), (7,)]),
+        (DenseCell(4), FEW, "unrolled", [(4,), (7,)]),
+        (cells.ContractiveDense(4), "anderson", "one_step", [(4,), (7,)]),
+        (cells.ConvCell(8), "broyden", "phantom", [(5, 6), (7, 4)]),
+        (cells.ContractiveConv2D(4), "anderson", "implicit", [(5, 6), (7, 4)]),
+        (cells.MultiscaleCell([8, 16]), FEW, "implicit", [(5, 6), (7, 4)]),
+    ],
+)
+def test_sizes_may_be_unknown_when_built(cell, solver, gradient, sizes):
+    layer = ks.layers.DeepEquilibrium(cell, solver, gradient)
+    image = keras.Input((*[None] * len(sizes[0]), 3))
+    output, solution = layer(image, return_solution=True)
+    for branch in keras.tree.flatten(output):
+        assert branch.shape[:-1] == image.shape[:-1]
+    finest = keras.tree.flatten(output)[0]
+    model = keras.Model(image, [finest, solution.residual])
+    trained = keras.Model(image, ops.mean(finest, range(1, len(sizes[0]) + 1)))
+    trained.compile("sgd", "mse")
+    for size in sizes:
+        x = np.random.default_rng(0).normal(size=(2, *size, 3))
+        trained.fit(x, np.zeros((2, *finest.shape[-1:])), verbose=0)
+        x = ops.cast(x, "float32")
+        expected, its = layer(x, return_solution=True)
+        z, residual = model.predict(x, verbose=0)
+        assert z.shape[:-1] == (2, *size)
+        expected = keras.tree.flatten(expected)[0]
+        np.testing.assert_allclose(z, expected, atol=1e-3)
+        np.testing.assert_allclose(residual, its.residual, atol=1e-3)
 
 
 def test_states_of_several_branches():
@@ -230,11 +265,11 @@ def test_cells_that_change_the_state_are_refused():
         def call(self, z, x):
             return ops.cast(z, "float64")
 
-    for cell, received in ((Shrinks(), "2,"), (Widens(), "3,), 'float64'")):
+    for cell, received in ((Shrinks(), "2)"), (Widens(), "3), 'float64'")):
         layer = ks.layers.DeepEquilibrium(cell)
         with pytest.raises(ValueError) as error:
             layer(keras.Input((3,)))
-        assert "(3,), 'float32'" in str(error.value)
+        assert "(None, 3), 'float32'" in str(error.value)
         assert received in str(error.value)
 
 
@@ -272,13 +307,12 @@ def test_bad_input():
     z, x = keras.Input((3,)), keras.Input((3,))
     with pytest.raises(ValueError, match="a functional model"):
         deep_equilibrium(keras.Model([z, x], keras.layers.Add()([z, x])))
-    with pytest.raises(ValueError, match="known, but for the batch"):
-        deep_equilibrium(DenseCell(3))(keras.Input((None, 3)))
     layer = deep_equilibrium(DenseCell(5))
-    with pytest.raises(ValueError, match="z_init"):
-        layer(inputs(), np.zeros((8, 4), "float32"))
+    for shape in ((8, 4), (7, 5)):
+        with pytest.raises(ValueError, match="z_init"):
+            layer(inputs(), np.zeros(shape, "float32"))
     layer, _ = linear_layer()
-    with pytest.raises(ValueError, match=r"\(4,\)"):
+    with pytest.raises(ValueError, match=r"\(8, 4\)"):
         layer(inputs(), np.zeros((8, 4), "float32"))
 
 
@@ -324,6 +358,43 @@ def test_monitor_warns_when_the_solver_stops_converging():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         classifier().fit(x, y, callbacks=[monitor], verbose=0)
+
+
+class Product(keras.layers.Layer):
+    """Starts in its fixed point, 0, with a Jacobian of any size."""
+
+    def call(self, z, x):
+        return z * x
+
+
+def test_a_backward_pass_that_fails_is_not_silent():
+    rule = ks.equilibrium.Implicit(ks.equilibrium.FixedPointIteration())
+    layer = ks.layers.DeepEquilibrium(Product(), gradient=rule, name="deq")
+    x = np.full((4, 3), 100.0, "float32")
+    x[0] = 0.5
+    with tf.GradientTape() as tape:
+        tensor = tf.constant(x)
+        tape.watch(tensor)
+        loss = ops.sum(layer(tensor))
+    with pytest.warns(UserWarning, match="backward pass of 3 of 4 examples"):
+        gradient = tape.gradient(loss, tensor)
+    assert np.all(np.isfinite(gradient))
+    assert layer.converged_tracker.result() == 1
+    assert layer.backward_tracker.result() == 0.75
+
+    identity = keras.layers.Dense(3, kernel_initializer="identity")
+    model = keras.Sequential([keras.Input((3,)), identity, layer])
+    model.compile("sgd", "mse")
+    monitor = ks.callbacks.SolverMonitor()
+    with pytest.warns(UserWarning, match="75.0%.*deq_backward_failed"):
+        model.fit(x, x, callbacks=[monitor], verbose=0)
+    logs = model.evaluate(x, x, verbose=0, return_dict=True)
+    assert logs["deq_backward_failed"] == 0
+
+    short = ks.equilibrium.Implicit(ks.equilibrium.Anderson(max_iter=2))
+    model = classifier(ks.layers.DeepEquilibrium(DenseCell(8), gradient=short))
+    with pytest.warns(UserWarning, match="100.0%.*_backward_failed"):
+        model.fit(inputs(), np.zeros(8), callbacks=[monitor], verbose=0)
 
 
 def test_callbacks_want_deep_equilibrium_layers():

@@ -26,6 +26,7 @@ ORDER = [
     "noise",
     "datasets",
     "backend",
+    "data_format",
     "checks",
     "version",
 ]

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import ops
 
 from keras_smoothing.equilibrium.cells import MonotoneConv2D
 from keras_smoothing.equilibrium.cells import MonotoneDense
@@ -258,19 +259,21 @@ def test_compiled_as_eager(kind, splitting):
 
 @KINDS
 @SPLITTINGS
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(kind, splitting, policy):
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float64"]
+)
+def test_precision(kind, splitting, policy):
     cell, x, z = built(kind, splitting, dtype=policy)
-    assert {w.dtype for w in cell.weights} == {"float32"}
+    assert cell.operator().dtype == "float32"
     outputs = cell.bind(x)(cell.init_state(x))
     expected = policy.removeprefix("mixed_")
     assert keras.backend.standardize_dtype(outputs.dtype) == expected
     assert keras.backend.standardize_dtype(cell(z, x).dtype) == expected
     plain, _, _ = built(kind, splitting)
-    reference = np.array(plain.bind(x)(np.zeros_like(z)))
-    np.testing.assert_allclose(
-        np.array(outputs, "float32"), reference, atol=0.05
-    )
+    reference = plain.bind(x)(plain.init_state(x))
+    outputs = ops.convert_to_numpy(ops.cast(outputs, "float32"))
+    atol = 1e-5 if policy == "float64" else 0.05
+    np.testing.assert_allclose(outputs, reference, atol=atol)
     assert abs(cell.lipschitz_bound() - plain.lipschitz_bound()) < 0.02
     assert np.isfinite(cell.error_bound(1.0))
 

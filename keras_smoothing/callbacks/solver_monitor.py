@@ -9,8 +9,8 @@ class SolverMonitor(keras.callbacks.Callback):
     """Warns when the solvers of deep equilibrium layers stop converging.
 
     At the end of each epoch it looks at the share of the examples, of training
-    and of validation, that reached the tolerance of their solver in the forward
-    pass.
+    and of validation, on which a solver stopped short of its tolerance: in the
+    forward pass and, where it solves too, in the backward pass.
 
     Args:
         max_unconverged: float in [0, 1], the share of examples that may stop
@@ -52,12 +52,16 @@ class SolverMonitor(keras.callbacks.Callback):
             # Unrolled steps in training are not meant to converge.
             for prefix in ("val_",) if layer.unrolled_steps else ("", "val_"):
                 name = f"{prefix}{layer.converged_tracker.name}"
-                unconverged = 1 - logs.get(name, 1.0)
-                # Not "greater", so that a NaN is noticed.
-                if not unconverged <= self.max_unconverged:
-                    warnings.warn(
-                        f"Epoch {epoch + 1}: the solver of layer "
-                        f"{layer.name!r} did not converge on "
-                        f"{unconverged:.1%} of the examples ({name}).",
-                        stacklevel=2,
-                    )
+                self._check(epoch, layer, name, 1 - logs.get(name, 1.0))
+            if layer.backward_tracker is not None:
+                name = layer.backward_tracker.name
+                self._check(epoch, layer, name, logs.get(name, 0.0))
+
+    def _check(self, epoch, layer, name, unconverged):
+        # Not "greater", so that a NaN is noticed.
+        if not unconverged <= self.max_unconverged:
+            warnings.warn(
+                f"Epoch {epoch + 1}: the solver of layer {layer.name!r} did "
+                f"not converge on {unconverged:.1%} of the examples ({name}).",
+                stacklevel=3,
+            )

@@ -7,6 +7,7 @@ from keras_smoothing.equilibrium.solution import MAX_ITER
 from keras_smoothing.equilibrium.solution import NON_FINITE
 from keras_smoothing.equilibrium.solution import Solution
 from keras_smoothing.equilibrium.state import State
+from keras_smoothing.equilibrium.state import select
 
 _RUNNING = -1
 
@@ -102,11 +103,11 @@ class Solver:
             finite = ops.isfinite(now)
             goes_on = ops.logical_and(running, finite)
             # What is not finite never enters what is kept.
-            f_z = _select(goes_on, f_z, z)
+            f_z = select(goes_on, f_z, z)
             better = goes_on
             if self.iterate == "best":
                 better = ops.logical_and(goes_on, now < residual)
-            value = _select(better, f_z, value)
+            value = select(better, f_z, value)
             residual = ops.where(better, now, residual)
             num_steps = num_steps + ops.cast(running, "int32")
             here = ops.expand_dims(goes_on, 1)
@@ -118,7 +119,7 @@ class Solver:
             following, memory = self.next_iterate(step, z, f_z, memory)
             moves = ops.isfinite(ops.sum(following, axis=1))
             moves = ops.logical_and(moves, status == _RUNNING)
-            z = _select(moves, following, f_z)
+            z = select(moves, following, f_z)
             return (
                 *(step + 1, z, value, residual, status, num_steps, trace),
                 *memory,
@@ -156,10 +157,6 @@ class Solver:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-
-
-def _select(condition, x, y):
-    return ops.where(ops.expand_dims(condition, 1), x, y)
 
 
 def _l2_norm(z):

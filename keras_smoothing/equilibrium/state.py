@@ -14,23 +14,28 @@ class State:
     def __init__(self, example):
         self.example = example
         self.specs = specs(example)
-        self.sizes = [math.prod(shape) for shape, _ in self.specs]
+        # Tensors where they are not known before the graph runs.
+        self.shapes = [ops.shape(t)[1:] for t in keras.tree.flatten(example)]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
 
     def to_matrix(self, structure):
         parts = [
-            ops.cast(ops.reshape(tensor, (-1, size)), "float32")
-            for tensor, size in zip(
+            ops.cast(ops.reshape(part, (ops.shape(part)[0], size)), "float32")
+            for part, size in zip(
                 keras.tree.flatten(structure), self.sizes, strict=True
             )
         ]
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)
 
     def to_structure(self, matrix):
+        batch = ops.shape(matrix)[0]
         parts, start = [], 0
-        for (shape, dtype), size in zip(self.specs, self.sizes, strict=True):
-            part = ops.reshape(matrix[:, start : start + size], (-1, *shape))
+        for (_, dtype), shape, size in zip(
+            self.specs, self.shapes, self.sizes, strict=True
+        ):
+            part = ops.reshape(matrix[:, start : start + size], (batch, *shape))
             parts.append(ops.cast(part, dtype))
-            start += size
+            start = start + size
         return keras.tree.pack_sequence_as(self.example, parts)
 
     def on_matrices(self, f):
@@ -42,21 +47,48 @@ class State:
 
         def matrix_f(z):
             f_z = f(self.to_structure(z))
-            received = specs(f_z)
-            if received != self.specs:
-                raise ValueError(
-                    "Expected a function that keeps shapes and dtypes of the "
-                    f"state, {self.specs}. Received: one that returns "
-                    f"{received}"
-                )
+            check_specs(
+                "a function that keeps its state", self.specs, specs(f_z)
+            )
             return self.to_matrix(f_z)
 
         return matrix_f
 
 
 def specs(structure):
-    """Shape but for the batch, and dtype, of each tensor of a structure."""
+    """Shape and dtype of each tensor of a structure; None is any size."""
     return tuple(
-        (tuple(t.shape[1:]), keras.backend.standardize_dtype(t.dtype))
+        (tuple(t.shape), keras.backend.standardize_dtype(t.dtype))
         for t in keras.tree.flatten(structure)
     )
+
+
+def check_specs(what, expected, received):
+    """Raises unless `received` may be the same specs as `expected`."""
+
+    def fits(one, other):
+        (shape, dtype), (other_shape, other_dtype) = one, other
+        return (
+            dtype == other_dtype
+            and len(shape) == len(other_shape)
+            and all(
+                n == m or None in (n, m)
+                for n, m in zip(shape, other_shape, strict=True)
+            )
+        )
+
+    if len(expected) != len(received) or not all(map(fits, expected, received)):
+        raise ValueError(
+            f"Expected {what}, of shapes and dtypes {expected}. Received: "
+            f"{received}"
+        )
+
+
+def select(condition, x, y):
+    """`x` where `condition`, shape `(batch,)`, holds, else `y`."""
+
+    def one(x, y):
+        shape = (-1, *[1] * (len(x.shape) - 1))
+        return ops.where(ops.reshape(condition, shape), x, y)
+
+    return keras.tree.map_structure(one, x, y)

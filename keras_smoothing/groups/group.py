@@ -2,7 +2,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_smoothing import checks
+from keras_smoothing.data_format import checked_data_format
 
 # Products that are tried out, to find that elements are no group.
 _NUM_PAIRS = 64
@@ -28,11 +28,7 @@ class Group:
     """
 
     def __init__(self, data_format=None):
-        if data_format is None:
-            data_format = keras.config.image_data_format()
-        formats = ("channels_last", "channels_first")
-        checks.one_of("data_format", data_format, formats)
-        self.data_format = data_format
+        self.data_format = checked_data_format(data_format)
 
     def elements(self, shape):
         """All elements, the identity first.

@@ -6,7 +6,8 @@ from keras import ops
 from keras_smoothing import backend
 from keras_smoothing import equilibrium
 from keras_smoothing.equilibrium.cells.cell import Cell
-from keras_smoothing.equilibrium.gradients.gradient import select
+from keras_smoothing.equilibrium.state import check_specs
+from keras_smoothing.equilibrium.state import select
 from keras_smoothing.equilibrium.state import specs
 
 _SOLVERS = {
@@ -28,12 +29,13 @@ class DeepEquilibrium(keras.layers.Layer):
 
     In `fit` and `evaluate` its metrics show how the solver fares: `<name of the
     layer>_steps` and `_residual`, means over the examples, and `_converged`,
-    the share of them that reached the tolerance, all of the forward pass.
+    the share of them that reached the tolerance. With gradient="implicit",
+    `_backward_failed` is the share whose backward pass did not.
 
     An example whose states do not stay finite keeps the last that were (NaN, if
     none), and passes no gradient to the cell, except by "unrolled". Outside of
-    compiled functions it raises a warning; in `fit`,
-    `ks.callbacks.SolverMonitor` does.
+    compiled functions it raises a warning, and so does a backward pass; in
+    `fit`, `ks.callbacks.SolverMonitor` does.
 
     Args:
         cell: Keras layer called with `(z, x)`, which returns what z is:
@@ -59,8 +61,7 @@ class DeepEquilibrium(keras.layers.Layer):
 
     Raises:
         ValueError: if an argument is not as described; when built, if the cell
-            changes the shape or dtype of its state, or if the shape of x is not
-            known but for the batch.
+            changes the shape or dtype of its state.
 
     Example:
 
@@ -129,24 +130,25 @@ class DeepEquilibrium(keras.layers.Layer):
             keras.metrics.Mean(f"{self.name}_{what}", dtype="float32")
             for what in ("steps", "residual", "converged")
         )
+        self.backward_tracker = None
+        if self.gradient.solves_backward:
+            # Of failures: in `evaluate`, where there are none, it shows 0.
+            self.backward_tracker = keras.metrics.Mean(
+                f"{self.name}_backward_failed", dtype="float32"
+            )
 
     def build(self, x_shape, z_init_shape=None):
-        if None in x_shape[1:]:
-            raise ValueError(
-                "Invalid shape of `x`. Expected a shape that is known, but for "
-                f"the batch. Received: x.shape={tuple(x_shape)}"
-            )
-        x = keras.KerasTensor(x_shape, self.compute_dtype)
+        def tensor(shape):
+            return keras.KerasTensor((None, *shape[1:]), self.compute_dtype)
+
+        x = tensor(x_shape)
         if z_init_shape is None:
             z = self._state_spec(x)
         else:
-            z = _map_shapes(
-                lambda shape: keras.KerasTensor(shape, self.compute_dtype),
-                z_init_shape,
-            )
+            z = _map_shapes(tensor, z_init_shape)
         self._state_specs = specs(z)
         image = specs(self.cell(z, x))
-        _check_specs(self._state_specs, image, "a cell that keeps its state")
+        check_specs("a cell that keeps its state", self._state_specs, image)
 
     def call(self, x, z_init=None, return_solution=False, training=None):
         start = self._init_state(x)
@@ -154,7 +156,7 @@ class DeepEquilibrium(keras.layers.Layer):
             expected = specs(start)
             if not isinstance(self.cell, Cell):
                 expected = self._state_specs
-            _check_specs(expected, specs(z_init), "`z_init` like the state")
+            check_specs("`z_init` like the state", expected, specs(z_init))
             start = z_init
         solver, gradient = self.solver, self.gradient
         if training and self.unrolled_steps:
@@ -163,7 +165,7 @@ class DeepEquilibrium(keras.layers.Layer):
             )
             gradient = equilibrium.Unrolled()
         f = self._function(x)
-        solution = gradient.apply(f, start, solver)
+        solution = gradient.apply(f, start, solver, self._record_backward)
         if training and self.jacobian_weight:
             # Where the states exploded, so does the Jacobian.
             point = select(
@@ -195,22 +197,27 @@ class DeepEquilibrium(keras.layers.Layer):
         self.steps_tracker.update_state(solution.num_steps)
         self.residual_tracker.update_state(solution.residual)
         self.converged_tracker.update_state(converged)
+        self._warn_unless_finite("forward", solution.status)
+
+    def _record_backward(self, solution):
+        failed = solution.status != equilibrium.CONVERGED
+        self.backward_tracker.update_state(failed)
+        self._warn_unless_finite("backward", solution.status)
+
+    def _warn_unless_finite(self, direction, status):
         if backend.is_eager():
-            bad = int(ops.sum(solution.status == equilibrium.NON_FINITE))
+            bad = int(ops.sum(status == equilibrium.NON_FINITE))
             if bad:
                 warnings.warn(
-                    f"The states of {bad} of {len(converged)} examples did not "
-                    f"stay finite in layer {self.name!r}: its cell diverges.",
-                    stacklevel=2,
+                    f"The {direction} pass of {bad} of {len(status)} examples "
+                    f"did not stay finite in layer {self.name!r}: its cell "
+                    "diverges.",
+                    stacklevel=3,
                 )
 
     def _state_spec(self, x):
         """The state as symbolic tensors; x must be one."""
-        one = self._init_state(keras.KerasTensor((1, *x.shape[1:]), x.dtype))
-        return keras.tree.map_structure(
-            lambda z: keras.KerasTensor((x.shape[0], *z.shape[1:]), z.dtype),
-            one,
-        )
+        return _Symbolic(self._init_state).compute_output_spec(x)
 
     def compute_output_spec(
         self, x, z_init=None, return_solution=False, training=None
@@ -268,23 +275,12 @@ def _named(argument, value, choices, kind):
     return value
 
 
-def _check_specs(expected, received, what):
-    def fits(one, other):
-        (shape, dtype), (other_shape, other_dtype) = one, other
-        return (
-            dtype == other_dtype
-            and len(shape) == len(other_shape)
-            and all(
-                n == m or None in (n, m)
-                for n, m in zip(shape, other_shape, strict=True)
-            )
-        )
+class _Symbolic(keras.Operation):
+    """A function that Keras can trace without values."""
 
-    if len(expected) != len(received) or not all(map(fits, expected, received)):
-        raise ValueError(
-            f"Expected {what}, {expected} in shapes without batch and dtypes. "
-            f"Received: {received}"
-        )
+    def __init__(self, function):
+        super().__init__()
+        self.call = function
 
 
 def _map_shapes(function, shapes):

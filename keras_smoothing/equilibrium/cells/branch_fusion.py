@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_smoothing.data_format import image_size
 from keras_smoothing.equilibrium.cells.residual_block import group_normalization
 from keras_smoothing.equilibrium.cells.weight_normalization import (
     WeightNormalizedConv2D,
@@ -84,7 +85,8 @@ class BranchFusion(keras.layers.Layer):
         convolve = self.convolution.bind()
 
         def fuse(branches):
-            height, width = self._size(branches[self.branch])
+            shape = ops.shape(branches[self.branch])
+            height, width = image_size(shape, self.data_format)
             total = sum(
                 self._crop(resampling(branch), height, width)
                 for resampling, branch in zip(
@@ -95,14 +97,8 @@ class BranchFusion(keras.layers.Layer):
 
         return fuse
 
-    def _size(self, x):
-        last = self.data_format == "channels_last"
-        return x.shape[1:3] if last else x.shape[2:4]
-
     def _crop(self, x, height, width):
         # Of 7 points halved to 4, repetition makes 8.
-        if tuple(self._size(x)) == (height, width):
-            return x
         if self.data_format == "channels_last":
             return x[:, :height, :width]
         return x[:, :, :height, :width]

@@ -54,7 +54,7 @@ class ContractiveCell(ProvedCell):
 
     def norm_bound(self, kernel):
         """Differentiable upper bound of the norm of W."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define `norm_bound`.")
 
     def add_recurrent_kernel(self, shape):
         # In float32 whatever the policy: it is normalised first.
@@ -62,6 +62,7 @@ class ContractiveCell(ProvedCell):
             shape,
             self.recurrent_initializer,
             name="recurrent_kernel",
+            dtype="float32",
             autocast=False,
         )
 

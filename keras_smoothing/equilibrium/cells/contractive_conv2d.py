@@ -2,9 +2,11 @@ import keras
 from keras import ops
 
 from keras_smoothing import checks
+from keras_smoothing.data_format import channel_axis
 from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.contractive_cell import ContractiveCell
 from keras_smoothing.equilibrium.cells.inputs import check_images
+from keras_smoothing.equilibrium.cells.inputs import zero_state
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
 
 
@@ -86,16 +88,15 @@ class ContractiveConv2D(ContractiveCell):
         self.data_format = self.injection.data_format
 
     def build(self, z_shape, x_shape):
-        last = self.data_format == "channels_last"
-        check_images(x_shape, channel_axis=-1 if last else 1)
+        check_images(x_shape, self.data_format)
         self.injection.build(x_shape)
         self.add_recurrent_kernel(
             (*self.kernel_size, self.filters, self.filters)
         )
 
     def init_state(self, x):
-        shape = self.injection.compute_output_shape(x.shape)[1:]
-        return ops.zeros((ops.shape(x)[0], *shape), self.compute_dtype)
+        axis = channel_axis(self.data_format)
+        return zero_state(x, self.filters, axis, self.compute_dtype)
 
     def bind(self, x):
         kernel = self.normalized_kernel()

@@ -5,6 +5,7 @@ from keras_smoothing import checks
 from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.contractive_cell import ContractiveCell
 from keras_smoothing.equilibrium.cells.inputs import check_vectors
+from keras_smoothing.equilibrium.cells.inputs import zero_state
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
 
 
@@ -82,8 +83,7 @@ class ContractiveDense(ContractiveCell):
         self.add_recurrent_kernel((self.units, self.units))
 
     def init_state(self, x):
-        shape = (*ops.shape(x)[:-1], self.units)
-        return ops.zeros(shape, self.compute_dtype)
+        return zero_state(x, self.units, -1, self.compute_dtype)
 
     def bind(self, x):
         kernel = self.normalized_kernel()

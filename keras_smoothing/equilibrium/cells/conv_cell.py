@@ -1,12 +1,13 @@
 import keras
-from keras import ops
 
 from keras_smoothing import checks
+from keras_smoothing.data_format import channel_axis
+from keras_smoothing.data_format import checked_data_format
 from keras_smoothing.equilibrium.cells.cell import Cell
 from keras_smoothing.equilibrium.cells.inputs import check_images
+from keras_smoothing.equilibrium.cells.inputs import zero_state
 from keras_smoothing.equilibrium.cells.residual_block import ResidualBlock
 from keras_smoothing.equilibrium.cells.residual_block import check_groups
-from keras_smoothing.equilibrium.cells.residual_block import checked_data_format
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -92,14 +93,13 @@ class ConvCell(Cell):
         )
 
     def build(self, z_shape, x_shape):
-        last = self.data_format == "channels_last"
-        check_images(x_shape, -1 if last else 1)
+        check_images(x_shape, self.data_format)
         self.injection.build(x_shape)
         self.block.build(z_shape)
 
     def init_state(self, x):
-        shape = self.injection.compute_output_shape(x.shape)[1:]
-        return ops.zeros((ops.shape(x)[0], *shape), self.compute_dtype)
+        axis = channel_axis(self.data_format)
+        return zero_state(x, self.filters, axis, self.compute_dtype)
 
     def bind(self, x):
         return self.block.bind(self.injection(x))

@@ -4,6 +4,7 @@ from keras import ops
 from keras_smoothing import checks
 from keras_smoothing.equilibrium.cells.cell import Cell
 from keras_smoothing.equilibrium.cells.inputs import check_vectors
+from keras_smoothing.equilibrium.cells.inputs import zero_state
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -76,8 +77,7 @@ class DenseCell(Cell):
         self.bias = self.add_weight((self.units,), "zeros", name="bias")
 
     def init_state(self, x):
-        shape = (*ops.shape(x)[:-1], self.units)
-        return ops.zeros(shape, self.compute_dtype)
+        return zero_state(x, self.units, -1, self.compute_dtype)
 
     def bind(self, x):
         kernel, recurrent_kernel, bias, x = (

@@ -1,4 +1,8 @@
-"""Checks of the shapes of inputs, when a cell is built."""
+"""Shapes of what cells are given, and of the states that go with them."""
+
+from keras import ops
+
+from keras_smoothing.data_format import channel_axis
 
 
 def check_vectors(shape):
@@ -9,15 +13,17 @@ def check_vectors(shape):
         )
 
 
-def check_images(shape, channel_axis):
-    if len(shape) != 4 or shape[channel_axis] is None:
+def check_images(shape, data_format):
+    axis = channel_axis(data_format)
+    if len(shape) != 4 or shape[axis] is None:
         raise ValueError(
             "Invalid shape of `x`. Expected 4 axes, with a known number of "
-            f"channels at axis {channel_axis}. Received: "
-            f"x.shape={tuple(shape)}"
+            f"channels at axis {axis}. Received: x.shape={tuple(shape)}"
         )
 
 
-def spatial_size(shape, channel_axis):
-    """Height and width of a batch of images."""
-    return tuple(shape[1:3] if channel_axis == -1 else shape[2:4])
+def zero_state(x, channels, axis, dtype):
+    """Zeros of the shape of x, but for the `channels` on `axis`."""
+    shape = list(ops.shape(x))
+    shape[axis] = channels
+    return ops.zeros(shape, dtype)

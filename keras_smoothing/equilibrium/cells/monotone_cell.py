@@ -54,36 +54,42 @@ class MonotoneCell(ProvedCell):
         return self.splitting == "forward_backward"
 
     def add_recurrent_kernels(self, shape):
+        # In float32 whatever the policy: the splitting is computed first.
         initializer = self.recurrent_initializer
+        policy = {"dtype": "float32", "autocast": False}
         self.symmetric_kernel = self.add_weight(
-            shape, initializer, name="symmetric_kernel", autocast=False
+            shape, initializer, name="symmetric_kernel", **policy
         )
         # An initializer gives the same numbers again, its copy does not.
         if isinstance(initializer, keras.initializers.Initializer):
             initializer = initializer.clone()
         self.skew_kernel = self.add_weight(
-            shape, initializer, name="skew_kernel", autocast=False
+            shape, initializer, name="skew_kernel", **policy
         )
 
     def operator(self):
         """M, a float32 tensor."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define `operator`.")
 
     def operator_norm(self, operator):
         """Upper bound of |M|, a scalar tensor."""
-        raise NotImplementedError
+        raise TypeError(
+            f"{type(self).__name__} does not define `operator_norm`."
+        )
 
     def forward(self, operator, step):
         """I - s M, as `apply` takes it."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define `forward`.")
 
     def reflected_resolvent(self, operator, step):
         """2 (I + s M)^-1 - I, as `apply` takes it."""
-        raise NotImplementedError
+        raise TypeError(
+            f"{type(self).__name__} does not define `reflected_resolvent`."
+        )
 
     def apply(self, linear, z):
         """The linear map `linear`, one of those two, applied to z."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define `apply`.")
 
     def linear_map(self):
         """G of the splitting, as `apply` takes it, and the step."""

@@ -2,9 +2,11 @@ import keras
 from keras import ops
 
 from keras_smoothing import checks
+from keras_smoothing.data_format import channel_axis
+from keras_smoothing.data_format import image_size
 from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.inputs import check_images
-from keras_smoothing.equilibrium.cells.inputs import spatial_size
+from keras_smoothing.equilibrium.cells.inputs import zero_state
 from keras_smoothing.equilibrium.cells.monotone_cell import MonotoneCell
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
 from keras_smoothing.equilibrium.norms import frequencies
@@ -96,8 +98,8 @@ class MonotoneConv2D(MonotoneCell):
         self.data_format = self.injection.data_format
 
     def build(self, z_shape, x_shape):
-        check_images(x_shape, self._channel_axis)
-        self.size = spatial_size(x_shape, self._channel_axis)
+        check_images(x_shape, self.data_format)
+        self.size = image_size(x_shape, self.data_format)
         for points, least in zip(self.size, self.kernel_size, strict=True):
             if points is None or points < least:
                 raise ValueError(
@@ -110,16 +112,12 @@ class MonotoneConv2D(MonotoneCell):
             (*self.kernel_size, self.filters, self.filters)
         )
 
-    @property
-    def _channel_axis(self):
-        return -1 if self.data_format == "channels_last" else 1
-
     def init_state(self, x):
-        shape = self.injection.compute_output_shape(x.shape)[1:]
-        return ops.zeros((ops.shape(x)[0], *shape), self.compute_dtype)
+        axis = channel_axis(self.data_format)
+        return zero_state(x, self.filters, axis, self.compute_dtype)
 
     def bind(self, x):
-        if spatial_size(x.shape, self._channel_axis) != self.size:
+        if image_size(x.shape, self.data_format) != self.size:
             raise ValueError(
                 "Invalid shape of `x`. Expected the height and width that the "
                 f"cell was built for, {self.size}. Received: x.shape={x.shape}"

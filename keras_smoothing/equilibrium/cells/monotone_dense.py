@@ -4,6 +4,7 @@ from keras import ops
 from keras_smoothing import checks
 from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.inputs import check_vectors
+from keras_smoothing.equilibrium.cells.inputs import zero_state
 from keras_smoothing.equilibrium.cells.monotone_cell import MonotoneCell
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
 
@@ -88,8 +89,7 @@ class MonotoneDense(MonotoneCell):
         self.add_recurrent_kernels((self.units, self.units))
 
     def init_state(self, x):
-        shape = (*ops.shape(x)[:-1], self.units)
-        return ops.zeros(shape, self.compute_dtype)
+        return zero_state(x, self.units, -1, self.compute_dtype)
 
     def operator(self):
         a, b = self.symmetric_kernel, self.skew_kernel

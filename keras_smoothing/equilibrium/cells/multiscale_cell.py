@@ -2,13 +2,14 @@ import keras
 from keras import ops
 
 from keras_smoothing import checks
+from keras_smoothing.data_format import checked_data_format
+from keras_smoothing.data_format import image_size
 from keras_smoothing.equilibrium.cells.branch_fusion import FEEDBACK_SCALE
 from keras_smoothing.equilibrium.cells.branch_fusion import BranchFusion
 from keras_smoothing.equilibrium.cells.cell import Cell
 from keras_smoothing.equilibrium.cells.inputs import check_images
 from keras_smoothing.equilibrium.cells.residual_block import ResidualBlock
 from keras_smoothing.equilibrium.cells.residual_block import check_groups
-from keras_smoothing.equilibrium.cells.residual_block import checked_data_format
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -121,8 +122,7 @@ class MultiscaleCell(Cell):
         ]
 
     def build(self, z_shape, x_shape):
-        last = self.data_format == "channels_last"
-        check_images(x_shape, -1 if last else 1)
+        check_images(x_shape, self.data_format)
         self.injection.build(x_shape)
         for block, fusion, shape in zip(
             self.blocks, self.fusions, z_shape, strict=True
@@ -131,15 +131,14 @@ class MultiscaleCell(Cell):
             fusion.build(z_shape)
 
     def init_state(self, x):
-        last = self.data_format == "channels_last"
-        height, width = x.shape[1:3] if last else x.shape[2:]
+        batch = ops.shape(x)[0]
+        height, width = image_size(ops.shape(x), self.data_format)
         state = []
         for size in self.filters:
-            points = (height, width)
-            shape = (*points, size) if last else (size, *points)
-            state.append(
-                ops.zeros((ops.shape(x)[0], *shape), self.compute_dtype)
-            )
+            shape = (batch, height, width, size)
+            if self.data_format == "channels_first":
+                shape = (batch, size, height, width)
+            state.append(ops.zeros(shape, self.compute_dtype))
             height, width = -(-height // 2), -(-width // 2)
         return state
 

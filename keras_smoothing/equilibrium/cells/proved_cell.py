@@ -30,7 +30,9 @@ class ProvedCell(Cell):
         Returns:
             Its l2 norm and the largest eigenvalue of (G + G') / 2, floats.
         """
-        raise NotImplementedError
+        raise TypeError(
+            f"{type(self).__name__} does not define `linear_bounds`."
+        )
 
     def lipschitz_bound(self):
         """A proved upper bound of the Lipschitz constant in z, in l2.
@@ -82,5 +84,10 @@ class ProvedCell(Cell):
 
 
 def to_numpy(tensor):
-    """A float32 array, also of types that NumPy has not."""
-    return ops.convert_to_numpy(ops.cast(tensor, "float32"))
+    """A float64 array, also of types that NumPy has not."""
+    array = ops.convert_to_numpy(ops.cast(tensor, "float64"))
+    if not np.all(np.isfinite(array)):
+        raise ValueError(
+            "Expected finite weights. Received: weights with NaN or infinity"
+        )
+    return array

@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from keras_smoothing import checks
+from keras_smoothing.data_format import channel_axis
 from keras_smoothing.equilibrium.cells.weight_normalization import (
     WeightNormalizedConv2D,
 )
@@ -39,9 +39,8 @@ class ResidualBlock(keras.layers.Layer):
         ]
 
     def build(self, input_shape):
-        last = self.data_format == "channels_last"
         inner_shape = list(input_shape)
-        inner_shape[-1 if last else 1] = self.inner_filters
+        inner_shape[channel_axis(self.data_format)] = self.inner_filters
         first, second = self.convolutions
         first.build(input_shape)
         second.build(inner_shape)
@@ -74,7 +73,7 @@ class ResidualBlock(keras.layers.Layer):
 def group_normalization(groups, data_format, initial_scale=1.0, **kwargs):
     return keras.layers.GroupNormalization(
         groups,
-        axis=-1 if data_format == "channels_last" else 1,
+        axis=channel_axis(data_format),
         epsilon=1e-5,
         gamma_initializer=keras.initializers.Constant(initial_scale),
         **kwargs,
@@ -89,12 +88,3 @@ def check_groups(num_groups, filters):
             f"`filters`. Received: num_groups={num_groups} for "
             f"filters={filters}"
         )
-
-
-def checked_data_format(data_format):
-    """Keras's own where it is None; raises unless it is one of the two."""
-    if data_format is None:
-        return keras.config.image_data_format()
-    formats = ("channels_last", "channels_first")
-    checks.one_of("data_format", data_format, formats)
-    return data_format

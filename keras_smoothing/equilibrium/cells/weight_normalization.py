@@ -1,6 +1,8 @@
 import keras
 from keras import ops
 
+from keras_smoothing.data_format import channel_axis
+
 # Small, so that at the start what x brings in outweighs the state.
 INITIAL_GAIN = 0.1
 
@@ -29,8 +31,7 @@ class WeightNormalizedConv2D(keras.layers.Layer):
         self.kernel_initializer = kernel_initializer
 
     def build(self, input_shape):
-        last = self.data_format == "channels_last"
-        channels = input_shape[-1 if last else 1]
+        channels = input_shape[channel_axis(self.data_format)]
         # Norms have more digits than half precision holds.
         self.kernel = self.add_weight(
             (self.kernel_size, self.kernel_size, channels, self.filters),

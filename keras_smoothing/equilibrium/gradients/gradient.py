@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_smoothing.equilibrium.solution import NON_FINITE
+from keras_smoothing.equilibrium.state import select
 
 
 class Gradient:
@@ -13,13 +14,18 @@ class Gradient:
     its value, so that the loss shows it.
     """
 
-    def apply(self, f, z_init, solver):
+    # Whether the backward pass solves for a fixed point of its own.
+    solves_backward = False
+
+    def apply(self, f, z_init, solver, report=None):
         """Solves z = f(z), differentiably.
 
         Args:
             f: function from a structure like `z_init` to another such.
             z_init: tensor, shape `(batch, ...)`, or a structure of such.
             solver: `Solver`.
+            report: function called with the `Solution` of each backward pass
+                that solves, or None.
 
         Returns:
             `Solution`, whose value carries gradients to what `f` depends on.
@@ -50,13 +56,3 @@ def solve_aside(f, z_init, solver):
     value = keras.tree.map_structure(ops.stop_gradient, solution.value)
     point = select(solution.status != NON_FINITE, value, z_init)
     return solution._replace(value=value), point
-
-
-def select(condition, x, y):
-    """`x` where `condition`, shape `(batch,)`, holds, else `y`."""
-
-    def one(x, y):
-        shape = (-1, *[1] * (len(x.shape) - 1))
-        return ops.where(ops.reshape(condition, shape), x, y)
-
-    return keras.tree.map_structure(one, x, y)

@@ -4,11 +4,11 @@ from keras import ops
 from keras_smoothing import backend
 from keras_smoothing import checks
 from keras_smoothing.equilibrium.gradients.gradient import Gradient
-from keras_smoothing.equilibrium.gradients.gradient import select
 from keras_smoothing.equilibrium.gradients.gradient import solve_aside
 from keras_smoothing.equilibrium.solution import NON_FINITE
 from keras_smoothing.equilibrium.solver import Solver
 from keras_smoothing.equilibrium.state import State
+from keras_smoothing.equilibrium.state import select
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -19,8 +19,7 @@ class Implicit(Gradient):
     fixed point and g the gradient that arrives, with a solver of its own. It
     needs the memory of one application of f, however many steps the solver
     took. An example whose backward pass does not stay finite passes no gradient
-    on. Nothing says so, nor whether that pass converged: what layers and
-    callbacks report is the forward pass.
+    on.
 
     Args:
         solver: `Solver` of the backward pass; None for that of the forward,
@@ -49,7 +48,9 @@ class Implicit(Gradient):
             checks.instance("solver", solver, Solver, "Anderson()")
         self.solver = solver
 
-    def apply(self, f, z_init, solver):
+    solves_backward = True
+
+    def apply(self, f, z_init, solver, report=None):
         backward = self.solver
         if backward is None:
             config = {**solver.get_config(), "stop_mode": "rel"}
@@ -59,9 +60,12 @@ class Implicit(Gradient):
         forward_finite = solution.status != NON_FINITE
 
         def solve(step, upstream):
-            y, status, *_ = backward.solve(step, upstream)
-            finite = ops.logical_and(forward_finite, status != NON_FINITE)
-            return select(finite, y, ops.zeros_like(y))
+            adjoint = backward.solve(step, upstream)
+            if report is not None:
+                report(adjoint)
+            finite = adjoint.status != NON_FINITE
+            finite = ops.logical_and(forward_finite, finite)
+            return select(finite, adjoint.value, ops.zeros_like(upstream))
 
         value = backend.implicit_gradient(
             state.on_matrices(f),

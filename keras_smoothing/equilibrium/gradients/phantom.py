@@ -5,9 +5,9 @@ from keras_smoothing import checks
 from keras_smoothing.equilibrium.fixed_point_iteration import check_damping
 from keras_smoothing.equilibrium.fixed_point_iteration import damped
 from keras_smoothing.equilibrium.gradients.gradient import Gradient
-from keras_smoothing.equilibrium.gradients.gradient import select
 from keras_smoothing.equilibrium.gradients.gradient import solve_aside
 from keras_smoothing.equilibrium.solution import NON_FINITE
+from keras_smoothing.equilibrium.state import select
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -43,7 +43,7 @@ class Phantom(Gradient):
         self.steps = checks.positive_int("steps", steps)
         self.damping = check_damping(damping)
 
-    def apply(self, f, z_init, solver):
+    def apply(self, f, z_init, solver, report=None):
         solution, z = solve_aside(f, z_init, solver)
         finite = solution.status != NON_FINITE
         for _ in range(self.steps):

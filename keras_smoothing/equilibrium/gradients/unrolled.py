@@ -20,5 +20,5 @@ class Unrolled(Gradient):
     ```
     """
 
-    def apply(self, f, z_init, solver):
+    def apply(self, f, z_init, solver, report=None):
         return solver.solve(f, z_init)
