@@ -247,6 +247,54 @@ def test_limited_memory(kind, memory):
     np.testing.assert_allclose(solution.value, expected, atol=2e-4)
 
 
+def points_of(solver):
+    """Where a solver applies a linear map from R^10, and that map."""
+    f, _ = linear(0.9, batch=1)
+    points = []
+
+    def noted(z):
+        points.append(np.array(z[0], "float64"))
+        return f(z)
+
+    solver.solve(noted, ops.zeros((1, 10)))
+    images = f(np.array(points, "float32"))
+    return points, list(np.array(images, "float64"))
+
+
+@pytest.mark.parametrize("memory", [1, 2, 4, 30])
+def test_anderson_goes_where_its_formulas_say(memory):
+    solver = Anderson(8, memory=memory, tol=1e-7, ridge=1e-3, mixing=0.9)
+    points, images = points_of(solver)
+    for step in range(1, 8):
+        kept = slice(max(0, step - memory), step)
+        z, f_z = np.array(points[kept]), np.array(images[kept])
+        gram = (f_z - z) @ (f_z - z).T
+        regular = gram + 1e-3 * np.diag(np.diag(gram))
+        weights = np.linalg.solve(regular, np.ones(len(gram)))
+        weights /= np.sum(weights)
+        expected = weights @ (0.9 * f_z + 0.1 * z)
+        np.testing.assert_allclose(points[step], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("memory", [1, 2, 4, 30])
+def test_broyden_goes_where_its_formulas_say(memory):
+    points, images = points_of(Broyden(8, memory=memory, tol=1e-7))
+
+    def inverse():
+        return sum((np.outer(u, v) for u, v in columns), -np.eye(10))
+
+    g, columns = np.array(images) - points, []
+    for step in range(1, 8):
+        dz = -inverse() @ g[step - 1]
+        np.testing.assert_allclose(
+            points[step], points[step - 1] + dz, atol=1e-4
+        )
+        columns = columns[1:] if len(columns) == memory else columns
+        b, dg = inverse(), g[step] - g[step - 1]
+        v = b.T @ dz
+        columns = [*columns, ((dz - b @ dg) / (v @ dg), v)]
+
+
 def test_anderson_with_memory_of_one_is_plain_iteration():
     f, _ = linear(0.8)
     z_init = ops.zeros((6, 10))
