@@ -25,10 +25,10 @@ class MonotoneConv2D(MonotoneCell):
         filters: int, channels of the state.
         kernel_size: int or tuple of 2 ints, of A, B and U.
         margin: float > 0, how strongly monotone I - W is.
-        splitting: "forward_backward" or "peaceman_rachford".
-        step_size: float > 0; None for one from a bound of |I - W|. Forward-
-            backward converges for steps below 2 margin / |I - W|^2,
-            Peaceman-Rachford for all.
+        splitting: "peaceman_rachford" or "forward_backward".
+        step_size: float > 0; None for one from a bound of |I - W|. Peaceman-
+            Rachford converges for all steps, forward-backward for those below
+            2 margin / |I - W|^2.
         data_format: "channels_last" or "channels_first"; None for
             `keras.config.image_data_format()`.
         kernel_initializer: initializer of U, as in `keras.layers.Conv2D`.
@@ -51,9 +51,7 @@ class MonotoneConv2D(MonotoneCell):
     import keras
     import keras_smoothing as ks
 
-    cell = ks.equilibrium.cells.MonotoneConv2D(
-        8, splitting="peaceman_rachford"
-    )
+    cell = ks.equilibrium.cells.MonotoneConv2D(8)
     x = keras.random.normal((4, 8, 8, 3))
     state = cell.init_state(x)
     for _ in range(20):
@@ -70,7 +68,7 @@ class MonotoneConv2D(MonotoneCell):
         filters,
         kernel_size=3,
         margin=1.0,
-        splitting="forward_backward",
+        splitting="peaceman_rachford",
         step_size=None,
         data_format=None,
         kernel_initializer="glorot_uniform",

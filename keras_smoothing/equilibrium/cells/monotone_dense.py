@@ -16,17 +16,18 @@ class MonotoneDense(MonotoneCell):
     W = (1 - margin) I - A'A + B - B' with free matrices A and B. The norm of W
     may be large, unlike that of a contraction. The cell is a splitting method
     whose fixed point gives z*, and a contraction for the default step. With
-    "forward_backward" the state is z; with "peaceman_rachford", which takes
-    fewer steps and inverts a matrix once per call, `read_out` turns the state
-    into z.
+    "peaceman_rachford", which inverts a matrix once per call, `read_out` turns
+    the state into z. With "forward_backward" the state is z itself, but where
+    |I - W| is large it takes small steps: then its residual is small also far
+    from z*, as `error_bound` tells.
 
     Args:
         units: int, size of the state.
         margin: float > 0, how strongly monotone I - W is.
-        splitting: "forward_backward" or "peaceman_rachford".
-        step_size: float > 0; None for one from a bound of |I - W|. Forward-
-            backward converges for steps below 2 margin / |I - W|^2,
-            Peaceman-Rachford for all.
+        splitting: "peaceman_rachford" or "forward_backward".
+        step_size: float > 0; None for one from a bound of |I - W|. Peaceman-
+            Rachford converges for all steps, forward-backward for those below
+            2 margin / |I - W|^2.
         kernel_initializer: initializer of U, as in `keras.layers.Dense`.
         recurrent_initializer: initializer of A and of B; None for a small
             uniform one.
@@ -62,7 +63,7 @@ class MonotoneDense(MonotoneCell):
         self,
         units,
         margin=1.0,
-        splitting="forward_backward",
+        splitting="peaceman_rachford",
         step_size=None,
         kernel_initializer="glorot_uniform",
         recurrent_initializer=None,
