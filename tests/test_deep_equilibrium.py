@@ -217,6 +217,19 @@ def test_saved_and_loaded(tmp_path):
     np.testing.assert_allclose(loaded(x), model(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "gradient", ["implicit", "phantom", "one_step", "unrolled"]
+)
+def test_exported(gradient, tmp_path):
+    layer = ks.layers.DeepEquilibrium(DenseCell(8), gradient=gradient)
+    model = classifier(layer)
+    x = inputs()
+    model.fit(x, np.zeros(8), verbose=0)
+    model.export(tmp_path / "model", verbose=False)
+    served = tf.saved_model.load(tmp_path / "model")
+    np.testing.assert_allclose(served.serve(x), model(x), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_solves_in_float32(policy):
     keras.mixed_precision.set_global_policy(policy)
@@ -375,7 +388,7 @@ def test_a_backward_pass_that_fails_is_not_silent():
     with tf.GradientTape() as tape:
         tensor = tf.constant(x)
         tape.watch(tensor)
-        loss = ops.sum(layer(tensor))
+        loss = ops.sum(layer(tensor, training=True))
     with pytest.warns(UserWarning, match="backward pass of 3 of 4 examples"):
         gradient = tape.gradient(loss, tensor)
     assert np.all(np.isfinite(gradient))

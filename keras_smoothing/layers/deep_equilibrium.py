@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 import keras
@@ -30,7 +31,7 @@ class DeepEquilibrium(keras.layers.Layer):
     In `fit` and `evaluate` its metrics show how the solver fares: `<name of the
     layer>_steps` and `_residual`, means over the examples, and `_converged`,
     the share of them that reached the tolerance. With gradient="implicit",
-    `_backward_failed` is the share whose backward pass did not.
+    `_backward_failed` is the share whose backward pass, in training, did not.
 
     An example whose states do not stay finite keeps the last that were (NaN, if
     none), and passes no gradient to the cell, except by "unrolled". Outside of
@@ -165,7 +166,8 @@ class DeepEquilibrium(keras.layers.Layer):
             )
             gradient = equilibrium.Unrolled()
         f = self._function(x)
-        solution = gradient.apply(f, start, solver, self._record_backward)
+        report = functools.partial(self._record_backward, training)
+        solution = gradient.apply(f, start, solver, report)
         if training and self.jacobian_weight:
             # Where the states exploded, so does the Jacobian.
             point = select(
@@ -199,9 +201,10 @@ class DeepEquilibrium(keras.layers.Layer):
         self.converged_tracker.update_state(converged)
         self._warn_unless_finite("forward", solution.status)
 
-    def _record_backward(self, solution):
-        failed = solution.status != equilibrium.CONVERGED
-        self.backward_tracker.update_state(failed)
+    def _record_backward(self, training, solution):
+        if training:  # An exported gradient cannot hold a variable.
+            failed = solution.status != equilibrium.CONVERGED
+            self.backward_tracker.update_state(failed)
         self._warn_unless_finite("backward", solution.status)
 
     def _warn_unless_finite(self, direction, status):
