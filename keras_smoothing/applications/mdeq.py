@@ -1,6 +1,7 @@
 import keras
 from keras import layers
 
+from keras_smoothing.data_format import channel_axis
 from keras_smoothing.equilibrium.cells.multiscale_cell import MultiscaleCell
 from keras_smoothing.layers.deep_equilibrium import DeepEquilibrium
 
@@ -163,7 +164,5 @@ def _convolve(x, filters, kernel_size, strides=1, use_bias=False, affine=True):
     x = layers.Conv2D(
         filters, kernel_size, strides, padding="same", use_bias=use_bias
     )(x)
-    last = keras.config.image_data_format() == "channels_last"
-    return layers.BatchNormalization(
-        axis=-1 if last else 1, center=affine, scale=affine
-    )(x)
+    axis = channel_axis(keras.config.image_data_format())
+    return layers.BatchNormalization(axis=axis, center=affine, scale=affine)(x)

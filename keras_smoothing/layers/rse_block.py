@@ -1,5 +1,6 @@
 import keras
 
+from keras_smoothing.data_format import channel_axis
 from keras_smoothing.layers.gaussian_noise_always import GaussianNoiseAlways
 
 
@@ -75,9 +76,8 @@ class RSEBlock(keras.layers.Layer):
         self.convolution = keras.layers.Conv2D(
             filters, kernel_size, strides, padding, use_bias=False, **policy
         )
-        last = keras.config.image_data_format() == "channels_last"
         self.normalization = keras.layers.BatchNormalization(
-            axis=-1 if last else 1, **policy
+            axis=channel_axis(keras.config.image_data_format()), **policy
         )
         self.supports_jit = self.noise.supports_jit
 
