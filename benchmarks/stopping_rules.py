@@ -27,17 +27,18 @@ from scipy import special
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.certification import Claim
 from keras_smoothing.certification.sampling import estimate
+from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import Votes
 
 
 class Mixture(Claim):
     """Radii by the mixture bound, which needs no shares of alpha."""
 
-    def prove(self, candidate, counts, num_samples):
-        votes = counts[np.arange(len(candidate)), candidate]
-        p_lower = mixture_lower_bound(votes, num_samples, self.alpha)
-        return p_lower, self.noise.radius(p_lower)
+    def lower_bound(self, votes, candidate, level):
+        return mixture_lower_bound(
+            votes.of(candidate), votes.num_samples, self.alpha
+        )
 
 
 def mixture_lower_bound(votes, trials, alpha):
@@ -96,7 +97,7 @@ def deal(votes, n, seed):
         first = rng.hypergeometric(*left[which].T, number)
         dealt = np.stack([first, number - first], axis=1)
         left[which] -= dealt
-        return dealt
+        return Votes(dealt, np.full(len(which), number))
 
     return draw
 
@@ -112,21 +113,20 @@ def compare(result, step, repeats):
     correct = np.tile((result.candidate == result.label)[known], repeats)
     candidate = np.zeros(len(votes), np.int64)
 
-    def table(claim, counts, num_samples):
-        _, radius = claim.prove(candidate, counts, num_samples)
+    def table(claim, votes):
+        _, radius = claim.prove(votes, candidate)
         reached = (radius >= grid[:, np.newaxis]) & (radius > 0)
         return np.mean(reached & correct, axis=1)
 
-    full = np.stack([votes, n - votes], axis=1)
-    fixed = table(
-        Claim(result.noise, result.alpha, ks.FixedSampling(n)), full, n
-    )
+    full = Votes(np.stack([votes, n - votes], axis=1), np.full(len(votes), n))
+    fixed = table(Claim(result.noise, result.alpha, ks.FixedSampling(n)), full)
     report = {}
     for name, claim in claims(result.noise, result.alpha, grid, n).items():
-        counts, num_samples = estimate(
-            deal(votes, n, seed=0), candidate, 2, claim
+        dealt = estimate(
+            deal(votes, n, seed=0), candidate, claim, np.ones(len(votes))
         )
-        lost = fixed - table(claim, counts, num_samples)
+        num_samples = dealt.num_samples
+        lost = fixed - table(claim, dealt)
         report[name] = {
             "share_of_draws": round(float(num_samples.mean() / n), 4),
             "median_draws": int(np.median(num_samples)),

@@ -9,19 +9,17 @@ from keras_smoothing import evaluation as evaluation
 from keras_smoothing import groups as groups
 from keras_smoothing import layers as layers
 from keras_smoothing import noise as noise
-from keras_smoothing.certification import ABSTAIN as ABSTAIN
-from keras_smoothing.certification import AdaptiveSampling as AdaptiveSampling
-from keras_smoothing.certification import (
-    CertificationResult as CertificationResult,
-)
-from keras_smoothing.certification import FixedSampling as FixedSampling
 from keras_smoothing.certification import Plan as Plan
 from keras_smoothing.certification import plan as plan
-from keras_smoothing.certification import read_log as read_log
 from keras_smoothing.insertion import add_input_noise as add_input_noise
 from keras_smoothing.insertion import randomize as randomize
+from keras_smoothing.logs import read_log as read_log
 from keras_smoothing.random_self_ensemble import (
     RandomSelfEnsemble as RandomSelfEnsemble,
 )
+from keras_smoothing.results import ABSTAIN as ABSTAIN
+from keras_smoothing.results import CertificationResult as CertificationResult
 from keras_smoothing.smoothed_model import SmoothedModel as SmoothedModel
+from keras_smoothing.statistics import AdaptiveSampling as AdaptiveSampling
+from keras_smoothing.statistics import FixedSampling as FixedSampling
 from keras_smoothing.version import __version__ as __version__

@@ -10,12 +10,12 @@ import keras
 from keras_smoothing import checks
 from keras_smoothing import datasets
 from keras_smoothing import evaluation
-from keras_smoothing.certification import AdaptiveSampling
-from keras_smoothing.certification import FixedSampling
 from keras_smoothing.certification import plan
-from keras_smoothing.certification import read_log
+from keras_smoothing.logs import read_log
 from keras_smoothing.noise import Gaussian
 from keras_smoothing.smoothed_model import SmoothedModel
+from keras_smoothing.statistics import AdaptiveSampling
+from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.version import __version__
 
 

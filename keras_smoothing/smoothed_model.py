@@ -6,11 +6,17 @@ from keras import ops
 from keras_smoothing import backend
 from keras_smoothing import certification
 from keras_smoothing import checks
-from keras_smoothing.certification import ballots
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import split_input_noise
+from keras_smoothing.logs import structure
 from keras_smoothing.noise import Noise
+from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import FixedSampling
+from keras_smoothing.voting import VoteCounter
+from keras_smoothing.voting import ballots
+from keras_smoothing.voting import count_votes
+from keras_smoothing.voting import num_classes
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -129,7 +135,7 @@ class SmoothedModel(keras.Model):
         self._vote_counter = None
         shape = self._base_input_shape()
         if base_model.built and shape is not None:
-            certification.num_classes(base_model, shape[1:])
+            num_classes(base_model, shape[1:])
             self.build(shape)
 
     def build(self, input_shape):
@@ -168,17 +174,26 @@ class SmoothedModel(keras.Model):
             copies = ops.expand_dims(x, 1)
             if self.group is not None:
                 copies = self.group.orbit(x, elements[i : i + 1])
-            more = certification.count_votes(
+            more = count_votes(
                 self.base_model, copies, noise[i : i + 1], ballot
             )
             return votes + ops.cast(more, "float32")
 
-        classes = certification.num_classes(self.base_model, x.shape[1:])
+        classes = num_classes(self.base_model, x.shape[1:])
         no_votes = ops.zeros((ops.shape(x)[0], classes))
         votes = ops.fori_loop(0, self.num_draws, add_draw, no_votes)
         return votes / self.num_draws
 
-    def classify(self, x, *, n=1_000, alpha=0.001, batch_size=1024, seed=None):
+    def classify(
+        self,
+        x,
+        *,
+        n=1_000,
+        alpha=0.001,
+        batch_size=1024,
+        seed=None,
+        check_independence=True,
+    ):
         """Predicts with the smoothed classifier, or abstains.
 
         An answer other than `ks.ABSTAIN` is, with probability at least
@@ -192,18 +207,19 @@ class SmoothedModel(keras.Model):
             batch_size: int, noisy copies in one forward pass.
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system.
+            check_independence: bool, as in `certify`.
 
         Returns:
             int64 array, shape `(examples,)`; `ks.ABSTAIN` (-1) where the votes
             do not decide, or where the base model returned NaN.
 
         Raises:
-            ValueError: for bad input, or `n` too small to decide anything.
+            ValueError: for bad input, a base model that mixes the examples of a
+                batch, or `n` too small to decide anything.
         """
         return certification.classify(
             self._counter(),
-            x,
-            shape=self._example_shape(),
+            self._request(x, None, check_independence),
             n=n,
             alpha=alpha,
             batch_size=batch_size,
@@ -224,6 +240,7 @@ class SmoothedModel(keras.Model):
         batch_size=1024,
         seed=None,
         log=None,
+        check_independence=True,
         verbose="auto",
     ):
         """Certifies predictions of the smoothed classifier.
@@ -261,6 +278,10 @@ class SmoothedModel(keras.Model):
                 they are certified. A run that was interrupted is resumed by
                 the same call, with the same results as without the
                 interruption.
+            check_independence: bool, whether to try, on a few noisy copies of
+                the first examples, that the base model's answer to an input
+                does not depend on what else is in the batch; a certificate is
+                about one input.
             verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
                 silence.
 
@@ -268,13 +289,14 @@ class SmoothedModel(keras.Model):
             `keras_smoothing.CertificationResult`.
 
         Raises:
-            ValueError: for bad input, noise without a radius formula, `n` too
-                small to certify anything, or a log of another run. Examples
+            ValueError: for bad input, noise without a radius formula, a base
+                model that mixes the examples of a batch, `n` too small to
+                certify anything, or a log of another run. Examples
                 of a dataset are checked as they are read; rows already logged
                 stay valid.
         """
         if stopping is None:
-            stopping = certification.FixedSampling(100_000 if n is None else n)
+            stopping = FixedSampling(100_000 if n is None else n)
         elif n is not None:
             raise ValueError(
                 "Expected either `n` or `stopping`. Received: "
@@ -282,16 +304,16 @@ class SmoothedModel(keras.Model):
             )
         return certification.certify(
             self._counter(),
-            x,
-            y,
-            certification.Claim(self.noise, alpha, stopping, top_k, self.group),
-            shape=self._example_shape(),
-            n0=n0,
-            family_wise=family_wise,
-            batch_size=batch_size,
-            seed=seed,
-            log=log,
-            verbose=verbose,
+            Claim(self.noise, alpha, stopping, top_k, self.group),
+            self._request(x, y, check_independence),
+            certification.Settings(
+                n0=n0,
+                seed=seed,
+                batch_size=batch_size,
+                family_wise=family_wise,
+                log=log,
+                verbose=verbose,
+            ),
         )
 
     def get_config(self):
@@ -325,25 +347,25 @@ class SmoothedModel(keras.Model):
         """
         held = (
             id(self.base_model),
-            certification.structure(self.base_model),
+            structure(self.base_model),
             id(self.noise),
             dict(vars(self.noise)),
             self.voting,
             id(self.group),
         )
         if self._vote_counter is None or self._vote_counter[0] != held:
-            counter = certification.VoteCounter(
+            counter = VoteCounter(
                 self.base_model, self.noise, self.voting, self.group
             )
             self._vote_counter = held, counter
         return self._vote_counter[1]
 
-    def _example_shape(self):
-        """Shape of one example as far as it is known, else None."""
+    def _request(self, x, y, check_independence):
         shape = self._base_input_shape()
         if shape is None:  # Of a subclassed model Keras knows it once called.
             shape = (self.get_build_config() or {}).get("input_shape")
-        return None if shape is None else tuple(shape[1:])
+        shape = None if shape is None else tuple(shape[1:])
+        return certification.Request(x, y, shape, check_independence)
 
     def _base_input_shape(self):
         shape = getattr(self.base_model, "input_shape", None)

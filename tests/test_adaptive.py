@@ -9,7 +9,7 @@ from conftest import linear_model
 from conftest import smoothed
 
 import keras_smoothing as ks
-from keras_smoothing.certification import VoteCounter
+from keras_smoothing.voting import VoteCounter
 
 STOPPING = ks.AdaptiveSampling([0.0, 0.25, 0.5], max_n=5_000)
 SETTINGS = dict(n0=20, stopping=STOPPING, alpha=0.01, seed=0, verbose=0)

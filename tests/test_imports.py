@@ -15,12 +15,16 @@ ORDER = [
     "attacks",
     "random_self_ensemble",
     "smoothed_model",
+    "certification",
+    "logs",
+    "results",
     "insertion",
+    "voting",
     "applications",
     "callbacks",
     "layers",
     "equilibrium",
-    "certification",
+    "statistics",
     "evaluation",
     "groups",
     "noise",
@@ -33,7 +37,9 @@ ORDER = [
 
 NUMPY_AND_SCIPY_ONLY = [
     *PACKAGE.glob("evaluation/*.py"),
-    PACKAGE / "certification" / "bounds.py",
+    PACKAGE / "statistics" / "bounds.py",
+    PACKAGE / "statistics" / "votes.py",
+    PACKAGE / "statistics" / "stopping_rule.py",
     PACKAGE / "checks.py",
 ]
 

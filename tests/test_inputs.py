@@ -8,6 +8,8 @@ from conftest import linear_model
 from conftest import smoothed
 
 import keras_smoothing as ks
+from keras_smoothing import certification
+from keras_smoothing.statistics import Claim
 
 SHAPE = (4, 4, 1)
 
@@ -98,20 +100,11 @@ def test_a_dataset_is_read_as_it_is_used(model):
             seen.append((len(read), len(x)))
             return original(x, **arguments)
 
-    from keras_smoothing import certification
-
     certification.certify(
         Watching(),
-        dataset,
-        None,
-        certification.Claim(model.noise, 0.01, ks.FixedSampling(200)),
-        shape=SHAPE,
-        n0=10,
-        family_wise=False,
-        batch_size=16,
-        seed=0,
-        log=None,
-        verbose=0,
+        Claim(model.noise, 0.01, ks.FixedSampling(200)),
+        certification.Request(dataset, shape=SHAPE),
+        certification.Settings(n0=10, batch_size=16, seed=0, verbose=0),
     )
     # Before the first window is counted, little more than it is read.
     assert seen[0][0] <= 48 and seen[0][1] == 16

@@ -12,7 +12,7 @@ from conftest import columns_without_time
 from conftest import smoothed
 
 import keras_smoothing as ks
-from keras_smoothing.certification import VoteCounter
+from keras_smoothing.voting import VoteCounter
 
 SETTINGS = dict(n0=20, n=500, alpha=0.01, seed=4, verbose=0)
 
@@ -98,7 +98,7 @@ def test_a_finished_run_draws_nothing(run, path, monkeypatch):
     whole = run()
     before = path.read_bytes()
     monkeypatch.setattr(
-        "keras_smoothing.certification.votes.VoteCounter.count",
+        "keras_smoothing.voting.vote_counter.VoteCounter.count",
         lambda *_, **__: pytest.fail("a finished run was sampled again"),
     )
     np.testing.assert_array_equal(run().radius, whole.radius)

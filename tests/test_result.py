@@ -9,7 +9,7 @@ from scipy import stats
 
 import keras_smoothing as ks
 from keras_smoothing import evaluation
-from keras_smoothing.certification import Claim
+from keras_smoothing.statistics import Claim
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import pytest
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.certification import Claim
 from keras_smoothing.certification.sampling import estimate
+from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import Votes
 
 NOISE = ks.noise.Gaussian(0.5)
 RADII = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -21,13 +22,14 @@ def simulate(p, stopping, alpha, seed=0):
 
     def draw(which, start, stop):
         votes = rng.binomial(stop - start, p[which])
-        return np.stack([votes, stop - start - votes], axis=1)
+        counts = np.stack([votes, stop - start - votes], axis=1)
+        return Votes(counts, np.full(len(which), stop - start))
 
-    counts, num_samples = estimate(draw, candidate, 2, claim)
+    votes = estimate(draw, candidate, claim, np.ones(len(p)))
     return ks.CertificationResult.from_counts(
         candidate,
-        counts,
-        num_samples,
+        votes.counts,
+        votes.num_samples,
         claim,
         label=candidate,
         time=np.zeros(len(p)),
@@ -45,8 +47,8 @@ class Hostile(ks.AdaptiveSampling):
         super().__init__([0.0], max_n=max_n)
         self.true_radius = true_radius
 
-    def is_decided(self, prove, candidate, counts, num_samples):
-        return prove(candidate, counts, num_samples)[1] > self.true_radius
+    def is_decided(self, prove, candidate, votes):
+        return prove(votes)[1] > self.true_radius
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.001])

@@ -8,7 +8,8 @@ from conftest import smoothed
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.certification import Claim
+from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import Votes
 
 NOISES = [ks.noise.Gaussian(0.5), ks.noise.Laplace(0.5), ks.noise.Uniform(1.0)]
 LAWS = [stats.norm(0, 0.5), stats.laplace(0, 0.5), stats.uniform(-1, 2)]
@@ -70,7 +71,8 @@ def test_radii_exceed_the_true_one_at_most_alpha_of_the_time():
     for p in (0.35, 0.5, 0.9):
         counts = rng.multinomial(300, [p, (1 - p) / 2, (1 - p) / 2], runs)
         true = stats.norm.ppf(p) - stats.norm.ppf(1 / 3)
-        _, radius = claim.prove(np.zeros(runs, int), counts, 300)
+        votes = Votes(counts, np.full(runs, 300))
+        _, radius = claim.prove(votes, np.zeros(runs, int))
         violations = np.sum(radius > true)
         assert violations <= stats.binom.ppf(0.999, runs, alpha)
         assert violations >= stats.binom.ppf(0.001, runs, alpha / 4)

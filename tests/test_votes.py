@@ -5,7 +5,8 @@ import tensorflow as tf
 from conftest import small_convnet
 
 import keras_smoothing as ks
-from keras_smoothing.certification import votes
+from keras_smoothing.voting import VoteCounter
+from keras_smoothing.voting import draws
 
 
 class BitsOfNoise(keras.layers.Layer):
@@ -22,7 +23,7 @@ class BitsOfNoise(keras.layers.Layer):
 @pytest.fixture(scope="module")
 def counter():
     model = keras.Sequential([keras.Input((100,)), BitsOfNoise()])
-    return votes.VoteCounter(model, ks.noise.Gaussian(1.0))
+    return VoteCounter(model, ks.noise.Gaussian(1.0))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def count(counter, x, start=0, stop=3_000, batch_size=1024, seed=5, stream=1):
         start=start,
         stop=stop,
         batch_size=batch_size,
-    )
+    ).counts
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1024])
@@ -68,7 +69,7 @@ def test_seeds_and_streams_give_other_draws(counter, x):
     counts = [
         count(counter, x[:1], seed=seed, stream=stream).tobytes()
         for seed in (0, 1, 2**62)
-        for stream in (votes.SELECTION, votes.ESTIMATION, votes.PREDICTION)
+        for stream in (draws.SELECTION, draws.ESTIMATION, draws.PREDICTION)
     ]
     assert len(set(counts)) == len(counts)
 
@@ -78,7 +79,7 @@ def test_large_examples_take_several_tiles_in_one_batch():
     model = keras.Sequential(
         [keras.Input(shape), keras.layers.Flatten(), BitsOfNoise()]
     )
-    counter = votes.VoteCounter(model, ks.noise.Uniform(1.0))
+    counter = VoteCounter(model, ks.noise.Uniform(1.0))
     x = np.zeros((1, *shape), "float32")
     np.testing.assert_array_equal(
         count(counter, x, stop=500, batch_size=400),
@@ -90,7 +91,7 @@ def test_noise_of_all_draws_has_its_law():
     # The votes of a threshold on one coordinate are those of the normal law.
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     model.layers[0].set_weights([np.eye(2), np.zeros(2)])
-    counter = votes.VoteCounter(model, ks.noise.Gaussian(1.0))
+    counter = VoteCounter(model, ks.noise.Gaussian(1.0))
     x = np.array([[1.0, 0.0]], "float32")
     counts = count(counter, x, stop=200_000)
     # P(1 + e_0 > e_1) = Phi(1 / sqrt(2)) = 0.76025; the deviation is 1e-3.
@@ -99,7 +100,7 @@ def test_noise_of_all_draws_has_its_law():
 
 def test_convolutions_move_at_most_single_votes():
     keras.utils.set_random_seed(0)
-    counter = votes.VoteCounter(small_convnet(), ks.noise.Gaussian(0.5))
+    counter = VoteCounter(small_convnet(), ks.noise.Gaussian(0.5))
     x = np.random.default_rng(0).random((4, 8, 8, 1)).astype("float32")
     one = count(counter, x, stop=100_000)
     other = count(counter, x, stop=100_000, batch_size=100)
@@ -111,7 +112,7 @@ def test_a_nan_votes_for_no_class():
     kernel = np.zeros((2, 3), "float32")
     kernel[0, 1] = np.nan
     model.layers[0].set_weights([kernel, np.zeros(3, "float32")])
-    counter = votes.VoteCounter(model, ks.noise.Gaussian(1.0))
+    counter = VoteCounter(model, ks.noise.Gaussian(1.0))
     assert count(counter, np.zeros((1, 2), "float32")).sum() == 0
 
 
@@ -129,7 +130,7 @@ def test_noise_is_added_in_float32_under_any_policy(policy):
 
     model = Spy(autocast=False)
     model(np.zeros((1, 4), "float32"))
-    counter = votes.VoteCounter(model, ks.noise.Gaussian(1.0))
+    counter = VoteCounter(model, ks.noise.Gaussian(1.0))
     seen.clear()
     assert count(counter, np.zeros((1, 4), "float32"), stop=10).sum() == 10
     narrow = tf.as_dtype(policy.removeprefix("mixed_"))

@@ -2,7 +2,7 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing import checks
-from keras_smoothing.certification import ballots
+from keras_smoothing.voting import ballots
 
 
 def check_examples(ensemble, x, y, strength, bounds):

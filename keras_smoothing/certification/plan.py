@@ -7,11 +7,12 @@ import warnings
 import numpy as np
 
 from keras_smoothing import checks
-from keras_smoothing.certification import votes
-from keras_smoothing.certification.bounds import largest_p_lower
-from keras_smoothing.certification.bounds import smallest_n
-from keras_smoothing.certification.stopping import WINDOW
-from keras_smoothing.certification.stopping import FixedSampling
+from keras_smoothing.statistics.bounds import largest_p_lower
+from keras_smoothing.statistics.bounds import smallest_n
+from keras_smoothing.statistics.fixed_sampling import FixedSampling
+from keras_smoothing.statistics.stopping_rule import WINDOW
+from keras_smoothing.voting import VoteCounter
+from keras_smoothing.voting import draws
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,19 +81,19 @@ def plan(
     n = checks.positive_int("n", n)
     n0 = checks.positive_int("n0", n0)
     num_examples = checks.positive_int("num_examples", num_examples)
-    draws = num_examples * (n0 + n)
+    num_draws = num_examples * (n0 + n)
     seconds = None
     if model is not None:
         batch_size = checks.positive_int("batch_size", batch_size)
         window = min(WINDOW, num_examples, batch_size)
-        counter = votes.VoteCounter(model, noise)
-        seconds = draws * _seconds_per_draw(counter, window, batch_size)
+        counter = VoteCounter(model, noise)
+        seconds = num_draws * _seconds_per_draw(counter, window, batch_size)
     return Plan(
         n=n,
         alpha=alpha,
         largest_radius=float(noise.radius(largest_p_lower(n, alpha))),
         smallest_n=smallest_n(alpha),
-        draws=draws,
+        draws=num_draws,
         seconds=seconds,
         norm=noise.norm,
     )
@@ -166,19 +167,19 @@ def _seconds_per_draw(counter, examples, batch_size):
             f"shape {(None, *shape)}"
         )
     x = np.zeros((examples, *shape), "float32")
-    draws, seconds, compiled = batch_size // examples, 0.0, False
+    num_draws, seconds, compiled = batch_size // examples, 0.0, False
     # Twice as many draws until they take long enough to be timed.
     while seconds < 1 or not compiled:
         compiled = seconds > 0
-        draws *= 1 + compiled
+        num_draws *= 1 + compiled
         began = time.perf_counter()
         counter.count(
             x,
             seed=0,
-            stream=votes.ESTIMATION,
+            stream=draws.ESTIMATION,
             start=0,
-            stop=draws,
+            stop=num_draws,
             batch_size=batch_size,
         )
         seconds = time.perf_counter() - began
-    return seconds / (examples * draws)
+    return seconds / (examples * num_draws)

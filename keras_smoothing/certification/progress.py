@@ -15,11 +15,6 @@ class Progress:
     """
 
     def __init__(self, total, verbose):
-        if verbose not in ("auto", 0, 1, 2):
-            raise ValueError(
-                "Invalid value for argument `verbose`. Expected 'auto', 0, 1 "
-                f"or 2. Received: verbose={verbose!r}"
-            )
         self._bar = keras.utils.Progbar(
             total,
             verbose=1 if verbose == "auto" else verbose,

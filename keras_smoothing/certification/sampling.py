@@ -1,22 +1,24 @@
 """From a window of examples to their votes."""
 
+import functools
 import itertools
 import time
 import warnings
 
 import numpy as np
 
-from keras_smoothing.certification import votes
-from keras_smoothing.certification.fingerprint import example_digest
-from keras_smoothing.certification.record import Record
-from keras_smoothing.certification.result import ABSTAIN
+from keras_smoothing.logs import example_digest
+from keras_smoothing.results import ABSTAIN
+from keras_smoothing.results import Record
+from keras_smoothing.statistics import Votes
+from keras_smoothing.voting import draws
 
 
 def sample(counter, x, labels, claim, *, first, n0, seed, batch_size, on_draws):
     """Selects a class for each example and counts the votes for it.
 
     Args:
-        counter: `VoteCounter`.
+        counter: `Counter`.
         x: float32 array, shape `(examples, ...)`.
         labels: list of ints or of None.
         claim: `Claim`. For the top k of several the class is the label where
@@ -32,10 +34,15 @@ def sample(counter, x, labels, claim, *, first, n0, seed, batch_size, on_draws):
     """
     began = time.perf_counter()
     most = n0 + claim.stopping.max_n
+    # The noise as it is, for all. Where an example gets a scale of its own, or
+    # one for each coordinate, the smallest decides what is proved.
+    scale = np.ones(len(x))
+    smallest = scale.reshape(len(x), -1).min(axis=1)
 
-    def draw(which, start, stop, stream=votes.ESTIMATION):
+    def draw(which, start, stop, stream=draws.ESTIMATION):
         return counter.count(
             x[which],
+            scale=scale[which],
             seed=seed,
             stream=stream,
             start=start,
@@ -44,67 +51,69 @@ def sample(counter, x, labels, claim, *, first, n0, seed, batch_size, on_draws):
             on_draws=lambda draws: on_draws(len(which) * draws / most),
         )
 
-    selection = draw(np.arange(len(x)), 0, n0, votes.SELECTION)
-    candidate = np.argmax(selection, axis=1)
+    selection = draw(np.arange(len(x)), 0, n0, draws.SELECTION)
+    candidate = np.argmax(selection.counts, axis=1)
     if claim.top_k > 1 and labels[0] is not None:
         candidate = np.array(labels)
-    candidate = np.where(selection.sum(axis=1) == n0, candidate, ABSTAIN)
-    counts, num_samples = estimate(draw, candidate, selection.shape[1], claim)
-    on_draws(np.sum(claim.stopping.max_n - num_samples) / most)
-    total = n0 + num_samples
-    nan_draws = total - selection.sum(axis=1) - counts.sum(axis=1)
-    candidate = np.where(gave_nan(nan_draws, first), ABSTAIN, candidate)
+    candidate = np.where(selection.nan_draws == 0, candidate, ABSTAIN)
+    votes = estimate(draw, candidate, claim, smallest)
+    on_draws(np.sum(claim.stopping.max_n - votes.num_samples) / most)
+    nan_draws = selection.nan_draws + votes.nan_draws
+    candidate = np.where(warn_of_nan(nan_draws, first), ABSTAIN, candidate)
+    total = n0 + votes.num_samples
     seconds = (time.perf_counter() - began) * total / total.sum()
     return [
         Record(
             label=labels[i],
             candidate=int(candidate[i]),
-            counts=counts[i],
-            num_samples=int(num_samples[i]),
+            counts=votes.counts[i],
+            num_samples=int(votes.num_samples[i]),
             nan_draws=int(nan_draws[i]),
+            scale=float(smallest[i]),
             time=float(seconds[i]),
             digest=example_digest(x[i]),
+            findings={name: found[i] for name, found in votes.findings.items()},
         )
         for i in range(len(x))
     ]
 
 
-def estimate(draw, candidate, num_classes, claim):
+def estimate(draw, candidate, claim, scale):
     """Votes of each example, up to the look that decides it.
 
     An example that is decided makes room in the batches for more draws of
     those that are not.
 
     Args:
-        draw: function from `(which, start, stop)` to the votes of the draws
-            `start..stop` for the examples `which`, an int array:
-            `(len(which), classes)`.
+        draw: function from `(which, start, stop)` to the `Votes` of the draws
+            `start..stop` for the examples `which`, an int array.
         candidate: int64 array, shape `(examples,)`; `ABSTAIN` for none.
-        num_classes: int.
         claim: `Claim`.
+        scale: float64 array, shape `(examples,)`, as of `Claim.prove`.
 
     Returns:
-        counts: int64 array, shape `(examples, classes)`.
-        num_samples: int64 array, shape `(examples,)`, draws.
+        `Votes`.
     """
-    counts = np.zeros((len(candidate), num_classes), np.int64)
-    num_samples = np.zeros(len(candidate), np.int64)
-    which = np.arange(len(candidate))
+    which, votes, finished = np.arange(len(candidate)), None, []
     for start, stop in itertools.pairwise((0, *claim.stopping.looks)):
-        counts[which] += draw(which, start, stop)
-        num_samples[which] = stop
-        decided = claim.stopping.is_decided(
-            claim.prove, candidate[which], counts[which], stop
+        drawn = draw(which, start, stop)
+        votes = drawn if votes is None else votes + drawn
+        prove = functools.partial(
+            claim.prove, candidate=candidate[which], scale=scale[which]
         )
+        decided = claim.stopping.is_decided(prove, candidate[which], votes)
         # An example that gave a NaN abstains, whatever comes.
-        decided |= counts[which].sum(axis=1) < stop
-        which = which[~decided]
+        decided |= votes.nan_draws > 0
+        finished.append((which[decided], votes[decided]))
+        which, votes = which[~decided], votes[~decided]
         if not len(which):
             break
-    return counts, num_samples
+    finished.append((which, votes))  # Whatever the last look left open.
+    order, parts = zip(*finished, strict=True)
+    return Votes.concatenate(parts)[np.argsort(np.concatenate(order))]
 
 
-def gave_nan(nan_draws, first):
+def warn_of_nan(nan_draws, first):
     """Which examples met a NaN; warns of them by index."""
     gave_nan = nan_draws > 0
     if gave_nan.any():

@@ -2,7 +2,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_smoothing.certification.result import CertificationResult
+from keras_smoothing.results.certification_result import CertificationResult
 
 
 class Record(NamedTuple):
@@ -14,8 +14,12 @@ class Record(NamedTuple):
         counts: int64 array, shape `(classes,)`.
         num_samples: int, draws of the estimate.
         nan_draws: int, draws for which the model returned NaN.
+        scale: float, what its noise was multiplied by; of scales for each
+            coordinate the smallest.
         time: float, seconds.
         digest: str, a hash of the example.
+        findings: dict from names to ints or to int64 arrays, shape
+            `(classes,)`: what the counter found beside the votes.
     """
 
     label: int | None
@@ -23,18 +27,26 @@ class Record(NamedTuple):
     counts: np.ndarray
     num_samples: int
     nan_draws: int
+    scale: float
     time: float
     digest: str
+    findings: dict
 
 
 def to_result(records, claim, seed):
     """The certificates of a list of `Record`."""
     labels = [record.label for record in records]
+    names = records[0].findings if records else ()
     return CertificationResult.from_counts(
         np.array([record.candidate for record in records], np.int64),
         np.array([record.counts for record in records], np.int64),
         np.array([record.num_samples for record in records], np.int64),
         claim,
+        scale=np.array([record.scale for record in records], np.float64),
+        findings={
+            name: np.array([record.findings[name] for record in records])
+            for name in names
+        },
         label=None if None in labels else np.array(labels, np.int64),
         time=np.array([record.time for record in records], np.float64),
         seed=seed,

@@ -4,7 +4,8 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing import evaluation
-from keras_smoothing.certification.claim import Claim
+from keras_smoothing.statistics.claim import Claim
+from keras_smoothing.statistics.votes import Votes
 
 # The answer of a smoothed classifier that does not decide.
 ABSTAIN = -1
@@ -35,6 +36,12 @@ class CertificationResult:
         candidate: int64 array, shape `(examples,)`: the class selected by the
             first n0 draws (the label, with labels and `top_k` above 1);
             `ks.ABSTAIN` where the model returned NaN.
+        scale: float64 array, shape `(examples,)`: what the noise of each
+            example was multiplied by, and its radius with it. 1 in
+            `SmoothedModel.certify`.
+        findings: dict of int64 arrays, shape `(examples,)` or `(examples,
+            classes)`: what was counted beside the votes. Empty in
+            `SmoothedModel.certify`.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each certificate.
         stopping: `FixedSampling` or `AdaptiveSampling`.
@@ -71,13 +78,39 @@ class CertificationResult:
     counts: np.ndarray | None = None
     num_samples: np.ndarray | None = None
     candidate: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    findings: dict | None = None
     claim: Claim | None = None
     seed: int | None = None
 
     @classmethod
-    def from_counts(cls, candidate, counts, num_samples, claim, **fields):
-        """Certificates from votes, by what `claim` proves of them."""
-        p_lower, radius = claim.prove(candidate, counts, num_samples)
+    def from_counts(
+        cls,
+        candidate,
+        counts,
+        num_samples,
+        claim,
+        *,
+        scale=1.0,
+        findings=None,
+        **fields,
+    ):
+        """Certificates from votes, by what `claim` proves of them.
+
+        Args:
+            candidate: int64 array, shape `(examples,)`.
+            counts: int64 array, shape `(examples, classes)`.
+            num_samples: int64 array, shape `(examples,)`.
+            claim: `Claim`.
+            scale: float or float64 array, shape `(examples,)`.
+            findings: dict of arrays, as of `Votes`, or None for none.
+            **fields: the other attributes.
+
+        Returns:
+            `CertificationResult`.
+        """
+        votes = Votes(counts, num_samples, findings or {})
+        p_lower, radius = claim.prove(votes, candidate, scale)
         return cls(
             prediction=np.where(radius > 0, candidate, ABSTAIN),
             radius=radius,
@@ -85,6 +118,8 @@ class CertificationResult:
             counts=counts,
             num_samples=num_samples,
             candidate=candidate,
+            scale=np.broadcast_to(np.float64(scale), candidate.shape),
+            findings=votes.findings,
             claim=claim,
             **fields,
         )
@@ -186,6 +221,8 @@ class CertificationResult:
             self.counts,
             self.num_samples,
             claim.shared_by(len(self)) if family_wise else claim,
+            scale=self.scale,
+            findings=self.findings,
             label=self.label,
             time=self.time,
             seed=self.seed,

@@ -3,13 +3,14 @@ import os
 import pathlib
 import secrets
 
-from keras_smoothing.certification.log_format import COLUMNS
-from keras_smoothing.certification.log_format import MORE_COLUMNS
-from keras_smoothing.certification.log_format import format_row
-from keras_smoothing.certification.log_format import parse_records
-from keras_smoothing.certification.log_format import read_settings
-from keras_smoothing.certification.log_format import sidecar_path
-from keras_smoothing.certification.record import to_result
+from keras_smoothing.logs.log_format import FORMAT
+from keras_smoothing.logs.log_format import format_row
+from keras_smoothing.logs.log_format import heading
+from keras_smoothing.logs.log_format import parse_records
+from keras_smoothing.logs.log_format import read_settings
+from keras_smoothing.logs.log_format import sidecar_path
+from keras_smoothing.logs.log_format import to_claim
+from keras_smoothing.results import to_result
 
 
 class CertificationLog:
@@ -67,7 +68,7 @@ class CertificationLog:
             )
         if not self._end:
             self._write_settings()
-            lines.insert(0, "\t".join(COLUMNS + MORE_COLUMNS))
+            lines.insert(0, heading(records[0]))
         data = ("\n".join(lines) + "\n").encode()
         with open(self._path, "r+b" if self._path.exists() else "xb") as file:
             file.seek(self._end)
@@ -97,10 +98,19 @@ class CertificationLog:
                 f"{sidecar_path(self._path)}. Received: {self._path}, without "
                 "such a file. Choose another path."
             )
+        if stored["format"] != FORMAT:
+            raise ValueError(
+                f"Expected a log in format {FORMAT} to resume. Received: "
+                f"{self._path} in format {stored['format']}, of an earlier "
+                "version. `read_log` still reads it. Choose another path."
+            )
+        to_claim(self._path, stored)  # Refuses damaged settings.
         if self.settings["seed"] is None:
-            self.settings["seed"] = stored.get("seed")
+            self.settings["seed"] = stored["seed"]
         for name, ours, theirs in _differences(self.settings, stored):
-            if not name.startswith("versions."):
+            # A class may have moved; its registered name has not.
+            is_history = name.startswith("versions.")
+            if not is_history and not name.endswith(".module"):
                 why = ""
                 if name == "model":
                     why = " (weights or configuration differ)"

@@ -1,11 +1,13 @@
-"""When to stop asking for votes."""
+import dataclasses
 
 import keras
 import numpy as np
 
 from keras_smoothing import checks
-from keras_smoothing.certification.bounds import lower_confidence_bound
-from keras_smoothing.certification.bounds import upper_confidence_bound
+from keras_smoothing.statistics.bounds import lower_confidence_bound
+from keras_smoothing.statistics.bounds import upper_confidence_bound
+from keras_smoothing.statistics.stopping_rule import WINDOW
+from keras_smoothing.statistics.stopping_rule import StoppingRule
 
 # Found by simulation, see benchmarks/stopping_rules.py. Less alpha for the last
 # look, or more doubt, saves draws and loses radius; looks that lie closer have
@@ -14,112 +16,6 @@ _RATIO = 1.35
 _FIRST_LOOK = 250
 _LAST_SHARE = 0.4
 _DOUBT = 0.08
-
-# The examples of a window share the noise of each draw, and are finished and
-# logged together. With 16 of them drawing the noise costs a few percent of the
-# time; more would only delay the log.
-WINDOW = 16
-
-
-class StoppingRule:
-    """A schedule of looks at the votes, and when a look is the last one.
-
-    Each look spends a share of alpha on a confidence bound of its own. The
-    shares add up to 1, so that the bounds of all looks hold together, and a
-    certificate taken from any of them is true, however that look was chosen.
-
-    Attributes:
-        looks: tuple of ints, increasing: numbers of draws.
-        shares: tuple of floats, of alpha, one for each look.
-        max_n: int, the last of the looks.
-        window: int, how many examples are drawn for together.
-    """
-
-    def __init__(self, looks, shares, window):
-        self.looks = looks
-        self.shares = shares
-        self.max_n = looks[-1]
-        self.window = window
-
-    def share(self, num_samples):
-        """The share of alpha at some looks.
-
-        Args:
-            num_samples: int or int array, shape `(...)`: numbers of draws.
-
-        Returns:
-            float64 array, shape `(...)`.
-
-        Raises:
-            ValueError: if a number of draws is not one of the looks.
-        """
-        if not np.isin(num_samples, self.looks).all():
-            raise ValueError(
-                f"Expected numbers of draws among the looks {self.looks} of "
-                f"{self}. Received: num_samples={num_samples}"
-            )
-        return np.array(self.shares)[np.searchsorted(self.looks, num_samples)]
-
-    def is_decided(self, prove, candidate, counts, num_samples):
-        """Which examples need no look after this one.
-
-        Args:
-            prove: `Claim.prove`, of the claim that is sampled for.
-            candidate: int64 array, shape `(examples,)`; -1 for none.
-            counts: int64 array, shape `(examples, classes)`.
-            num_samples: int, the present look.
-
-        Returns:
-            bool array, shape `(examples,)`.
-        """
-        raise TypeError(f"{type(self).__name__} does not define `is_decided`.")
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-    def __repr__(self):
-        arguments = ", ".join(
-            f"{name}={value}"
-            for name, value in self.get_config().items()
-            if value is not None
-        )
-        return f"{type(self).__name__}({arguments})"
-
-
-@keras.saving.register_keras_serializable(package="keras_smoothing")
-class FixedSampling(StoppingRule):
-    """The same number of draws for every example: what an integer `n` means.
-
-    Args:
-        n: int, draws.
-
-    Raises:
-        ValueError: if `n` is not an integer >= 1.
-
-    Example:
-
-    ```python
-    import keras
-    import numpy as np
-    import keras_smoothing as ks
-
-    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.25))
-    x = np.random.rand(5, 4).astype("float32")
-    model.certify(x, stopping=ks.FixedSampling(1_000), verbose=0)
-    ```
-    """
-
-    def __init__(self, n):
-        self.n = checks.positive_int("n", n)
-        super().__init__(looks=(self.n,), shares=(1.0,), window=WINDOW)
-
-    def is_decided(self, prove, candidate, counts, num_samples):
-        return np.ones(len(candidate), bool)
-
-    def get_config(self):
-        return {"n": self.n}
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -186,10 +82,9 @@ class AdaptiveSampling(StoppingRule):
             window=8 * WINDOW,
         )
 
-    def is_decided(self, prove, candidate, counts, num_samples):
-        _, proved = prove(candidate, counts, num_samples)
-        hope = _at_best(candidate, counts, num_samples, self.max_n)
-        _, possible = prove(candidate, hope, self.max_n)
+    def is_decided(self, prove, candidate, votes):
+        _, proved = prove(votes)
+        _, possible = prove(_at_best(candidate, votes, self.max_n))
         if self.width is not None:
             # Whether there is a radius at all is part of what is asked.
             has_radius = (proved > 0) | (possible <= 0)
@@ -227,22 +122,27 @@ def _shares(looks):
     return (*[look / total for look in early], _LAST_SHARE)
 
 
-def _at_best(candidate, counts, num_samples, max_n):
-    """Counts after `max_n` draws if the rest goes well for the candidate.
+def _at_best(candidate, votes, max_n):
+    """The votes of `max_n` draws if the rest goes well for the candidate.
 
     The candidate's votes come in at an upper confidence bound of their rate,
     the others' at a lower one. The fewer draws are left, the less they cost,
     and the smaller the chance for which they are worth it.
     """
+    (num_samples,) = np.unique(votes.num_samples)
     rest = max_n - num_samples
     doubt = _DOUBT * max(rest, 1) / max_n
-    votes, where = np.unique(counts, return_inverse=True)
+    counts, where = np.unique(votes.counts, return_inverse=True)
     low, high = (
-        np.reshape((votes + rest * rate)[where], counts.shape)
+        np.reshape((counts + rest * rate)[where], votes.counts.shape)
         for rate in (
-            lower_confidence_bound(votes, num_samples, doubt),
-            upper_confidence_bound(votes, num_samples, doubt),
+            lower_confidence_bound(counts, num_samples, doubt),
+            upper_confidence_bound(counts, num_samples, doubt),
         )
     )
-    is_candidate = np.arange(counts.shape[1]) == candidate[:, np.newaxis]
-    return np.where(is_candidate, np.floor(high), np.ceil(low)).astype(np.int64)
+    hope = np.where(
+        votes.is_class(candidate), np.floor(high), np.ceil(low)
+    ).astype(np.int64)
+    return dataclasses.replace(
+        votes, counts=hope, num_samples=votes.num_samples + rest
+    )

@@ -3,11 +3,12 @@ import dataclasses
 import numpy as np
 
 from keras_smoothing import checks
-from keras_smoothing.certification.bounds import lower_confidence_bound
-from keras_smoothing.certification.bounds import upper_confidence_bound
-from keras_smoothing.certification.stopping import StoppingRule
 from keras_smoothing.groups import Group
 from keras_smoothing.noise import Noise
+from keras_smoothing.statistics.bounds import lower_confidence_bound
+from keras_smoothing.statistics.bounds import upper_confidence_bound
+from keras_smoothing.statistics.stopping_rule import StoppingRule
+from keras_smoothing.statistics.votes import Votes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Claim:
     def __post_init__(self):
         checks.probability("alpha", self.alpha)
         checks.positive_int("top_k", self.top_k)
+        checks.instance("noise", self.noise, Noise, "Gaussian(sigma=0.25)")
+        if self.group is not None:
+            checks.instance("group", self.group, Group, "D4()")
         if not isinstance(self.stopping, StoppingRule):
             raise ValueError(
                 "Invalid value for argument `stopping`. Expected a stopping "
@@ -60,42 +64,60 @@ class Claim:
         """The claim whose alpha, over all examples, adds up to this one's."""
         return dataclasses.replace(self, alpha=self.alpha / examples)
 
-    def prove(self, candidate, counts, num_samples):
+    def prove(self, votes, candidate, scale=1.0):
         """The radii that votes prove.
 
         Args:
+            votes: `Votes`.
             candidate: int64 array, shape `(examples,)`; -1 for none.
-            counts: int64 array, shape `(examples, classes)`.
-            num_samples: int or int64 array, shape `(examples,)`, draws.
+            scale: float or float64 array, shape `(examples,)`: how much larger
+                than `noise` the noise of each example was. Then so is what it
+                proves. Of scales for each coordinate, the smallest, since the
+                ball of that radius lies in the body that is proved.
 
         Returns:
             p_lower: float64 array, shape `(examples,)`: lower bound on the
                 probability of the candidate.
             radius: float64 array, shape `(examples,)`; 0 if nothing is proved.
         """
-        level = self.alpha * self.stopping.share(num_samples)
-        is_candidate = np.arange(counts.shape[1]) == candidate[:, np.newaxis]
-        votes = np.sum(counts * is_candidate, axis=1)
+        level = self.alpha * self.stopping.share(votes.num_samples)
         if self.top_k == 1:
-            p_lower = lower_confidence_bound(votes, num_samples, level)
+            p_lower = self.lower_bound(votes, candidate, level)
             radius = np.where(p_lower > 0.5, self.noise.radius(p_lower), 0.0)
-            return p_lower, radius
+            return p_lower, radius * scale
         # All bounds hold together: half of the level is for the candidate,
         # half for its rivals, of which those with the most votes matter.
-        p_lower = lower_confidence_bound(votes, num_samples, level / 2)
-        rivals = np.where(is_candidate, -1, counts)
+        p_lower = self.lower_bound(votes, candidate, level / 2)
+        rivals = np.where(votes.is_class(candidate), -1, votes.counts)
         p_upper = upper_confidence_bound(
             np.sort(rivals, axis=1)[:, -self.top_k :],
-            np.reshape(num_samples, (-1, 1)),
-            np.reshape(level, (-1, 1)) / 2 / (counts.shape[1] - 1),
+            votes.num_samples[:, np.newaxis],
+            level[:, np.newaxis] / 2 / (votes.counts.shape[1] - 1),
         )
-        return p_lower, _top_k_radius(p_lower, p_upper, self.noise)
+        return p_lower, _top_k_radius(p_lower, p_upper, self.noise) * scale
+
+    def lower_bound(self, votes, candidate, level):
+        """Lower bound on the probability of the candidate.
+
+        Args:
+            votes: `Votes`.
+            candidate: int64 array, shape `(examples,)`; -1 for none.
+            level: float64 array, shape `(examples,)`: probability that the
+                bound of an example is wrong.
+
+        Returns:
+            float64 array, shape `(examples,)`.
+        """
+        return lower_confidence_bound(
+            votes.of(candidate), votes.num_samples, level
+        )
 
     def largest_radius(self, num_samples, num_classes):
-        """The radius that unanimous votes prove, as a float."""
+        """The radius that unanimous votes prove at scale 1, as a float."""
         counts = np.zeros((1, num_classes), np.int64)
         counts[0, 0] = num_samples
-        return float(self.prove(np.array([0]), counts, num_samples)[1][0])
+        votes = Votes(counts, np.array([num_samples]))
+        return float(self.prove(votes, np.array([0]))[1][0])
 
 
 def _top_k_radius(p_lower, p_upper, noise):

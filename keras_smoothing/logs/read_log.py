@@ -1,17 +1,16 @@
 import math
 import pathlib
 
-import keras
 import numpy as np
 
-from keras_smoothing.certification.claim import Claim
-from keras_smoothing.certification.log_format import COLUMNS
-from keras_smoothing.certification.log_format import parse_records
-from keras_smoothing.certification.log_format import parse_rows
-from keras_smoothing.certification.log_format import read_settings
-from keras_smoothing.certification.record import to_result
-from keras_smoothing.certification.result import ABSTAIN
-from keras_smoothing.certification.result import CertificationResult
+from keras_smoothing.logs.log_format import COLUMNS
+from keras_smoothing.logs.log_format import parse_records
+from keras_smoothing.logs.log_format import parse_rows
+from keras_smoothing.logs.log_format import read_settings
+from keras_smoothing.logs.log_format import to_claim
+from keras_smoothing.results import ABSTAIN
+from keras_smoothing.results import CertificationResult
+from keras_smoothing.results import to_result
 
 
 def read_log(path):
@@ -59,14 +58,7 @@ def read_log(path):
             f"{path}, cut off in its last line. The command that wrote it "
             "resumes it."
         )
-    deserialize = keras.saving.deserialize_keras_object
-    claim = Claim(
-        noise=deserialize(settings["noise"]),
-        alpha=settings["alpha"],
-        stopping=deserialize(settings["stopping"]),
-        top_k=settings["top_k"],
-        group=deserialize(settings["group"]),
-    )
+    claim = to_claim(path, settings)
     records = parse_records(path, text, settings, claim)
     if not records:
         raise ValueError(
@@ -76,16 +68,17 @@ def read_log(path):
 
 
 def _read_six_columns(path, text):
-    def parse(idx, label, predict, radius, correct, time):
-        label, predict, radius = int(label), int(predict), float(radius)
+    def parse(row):
+        label, predict = int(row["label"]), int(row["predict"])
+        radius, correct = float(row["radius"]), int(row["correct"])
         if not 0 <= radius < math.inf:
             raise ValueError(f"radius >= 0 expected, {radius} received")
-        if int(correct) != (label == predict != ABSTAIN):
+        if correct != (label == predict != ABSTAIN):
             raise ValueError(
                 f"label {label} and predict {predict} contradict "
                 f"correct={correct}"
             )
-        return label, predict, radius, _seconds(time)
+        return label, predict, radius, _seconds(row["time"])
 
     rows = parse_rows(path, text, COLUMNS, parse)
     if not rows:

@@ -1,0 +1,71 @@
+import dataclasses
+import typing
+import warnings
+
+from keras import ops
+
+from keras_smoothing.certification.examples import Examples
+from keras_smoothing.certification.examples import looks_like_bytes
+from keras_smoothing.certification.independence import check_independence
+from keras_smoothing.voting import ballots
+from keras_smoothing.voting import num_classes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+    """What is asked about: examples, as the user gave them.
+
+    Attributes:
+        x: as in `SmoothedModel.certify`.
+        y: as there.
+        shape: tuple or None, the shape of one example; None in it for any size.
+        check_independence: bool, as there.
+    """
+
+    x: typing.Any
+    y: typing.Any = None
+    shape: tuple | None = None
+    check_independence: bool = True
+
+    def open(self, counter, window):
+        """Validates what can be seen at once, and builds the model for it.
+
+        Args:
+            counter: `Counter`.
+            window: int, examples drawn for together.
+
+        Returns:
+            `Examples`, and the number of classes.
+
+        Raises:
+            ValueError: if the examples are bad, or the model is unfit.
+        """
+        noise, base_model = counter.noise, counter.base_model
+        # Sums in float32 are then right to a thousandth of the noise.
+        limit = 2.0**14 * noise.stddev
+        examples = Examples(
+            self.x, self.y, shape=self.shape, window=window, limit=limit
+        )
+        if looks_like_bytes(examples.first) and noise.stddev < 2:
+            warnings.warn(
+                f"The examples look like images with values 0..255, and the "
+                f"noise {noise} is for values 0..1: its scale is in the units "
+                "of the input. Scale the images, or the noise.",
+                stacklevel=4,
+            )
+        first = examples.first[:1]
+        if not base_model.built:
+            base_model(first, training=False)
+        classes = num_classes(base_model, first.shape[1:])
+        if counter.voting == "soft":
+            outputs = base_model(first, training=False)
+            if not ballots.is_distribution(outputs)[0]:
+                raise ValueError(
+                    "Expected a base model that returns probabilities, for "
+                    "soft voting. Received: outputs "
+                    f"{ops.convert_to_numpy(outputs)[0]}. A Softmax layer at "
+                    "its end makes them of logits."
+                )
+        if self.check_independence:
+            check_independence(base_model, examples.first, noise)
+        return examples, classes

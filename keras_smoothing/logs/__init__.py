@@ -1,0 +1,9 @@
+"""Certification logs: written, resumed and read."""
+
+from keras_smoothing.logs.certification_log import (
+    CertificationLog as CertificationLog,
+)
+from keras_smoothing.logs.fingerprint import example_digest as example_digest
+from keras_smoothing.logs.fingerprint import fingerprint as fingerprint
+from keras_smoothing.logs.fingerprint import structure as structure
+from keras_smoothing.logs.read_log import read_log as read_log

@@ -1,0 +1,13 @@
+"""What votes prove. NumPy and SciPy only."""
+
+from keras_smoothing.statistics.adaptive_sampling import (
+    AdaptiveSampling as AdaptiveSampling,
+)
+from keras_smoothing.statistics.claim import Claim as Claim
+from keras_smoothing.statistics.fixed_sampling import (
+    FixedSampling as FixedSampling,
+)
+from keras_smoothing.statistics.stopping_rule import (
+    StoppingRule as StoppingRule,
+)
+from keras_smoothing.statistics.votes import Votes as Votes

@@ -1,0 +1,73 @@
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Votes:
+    """What was found in some draws, for each of some examples.
+
+    Votes of different draws for the same examples are added with `+`; an index
+    selects examples.
+
+    Attributes:
+        counts: int64 array, shape `(examples, classes)`: the votes. A draw for
+            which the model returned NaN votes for no class.
+        num_samples: int64 array, shape `(examples,)`: the draws.
+        findings: dict from names to int64 arrays, shape `(examples,)` or
+            `(examples, classes)`: what a counter found beside the votes, and
+            what is proved from them may depend on. Sums over the draws, too.
+    """
+
+    counts: np.ndarray
+    num_samples: np.ndarray
+    findings: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def nan_draws(self):
+        """int64 array, shape `(examples,)`: draws that voted for no class."""
+        return self.num_samples - self.counts.sum(axis=1)
+
+    def of(self, candidate):
+        """Votes for one class of each example; 0 for the class -1.
+
+        Args:
+            candidate: int64 array, shape `(examples,)`.
+
+        Returns:
+            int64 array, shape `(examples,)`.
+        """
+        return np.sum(self.counts * self.is_class(candidate), axis=1)
+
+    def is_class(self, candidate):
+        """bool array, shape `(examples, classes)`: one True in each row."""
+        return np.arange(self.counts.shape[1]) == candidate[:, np.newaxis]
+
+    def __add__(self, other):
+        return Votes(
+            self.counts + other.counts,
+            self.num_samples + other.num_samples,
+            {
+                name: found + other.findings[name]
+                for name, found in self.findings.items()
+            },
+        )
+
+    def __getitem__(self, which):
+        return Votes(
+            self.counts[which],
+            self.num_samples[which],
+            {name: found[which] for name, found in self.findings.items()},
+        )
+
+    @classmethod
+    def concatenate(cls, parts):
+        """The votes of the examples of all `parts`, in their order."""
+        return cls(
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.num_samples for part in parts]),
+            {
+                name: np.concatenate([part.findings[name] for part in parts])
+                for name in parts[0].findings
+            },
+        )
