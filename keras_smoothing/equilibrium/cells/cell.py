@@ -7,7 +7,10 @@ class Cell(keras.layers.Layer):
     Any Keras layer that is called with `(z, x)` is a cell. This class adds what
     makes solving fast and general: what does not depend on z is computed once,
     and the state may have another shape than x, several parts, or more in it
-    than the output. A subclass defines `init_state` and `bind`.
+    than the output. A subclass defines `init_state`, and either `bind`; or
+    `inject` and `iterate`, which `bind` then puts together. These let many
+    solves share what depends on the weights alone, and, since an injection is
+    affine in x, what noise adds to it.
 
     Call arguments:
         z: tensor, shape `(batch, ...)`, or a structure of such: the state.
@@ -34,7 +37,36 @@ class Cell(keras.layers.Layer):
         Returns:
             function from a state to a state. The cell has been built.
         """
-        raise TypeError(f"{type(self).__name__} does not define `bind`.")
+        constants = self.constants()
+        return self.iterate(self.inject(x, constants), constants)
+
+    def constants(self):
+        """What is computed from the weights alone: a structure of tensors."""
+        return ()
+
+    def inject(self, x, constants):
+        """What x adds to the iteration, an affine map of x.
+
+        Args:
+            x: tensor, shape `(batch, ...)`.
+            constants: of `constants`.
+
+        Returns:
+            tensor, shape `(batch, ...)`.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `inject`.")
+
+    def iterate(self, injection, constants):
+        """The function z -> f(z, x), from the injection of x.
+
+        Args:
+            injection: tensor, shape `(batch, ...)`.
+            constants: of `constants`.
+
+        Returns:
+            function from a state to a state.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `iterate`.")
 
     def read_out(self, z):
         """The output of the equilibrium: its state, or what is made of it.

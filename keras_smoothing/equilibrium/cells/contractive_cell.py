@@ -66,6 +66,9 @@ class ContractiveCell(ProvedCell):
             autocast=False,
         )
 
+    def constants(self):
+        return self.normalized_kernel()
+
     def normalized_kernel(self):
         """W as the cell applies it, its norm at most `contraction`.
 

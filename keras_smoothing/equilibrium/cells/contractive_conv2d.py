@@ -98,10 +98,10 @@ class ContractiveConv2D(ContractiveCell):
         axis = channel_axis(self.data_format)
         return zero_state(x, self.filters, axis, self.compute_dtype)
 
-    def bind(self, x):
-        kernel = self.normalized_kernel()
-        injection = self.injection(x)
+    def inject(self, x, kernel):
+        return self.injection(x)
 
+    def iterate(self, injection, kernel):
         def step(z):
             moved = ops.conv(
                 z, kernel, padding="same", data_format=self.data_format

@@ -85,9 +85,10 @@ class ContractiveDense(ContractiveCell):
     def init_state(self, x):
         return zero_state(x, self.units, -1, self.compute_dtype)
 
-    def bind(self, x):
-        kernel = self.normalized_kernel()
-        injection = self.injection(x)
+    def inject(self, x, kernel):
+        return self.injection(x)
+
+    def iterate(self, injection, kernel):
         return lambda z: self.activation(ops.matmul(z, kernel) + injection)
 
     def norm_bound(self, kernel):

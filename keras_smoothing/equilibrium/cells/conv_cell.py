@@ -101,8 +101,11 @@ class ConvCell(Cell):
         axis = channel_axis(self.data_format)
         return zero_state(x, self.filters, axis, self.compute_dtype)
 
-    def bind(self, x):
-        return self.block.bind(self.injection(x))
+    def inject(self, x, constants):
+        return self.injection(x)
+
+    def iterate(self, injection, constants):
+        return self.block.bind(injection)
 
     def compute_output_shape(self, z_shape, x_shape):
         return z_shape

@@ -79,15 +79,16 @@ class DenseCell(Cell):
     def init_state(self, x):
         return zero_state(x, self.units, -1, self.compute_dtype)
 
-    def bind(self, x):
-        kernel, recurrent_kernel, bias, x = (
+    def inject(self, x, constants):
+        kernel, bias, x = (
             ops.cast(tensor, self.compute_dtype)
-            for tensor in (self.kernel, self.recurrent_kernel, self.bias, x)
+            for tensor in (self.kernel, self.bias, x)
         )
-        injection = ops.matmul(x, kernel) + bias
-        return lambda z: self.activation(
-            ops.matmul(z, recurrent_kernel) + injection
-        )
+        return ops.matmul(x, kernel) + bias
+
+    def iterate(self, injection, constants):
+        kernel = ops.cast(self.recurrent_kernel, self.compute_dtype)
+        return lambda z: self.activation(ops.matmul(z, kernel) + injection)
 
     def compute_output_shape(self, z_shape, x_shape):
         return z_shape

@@ -103,15 +103,22 @@ class MonotoneCell(ProvedCell):
             return self.forward(operator, step), step
         return self.reflected_resolvent(operator, step), step
 
-    def bind(self, x):
-        injection = self.injection(x)
+    def constants(self):
         linear, step = self.linear_map()
-        step = ops.cast(step, self.compute_dtype)
+        return linear, ops.cast(step, self.compute_dtype)
+
+    def inject(self, x, constants):
+        linear, step = constants
+        injection = self.injection(x)
         if self.splitting == "forward_backward":
-            offset = step * injection
-            return lambda z: ops.relu(self.apply(linear, z) + offset)
-        offset = step * (self.apply(linear, injection) + injection)
-        return lambda u: self.apply(linear, ops.abs(u)) + offset
+            return step * injection
+        return step * (self.apply(linear, injection) + injection)
+
+    def iterate(self, injection, constants):
+        linear, _ = constants
+        if self.splitting == "forward_backward":
+            return lambda z: ops.relu(self.apply(linear, z) + injection)
+        return lambda u: self.apply(linear, ops.abs(u)) + injection
 
     def read_out(self, z):
         if self.splitting == "forward_backward":

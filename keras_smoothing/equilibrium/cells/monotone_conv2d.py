@@ -114,13 +114,13 @@ class MonotoneConv2D(MonotoneCell):
         axis = channel_axis(self.data_format)
         return zero_state(x, self.filters, axis, self.compute_dtype)
 
-    def bind(self, x):
+    def inject(self, x, constants):
         if image_size(x.shape, self.data_format) != self.size:
             raise ValueError(
                 "Invalid shape of `x`. Expected the height and width that the "
                 f"cell was built for, {self.size}. Received: x.shape={x.shape}"
             )
-        return super().bind(x)
+        return super().inject(x, constants)
 
     def operator(self):
         # All as kernels of size 2 n - 1, with their middle at `self.reach`.
