@@ -259,5 +259,5 @@ def test_how_votes_are_found_changes_no_certificate(digits_model, digits):
 
 def test_base_counters_count_nothing():
     counter = Counter(linear_model([1.0]), ks.noise.Gaussian(1.0))
-    with pytest.raises(TypeError, match="does not define `count`"):
+    with pytest.raises(TypeError, match="does not define `find`"):
         counter.count(np.zeros((1, 1), "float32"), **SETTINGS)

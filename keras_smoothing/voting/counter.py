@@ -1,13 +1,21 @@
+import numpy as np
+from keras import ops
+
 from keras_smoothing import backend
+from keras_smoothing.statistics.votes import Votes
+from keras_smoothing.voting import draws
 
 
 class Counter:
-    """How votes are found.
+    """How votes are found. Base class.
 
     Draw number j adds the noise of number j, times the scale of the example.
     That noise is a function of (seed, stream, j) and of the shape of an
-    example, and all examples share it. What is found in a range of draws does
-    not depend on how examples are ordered, batched or spread over calls.
+    example, and all examples share it: on a CPU, drawing it costs as much as a
+    small network's forward pass. What is found in a range of draws does not
+    depend on how examples are ordered, batched or spread over calls.
+
+    A subclass says in `find` what is found in the draws of a block.
 
     Attributes:
         base_model: Keras model from `(batch, ...)` to `(batch, classes)`.
@@ -28,6 +36,7 @@ class Counter:
         self.noise = noise
         self.voting = voting
         self.group = group
+        self._find_in_block = backend.compile(self._block)
 
     def count(
         self,
@@ -59,4 +68,71 @@ class Counter:
         Returns:
             `keras_smoothing.statistics.Votes`.
         """
-        raise TypeError(f"{type(self).__name__} does not define `count`.")
+        num_samples = np.full(len(x), stop - start)
+        x = ops.convert_to_tensor(x, dtype="float32")
+        shape = tuple(x.shape[1:])
+        scale = self._scale_tensor(scale, x.shape)
+        tile = draws.tile_size(shape)
+        draws_per_batch = max(1, batch_size // len(x))
+        # Whole tiles: enough for one batch, and four for one call's overhead.
+        block = max(4, -(-draws_per_batch // tile)) * tile
+        found = {}
+        while start < stop:
+            first = start // block * block
+            end = min(stop, first + block)
+            # Split evenly, so that all batches of a block are equally full.
+            batches = -(-(end - start) // draws_per_batch)
+            in_block = self._find_in_block(
+                shape,
+                x,
+                scale,
+                draws.tile_seeds(seed, stream, first // tile, -(-end // tile)),
+                ops.convert_to_tensor(start - first),
+                ops.convert_to_tensor(end - first),
+                ops.convert_to_tensor(-(-(end - start) // batches)),
+            )
+            for name, tensor in in_block.items():
+                array = ops.convert_to_numpy(tensor).astype(np.int64)
+                found[name] = found.get(name, 0) + array
+            if on_draws is not None:
+                on_draws(end - start)
+            start = end
+        return Votes(found.pop("counts"), num_samples, found)
+
+    def find(self, x, scale, drawn, start, stop, draws_per_batch):
+        """What is found in some of the draws of a block, in a graph.
+
+        Args:
+            x: float32 tensor, shape `(examples, ...)`.
+            scale: float32 tensor, shape `(examples, 1, ...)`, or None for 1.
+            drawn: `draws.Draws` of the block.
+            start: int tensor, the first of the draws asked for.
+            stop: int tensor, after the last.
+            draws_per_batch: int tensor, which fill one forward pass.
+
+        Returns:
+            dict of int tensors, shape `(examples, classes)` or `(examples,)`:
+            "counts", the votes, and the findings of the counter.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `find`.")
+
+    def _block(self, shape, x, scale, seeds, start, stop, draws_per_batch):
+        x = ops.reshape(x, (-1, *shape))
+        drawn = draws.draw_tiles(seeds, shape, self.noise, self.group)
+        return self.find(x, scale, drawn, start, stop, draws_per_batch)
+
+    def _scale_tensor(self, scale, shape):
+        """Scales as `(examples, 1, ...)`, or None where all of them are 1."""
+        scale = np.asarray(scale, "float32")
+        if np.all(scale == 1):
+            return None
+        if scale.ndim > 1 and self.group is not None:
+            raise ValueError(
+                "Expected one scale for each example under a group, whose "
+                "elements move coordinates. Received: scales of shape "
+                f"{scale.shape}"
+            )
+        if scale.ndim <= 1:
+            scale = scale.reshape((-1,) + (1,) * (len(shape) - 1))
+        scale = np.broadcast_to(scale, (shape[0], *scale.shape[1:]))
+        return ops.convert_to_tensor(np.expand_dims(scale, 1))

@@ -4,6 +4,8 @@ Draws come in tiles, each from a seed of its own, so that any range of them is
 found without drawing what comes before.
 """
 
+import typing
+
 import keras
 import numpy as np
 from keras import ops
@@ -13,6 +15,25 @@ from keras import ops
 SELECTION, ESTIMATION, PREDICTION = range(3)
 
 _TILE_VALUES = 2**20
+
+
+class Draws(typing.NamedTuple):
+    """Consecutive draws.
+
+    Attributes:
+        noise: float32 tensor, shape `(draws, ...)`.
+        tickets: float32 tensor, shape `(draws,)`, uniform in [0, 1): which
+            class of its probabilities a soft vote is for.
+        elements: int32 tensor, of the group, shape `(draws, points)`; or
+            `(draws, 0)` without.
+        coins: float32 tensor, shape `(draws,)`, uniform in [0, 1), independent
+            of all the others: which draws are audited.
+    """
+
+    noise: typing.Any
+    tickets: typing.Any
+    elements: typing.Any
+    coins: typing.Any
 
 
 def tile_size(shape):
@@ -48,10 +69,7 @@ def draw_tiles(seeds, shape, noise, group):
         group: `keras_smoothing.groups.Group` or None.
 
     Returns:
-        noise: float32 tensor, shape `(draws, *shape)`.
-        tickets: float32 tensor, shape `(draws,)`, uniform in [0, 1).
-        elements: int32 tensor, of the group, shape `(draws, points)`; or
-            `(draws, 0)` without.
+        `Draws`.
     """
     size = tile_size(shape)
 
@@ -59,15 +77,19 @@ def draw_tiles(seeds, shape, noise, group):
         seed = _FixedSeed(seed)
         drawn = noise.sample((size, *shape), seed)
         tickets = keras.random.uniform((size,), seed=seed)
-        if group is None:
-            return drawn, tickets, ops.zeros((size, 0), "int32")
-        return drawn, tickets, group.sample(size, shape, seed)
+        elements = ops.zeros((size, 0), "int32")
+        if group is not None:
+            elements = group.sample(size, shape, seed)
+        coins = keras.random.uniform((size,), seed=seed)
+        return drawn, tickets, elements, coins
 
     # (tiles, draws, ...) to (tiles * draws, ...)
-    return [
-        ops.reshape(drawn, (-1, *drawn.shape[2:]))
-        for drawn in ops.map(draw_tile, seeds)
-    ]
+    return Draws(
+        *(
+            ops.reshape(drawn, (-1, *drawn.shape[2:]))
+            for drawn in ops.map(draw_tile, seeds)
+        )
+    )
 
 
 class _FixedSeed(keras.random.SeedGenerator):
