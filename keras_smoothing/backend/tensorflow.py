@@ -42,6 +42,14 @@ def prefers_xla():
     return bool(tf.config.list_logical_devices("GPU"))
 
 
+def rounds_products():
+    """Whether products of float32 matrices are rounded to fewer bits."""
+    return bool(
+        tf.config.list_logical_devices("GPU")
+        and tf.config.experimental.tensor_float_32_execution_enabled()
+    )
+
+
 def input_gradient(function, x, has_aux=False):
     """Gradient of the sum of `function(x)` with respect to x.
 

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 from keras import ops
 
 from keras_smoothing import checks
@@ -7,6 +8,7 @@ from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.contractive_cell import ContractiveCell
 from keras_smoothing.equilibrium.cells.inputs import check_images
 from keras_smoothing.equilibrium.cells.inputs import zero_state
+from keras_smoothing.equilibrium.cells.proved_cell import rounding_share
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
 
 
@@ -116,6 +118,11 @@ class ContractiveConv2D(ContractiveCell):
     def linear_bounds(self):
         kernel = to_numpy(self.normalized_kernel())
         return norms.conv2d_norm(kernel), norms.conv2d_eigenvalue(kernel)
+
+    def rounding_bounds(self):
+        kernel = np.abs(to_numpy(self.normalized_kernel()))
+        terms = kernel[..., 0].size
+        return rounding_share(terms), norms.conv2d_norm(kernel)
 
     def get_config(self):
         return {

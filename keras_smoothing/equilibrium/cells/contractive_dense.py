@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 from keras import ops
 
 from keras_smoothing import checks
@@ -6,6 +7,7 @@ from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.contractive_cell import ContractiveCell
 from keras_smoothing.equilibrium.cells.inputs import check_vectors
 from keras_smoothing.equilibrium.cells.inputs import zero_state
+from keras_smoothing.equilibrium.cells.proved_cell import rounding_share
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
 
 
@@ -97,6 +99,10 @@ class ContractiveDense(ContractiveCell):
     def linear_bounds(self):
         kernel = to_numpy(self.normalized_kernel())
         return norms.dense_norm(kernel), norms.dense_eigenvalue(kernel)
+
+    def rounding_bounds(self):
+        kernel = to_numpy(self.normalized_kernel())
+        return rounding_share(self.units), norms.dense_norm(np.abs(kernel))
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}

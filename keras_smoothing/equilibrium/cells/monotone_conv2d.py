@@ -1,4 +1,7 @@
+import math
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_smoothing import checks
@@ -8,6 +11,7 @@ from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.inputs import check_images
 from keras_smoothing.equilibrium.cells.inputs import zero_state
 from keras_smoothing.equilibrium.cells.monotone_cell import MonotoneCell
+from keras_smoothing.equilibrium.cells.proved_cell import rounding_share
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
 from keras_smoothing.equilibrium.norms import frequencies
 
@@ -203,6 +207,20 @@ class MonotoneConv2D(MonotoneCell):
             points = frequencies.torus(self.size)
             linear = frequencies.symbols(linear, points, self.reach)
         return norms.dense_norm(linear), norms.dense_eigenvalue(linear)
+
+    def rounding_bounds(self):
+        linear = np.abs(to_numpy(self.linear_map()[0]))
+        if self.splitting == "forward_backward":
+            terms = linear[..., 0].size
+            linear = frequencies.symbols(
+                linear, frequencies.torus(self.size), self.reach
+            )
+            return rounding_share(terms), norms.dense_norm(linear)
+        # Two transforms, each of which rounds off at most some ten units for
+        # each of its log2(points) stages (Higham, 2002, theorem 24.2), and a
+        # product of matrices in between.
+        terms = 2 * self.filters + 20 * math.log2(math.prod(self.size))
+        return rounding_share(terms), norms.dense_norm(linear)
 
     def get_config(self):
         return {

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 from keras import ops
 
 from keras_smoothing import checks
@@ -6,6 +7,7 @@ from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.inputs import check_vectors
 from keras_smoothing.equilibrium.cells.inputs import zero_state
 from keras_smoothing.equilibrium.cells.monotone_cell import MonotoneCell
+from keras_smoothing.equilibrium.cells.proved_cell import rounding_share
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
 
 
@@ -117,6 +119,10 @@ class MonotoneDense(MonotoneCell):
     def linear_bounds(self):
         linear = to_numpy(self.linear_map()[0])
         return norms.dense_norm(linear), norms.dense_eigenvalue(linear)
+
+    def rounding_bounds(self):
+        linear = to_numpy(self.linear_map()[0])
+        return rounding_share(self.units), norms.dense_norm(np.abs(linear))
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}

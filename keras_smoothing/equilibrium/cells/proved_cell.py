@@ -14,8 +14,8 @@ class ProvedCell(Cell):
     The bounds are computed on the host, in float64, from the kernels in the
     type in which the cell applies them. They hold for the cell in exact
     arithmetic: an evaluation that rounds off at most e adds at most
-    e * (1 + factor) to the error, where factor is `error_bound(1.0)`. In
-    float32 this is some 1e-6 of the size of the state; in float16, bfloat16 or
+    e * (1 + factor) to the error, where factor is `error_bound(1.0)`. For
+    float32 `rounding_bounds` says what e is; in float16, bfloat16 or
     TensorFloat-32, where kernels of a compiled call may also be rounded
     another way, it is not to be neglected.
     """
@@ -32,6 +32,17 @@ class ProvedCell(Cell):
         """
         raise TypeError(
             f"{type(self).__name__} does not define `linear_bounds`."
+        )
+
+    def rounding_bounds(self):
+        """How much one evaluation in float32 rounds off, on the host.
+
+        Returns:
+            (share, gain), floats: applied to z with an injection d, the cell
+            is off by at most `share * (gain * ||z|| + ||d||)` in l2.
+        """
+        raise TypeError(
+            f"{type(self).__name__} does not define `rounding_bounds`."
         )
 
     def lipschitz_bound(self):
@@ -81,6 +92,16 @@ class ProvedCell(Cell):
                 f"{gap:.3g} of I - G, in {self.compute_dtype}"
             )
         return norm / gap * np.asarray(residual, np.float64)
+
+
+def rounding_share(terms):
+    """Relative error of sums of so many products in float32, in any order.
+
+    A few more are counted for the activation, whose value is off by some units
+    in the last place.
+    """
+    units = (terms + 8) * 2.0**-24
+    return units / (1 - units)
 
 
 def to_numpy(tensor):

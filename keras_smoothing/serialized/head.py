@@ -1,0 +1,259 @@
+"""How far the logits of a head move, at most, when its input does."""
+
+import keras
+import numpy as np
+from keras import layers
+from keras import ops
+
+from keras_smoothing.equilibrium import norms
+from keras_smoothing.equilibrium.cells.contractive_cell import ACTIVATIONS
+from keras_smoothing.insertion.graphs import is_graph
+from keras_smoothing.insertion.graphs import new_inputs
+from keras_smoothing.insertion.graphs import rebuild
+from keras_smoothing.insertion.graphs import tensors
+
+UNIT_ROUNDOFF = 2.0**-24
+
+# They keep what they are given, or drop some of it at training only.
+_SAME = (
+    *(layers.InputLayer, layers.Identity, layers.Flatten, layers.Reshape),
+    *(layers.Permute, layers.Dropout, layers.SpatialDropout1D),
+    *(layers.SpatialDropout2D, layers.GaussianDropout, layers.GaussianNoise),
+)
+_MAX_POOLING = (layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
+_AVERAGE_POOLING = (
+    *(layers.AveragePooling1D, layers.AveragePooling2D),
+    layers.AveragePooling3D,
+)
+_GLOBAL_AVERAGES = (
+    *(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D),
+    layers.GlobalAveragePooling3D,
+)
+_ALLOWED = [getattr(keras.activations, name) for name in ACTIVATIONS]
+
+
+class Head:
+    """The layers after an equilibrium, with proved bounds.
+
+    Layers are followed one by one. Each feature i depends on a group of
+    coordinates of the state, by at most |gain_i| |dz of the group|, and the
+    groups of different features have nothing in common: so it is for elementwise
+    layers, and for pooling whose windows do not overlap. A Dense layer ends
+    that: behind it there is one Lipschitz constant, its spectral norm (of the
+    kernel times the gains). The last layer is a Dense one; what two logits c
+    and j gain on each other is then at most
+    `lipschitz * |(w_c - w_j) * gain| * |dz|`.
+
+    Rounding: a chain of sums of k_1, k_2, ... terms, evaluated in float32 in
+    any order, is exact for inputs that are off by a factor of 1 +- u each,
+    k_1 + k_2 + ... times; so it rounds off at most g = k u / (1 - k u) of the
+    sum of the absolute values of all terms. That sum grows with the state as
+    `magnitude_slope |z| + magnitude_offset`.
+
+    Args:
+        model: Keras model from the output of a `DeepEquilibrium` to logits or
+            probabilities.
+
+    Attributes:
+        lipschitz: float64 array, shape `(classes, classes)`.
+        rounding: float64 arrays, shape `(classes,)`, slope and offset: each
+            logit rounds off at most `slope |z| + offset`.
+
+    Raises:
+        ValueError: for layers without a known bound, or other than float32.
+    """
+
+    def __init__(self, model):
+        self._state_shape = tuple(model.inputs[0].shape[1:])
+        if len(model.inputs) > 1 or None in self._state_shape:
+            raise _unknown(
+                "one state of known size",
+                f"states of shapes {[x.shape for x in model.inputs]}",
+            )
+        self._layers, self._last = _up_to_the_logits(_chain(model))
+        self._prove()
+
+    def logits(self, z):
+        """Logits `(batch, classes)`, before any activation of the last layer.
+
+        Args:
+            z: tensor, shape `(batch, ...)`.
+        """
+        for layer in self._layers:
+            z = layer(z)
+        logits = ops.matmul(z, self._last.kernel)
+        if self._last.use_bias:
+            logits = logits + self._last.bias
+        return logits
+
+    def _prove(self):
+        gain = np.ones(self._state_shape)
+        offset = np.zeros(self._state_shape)
+        # Of what came before the last Dense layer, and of the absolute values.
+        lipschitz = slope = 1.0
+        terms = 0
+        for layer in self._layers:
+            gain, offset, terms = _follow(layer, gain, offset, terms)
+            if type(layer) is layers.Dense:
+                kernel, bias = _weights(layer)
+                lipschitz *= norms.dense_norm(gain[:, np.newaxis] * kernel)
+                magnitudes = np.abs(gain[:, np.newaxis] * kernel)
+                slope *= norms.dense_norm(magnitudes)
+                offset = offset @ np.abs(kernel) + np.abs(bias)
+                offset = offset + _at_zero(layer.activation)
+                gain = np.ones(kernel.shape[1])
+                terms += kernel.shape[0] + 6
+        kernel, bias = _weights(self._last)
+        weighted = gain[:, np.newaxis] * kernel
+        differences = weighted[:, :, np.newaxis] - weighted[:, np.newaxis]
+        # Gains went through layers in float32.
+        lipschitz *= 1 + 1e-5
+        self.lipschitz = lipschitz * np.linalg.norm(differences, axis=0)
+        terms = (terms + kernel.shape[0] + 2) * UNIT_ROUNDOFF
+        self.rounding = (
+            terms / (1 - terms) * slope * np.linalg.norm(weighted, axis=0),
+            terms / (1 - terms) * (offset @ np.abs(kernel) + np.abs(bias)),
+        )
+
+
+def _chain(model):
+    """The layers of a model, each of which takes what the one before gives."""
+    chain, inputs = [], new_inputs(model)
+    latest = tensors(inputs)
+
+    def call(layer, *args, **kwargs):
+        nonlocal latest
+        received = tensors((args, kwargs))
+        outputs = layer(*args, **kwargs)
+        if (
+            not isinstance(layer, layers.Layer)
+            or len(received) != 1
+            or received[0] is not latest[0]
+        ):
+            raise _unknown("layers one after the other", f"{layer.name!r} too")
+        chain.extend(_chain(layer) if is_graph(layer) else [layer])
+        latest = tensors(outputs)
+        return outputs
+
+    rebuild(model, inputs, call)
+    return chain
+
+
+def _up_to_the_logits(chain):
+    """The layers of a head up to its last Dense one, which is checked."""
+    for layer in chain:
+        if layer.compute_dtype != "float32" or getattr(
+            layer, "quantization_mode", None
+        ):
+            raise _unknown(
+                "a head that computes in float32",
+                f"{layer.compute_dtype} in {layer.name!r}",
+            )
+    # These keep the order of the logits.
+    order = (*_ALLOWED, keras.activations.softmax)
+    *before, last = chain or [None]
+    if type(last) is layers.Softmax or (
+        type(last) is layers.Activation and last.activation in order
+    ):
+        *before, last = before or [None]
+    if type(last) is not layers.Dense or last.activation not in (
+        *(keras.activations.linear, keras.activations.softmax),
+    ):
+        name = getattr(last, "name", None)
+        raise _unknown("a Dense layer at the end", f"{name!r} there")
+    return before, last
+
+
+def _follow(layer, gain, offset, terms):
+    """Gain, offset and rounding terms behind a layer, Dense ones apart."""
+
+    def through(array):
+        return ops.convert_to_numpy(layer(array[np.newaxis]))[0].astype(float)
+
+    if type(layer) is layers.Dense:
+        if layer.activation not in _ALLOWED:
+            raise _unknown(
+                "activations with slopes up to 1",
+                f"{layer.activation.__name__!r} in {layer.name!r}",
+            )
+        if gain.ndim != 1:
+            raise _unknown(
+                "Dense layers on vectors", f"{layer.name!r} on {gain.shape}"
+            )
+        return gain, offset, terms
+    if type(layer) in _SAME:
+        return through(gain), through(offset), terms
+    if type(layer) is layers.ReLU:
+        plain = not layer.negative_slope and not layer.threshold
+        if not plain:
+            raise _unknown("a plain ReLU", repr(layer.get_config()))
+        return gain, offset, terms
+    if type(layer) is layers.Activation and layer.activation in _ALLOWED:
+        return gain, offset + _at_zero(layer.activation), terms + 6
+    if type(layer) is layers.Rescaling:
+        scale = np.abs(np.asarray(layer.scale, float))
+        shift = np.abs(np.asarray(layer.offset, float))
+        return gain * scale, offset * scale + shift, terms + 2
+    if type(layer) is layers.BatchNormalization:
+        return _normalized(layer, gain, offset, terms)
+    if type(layer) in _MAX_POOLING and _apart(layer):
+        return through(gain), through(offset), terms
+    if type(layer) in _AVERAGE_POOLING and _apart(layer):
+        size = int(np.prod(layer.pool_size))
+        largest = np.full_like(through(gain), gain.max() / np.sqrt(size))
+        if layer.padding == "same":  # Windows at the border are smaller.
+            largest = largest * np.sqrt(size)
+        return largest, through(offset), terms + size
+    if type(layer) in _GLOBAL_AVERAGES:
+        pooled = through(gain)
+        size = gain.size // pooled.size
+        largest = np.full_like(pooled, gain.max() / np.sqrt(size))
+        return largest, through(offset), terms + size
+    raise _unknown(
+        "layers with a known Lipschitz constant",
+        f"{layer.name!r}, a {type(layer).__name__}",
+    )
+
+
+def _normalized(layer, gain, offset, terms):
+    variance = ops.convert_to_numpy(layer.moving_variance).astype(float)
+    mean = ops.convert_to_numpy(layer.moving_mean).astype(float)
+    scale = 1 / np.sqrt(variance + layer.epsilon)
+    if layer.scale:
+        scale = scale * ops.convert_to_numpy(layer.gamma)
+    # However the two are put together.
+    shift = np.abs(mean * scale)
+    if layer.center:
+        shift = shift + np.abs(ops.convert_to_numpy(layer.beta))
+    axis = layer.axis if layer.axis < 0 else layer.axis - 1
+    shape = [1] * gain.ndim
+    shape[axis] = -1
+    scale, shift = np.abs(scale).reshape(shape), shift.reshape(shape)
+    return gain * scale, offset * scale + shift, terms + 8
+
+
+def _apart(layer):
+    """Whether no two windows of a pooling layer have a point in common."""
+    if any(s < n for s, n in zip(layer.strides, layer.pool_size, strict=True)):
+        raise _unknown("pooling windows that do not overlap", f"{layer.name!r}")
+    return True
+
+
+def _weights(layer):
+    kernel = ops.convert_to_numpy(layer.kernel).astype(float)
+    bias = np.zeros(kernel.shape[1])
+    if layer.use_bias:
+        bias = ops.convert_to_numpy(layer.bias).astype(float)
+    return kernel, bias
+
+
+def _at_zero(activation):
+    return abs(float(activation(ops.zeros(()))))
+
+
+def _unknown(expected, received):
+    return ValueError(
+        f"Expected, for exact serialized smoothing, a head of {expected}, so "
+        f"that its Lipschitz constant is known. Received: {received}. "
+        "ks.serialized.Audited takes any head."
+    )
