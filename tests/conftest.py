@@ -41,6 +41,17 @@ def logits_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+def assert_solved(value, exact, tol, radius):
+    """That a relative residual of `tol` allows the error, per example.
+
+    Of a map whose Jacobian has norms up to `radius`: the inverse of I - J makes
+    an error of a residual.
+    """
+    error = np.linalg.norm(value - exact, axis=1)
+    scale = np.linalg.norm(exact, axis=1)
+    assert np.all(error <= tol / (1 - radius) * scale)
+
+
 def columns_without_time(path):
     """The cells of a log, row by row, that two equal runs have in common."""
     rows = [line.split("\t") for line in path.read_text().splitlines()]
