@@ -247,7 +247,9 @@ def test_limited_memory(kind, memory):
 
 def points_of(solver):
     """Where a solver applies a linear map from R^10, and that map."""
-    f, _ = linear(0.9, batch=1)
+    # Nearer to 1 single steps multiply rounding by a thousand. Here it is some
+    # 1 / (1 - 0.7) units in the last place of points of size 3: 1e-6.
+    f, _ = linear(0.7, batch=1)
     points = []
 
     def noted(z):
@@ -271,7 +273,7 @@ def test_anderson_goes_where_its_formulas_say(memory):
         weights = np.linalg.solve(regular, np.ones(len(gram)))
         weights /= np.sum(weights)
         expected = weights @ (0.9 * f_z + 0.1 * z)
-        np.testing.assert_allclose(points[step], expected, atol=1e-3)
+        np.testing.assert_allclose(points[step], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("memory", [1, 2, 4, 30])
@@ -285,7 +287,7 @@ def test_broyden_goes_where_its_formulas_say(memory):
     for step in range(1, 8):
         dz = -inverse() @ g[step - 1]
         np.testing.assert_allclose(
-            points[step], points[step - 1] + dz, atol=1e-4
+            points[step], points[step - 1] + dz, atol=1e-5
         )
         columns = columns[1:] if len(columns) == memory else columns
         b, dg = inverse(), g[step] - g[step - 1]
@@ -314,16 +316,19 @@ def test_broyden_solves_a_linear_map_in_twice_its_dimension():
 
 @pytest.mark.parametrize("kind", FASTER)
 def test_no_more_steps_than_plain_iteration(kind):
+    # So near to instability they are ahead by four steps and more, where
+    # rounding moves a stop by one.
     rng = np.random.default_rng(0)
-    w = rng.normal(size=(64, 64)).astype("float32") * 0.9 / 8
+    w = rng.normal(size=(64, 64)).astype("float32") * 1.2 / 8
     x = rng.normal(size=(8, 64)).astype("float32")
 
     def f(z):
         return ops.tanh(ops.matmul(z, w) + x)
 
-    plain = solve(FixedPointIteration, "graph", f, (8, 64), tol=1e-4)
+    arguments = dict(max_iter=60, tol=1e-4)
+    plain = solve(FixedPointIteration, "graph", f, (8, 64), **arguments)
     assert np.all(plain.status == CONVERGED)
-    faster = solve(kind, "graph", f, (8, 64), tol=1e-4)
+    faster = solve(kind, "graph", f, (8, 64), **arguments)
     assert np.all(np.array(faster.num_steps) <= plain.num_steps)
 
 
