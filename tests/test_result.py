@@ -385,8 +385,9 @@ def test_other_kinds_of_results_do_not_concatenate(detailed, six_columns):
 
 
 def test_rounding_down_keeps_what_is_a_decimal_already():
-    thousandths = np.arange(1_001) / 1_000
-    np.testing.assert_array_equal(round_down(thousandths, 3), thousandths)
+    for digits in (1, 2, 3, 4):
+        decimals = np.arange(10**digits + 1) / 10**digits
+        np.testing.assert_array_equal(round_down(decimals, digits), decimals)
     values = np.random.default_rng(0).random(10_000)
     rounded = round_down(values, 3)
     assert (rounded <= values).all() and (values - rounded < 0.001).all()
