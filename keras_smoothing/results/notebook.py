@@ -41,7 +41,8 @@ def to_html(lines, share, axis, radius, counted, radii):
         f"<div><p>{text}</p>"
         '<div style="display: flex; flex-wrap: wrap; gap: 2em; '
         'align-items: flex-start">'
-        f"<table><thead><tr><th>{axis}</th><th>{share}</th></tr></thead>"
+        f'<table style="color: inherit"><thead>'
+        f"<tr><th>{axis}</th><th>{share}</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
         f"{_curve(share, axis, radius, counted)}</div></div>"
     )
