@@ -189,6 +189,7 @@ class SmoothedModel(keras.Model):
         self,
         x,
         *,
+        x_key=None,
         n=1_000,
         alpha=0.001,
         batch_size=1024,
@@ -201,8 +202,8 @@ class SmoothedModel(keras.Model):
         `1 - alpha` for each example, the class most probable under noise.
 
         Args:
-            x: array or tensor, shape `(examples, ...)`, of floating type; or a
-                finite `tf.data.Dataset` of x or (x, y), batched or not.
+            x: as in `certify`.
+            x_key: as in `certify`.
             n: int, draws for each example.
             alpha: float in (0, 1), probability of a wrong answer.
             batch_size: int, noisy copies in one forward pass.
@@ -220,7 +221,7 @@ class SmoothedModel(keras.Model):
         """
         return certification.classify(
             self._counter(),
-            self._request(x, None, check_independence),
+            self._request(x, None, x_key, None, check_independence),
             n=n,
             alpha=alpha,
             batch_size=batch_size,
@@ -232,6 +233,8 @@ class SmoothedModel(keras.Model):
         x,
         y=None,
         *,
+        x_key=None,
+        y_key=None,
         n0=100,
         n=None,
         stopping=None,
@@ -254,9 +257,15 @@ class SmoothedModel(keras.Model):
 
         Args:
             x: array or tensor, shape `(examples, ...)`, of floating type; or a
-                finite `tf.data.Dataset` of x or (x, y), batched or not, which
-                may be larger than memory.
-            y: labels, shape `(examples,)`, `(examples, 1)` or one-hot; or None.
+                `keras.utils.PyDataset` or `tf.data.Dataset` (batched or not) of
+                x or (x, y), which is finite, keeps its order and may be larger
+                than memory. Each x may be a dict, as in `fit`.
+            y: labels, shape `(examples,)`, `(examples, 1)` or one-hot; or None,
+                as beside a dataset, which brings its own.
+            x_key: str or None, the entry of x in a dict; None for the name of
+                the base model's input. Other entries are left alone.
+            y_key: str or None, the entry of the labels in the same dict; None
+                for no labels, or those of y or (x, y).
             n0: int, draws that select the class.
             n: int or None, further draws that estimate its probability: short
                 for `FixedSampling(n)`. 100_000 unless `stopping` is given.
@@ -306,7 +315,7 @@ class SmoothedModel(keras.Model):
         return certification.certify(
             self._counter(),
             Claim(self.noise, alpha, stopping, top_k, self.group),
-            self._request(x, y, check_independence),
+            self._request(x, y, x_key, y_key, check_independence),
             certification.Settings(
                 n0=n0,
                 seed=seed,
@@ -361,12 +370,14 @@ class SmoothedModel(keras.Model):
             self._vote_counter = held, counter
         return self._vote_counter[1]
 
-    def _request(self, x, y, check_independence):
+    def _request(self, x, y, x_key, y_key, check_independence):
         shape = self._base_input_shape()
         if shape is None:  # Of a subclassed model Keras knows it once called.
             shape = (self.get_build_config() or {}).get("input_shape")
         shape = None if shape is None else tuple(shape[1:])
-        return certification.Request(x, y, shape, check_independence)
+        return certification.Request(
+            x, y, x_key, y_key, shape, check_independence
+        )
 
     def _base_input_shape(self):
         shape = getattr(self.base_model, "input_shape", None)

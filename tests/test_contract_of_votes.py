@@ -183,7 +183,7 @@ def test_findings_reach_the_bound_the_result_and_the_log(
         return certification.certify(
             AuditedCounter(digits_model._counter()),
             claim,
-            certification.Request(x, y, x.shape[1:]),
+            certification.Request(x, y, shape=x.shape[1:]),
             certification.Settings(n0=20, seed=0, verbose=0, log=path),
         )
 
@@ -244,7 +244,7 @@ def test_how_votes_are_found_changes_no_certificate(digits_model, digits):
         certification.certify(
             counter,
             Claim(digits_model.noise, 0.01, ks.FixedSampling(501)),
-            certification.Request(x, y, x.shape[1:]),
+            certification.Request(x, y, shape=x.shape[1:]),
             certification.Settings(n0=20, seed=0, verbose=0),
         )
         for counter in (

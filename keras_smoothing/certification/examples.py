@@ -1,30 +1,27 @@
 import itertools
 
 import numpy as np
-from keras import ops
 
 
 class Examples:
     """Validated examples, in windows of a few at a time.
 
-    Arrays and tensors are validated at once. A `tf.data.Dataset` is read once,
-    as it is used, and may be larger than memory; its examples are validated as
-    they are read, before anything is computed from them.
+    Batches are read once, as they are used, and may be larger than memory in
+    all. Each is validated as it is read, before anything is computed from it.
 
     Args:
-        x: array or tensor, shape `(examples, ...)`, of floating type; or a
-            finite `tf.data.Dataset` of such x or of (x, y), batched or not.
-        y: array or tensor of labels, shape `(examples,)`, `(examples, 1)` or
-            one-hot `(examples, classes)`; or None.
+        source: `Source` of batches. Each x must be of shape `(batch, ...)` and
+            floating type, each y None or labels, shape `(batch,)`, `(batch, 1)`
+            or one-hot `(batch, classes)`.
         shape: tuple, the shape of one example as the model expects it, None
             where any size will do; or None if nothing is known.
-        window: int, examples in one window.
+        window: int, examples in one window, whatever the size of a batch.
         limit: float, the largest magnitude of a value beside which float32
             still resolves the noise.
 
     Attributes:
-        total: int or None, how many examples there are, for progress. Of a
-            batched dataset, an estimate.
+        total: int or None, how many examples there are, for progress. Of
+            several batches an estimate, by the size of the first.
         exact_total: int or None, the same where it is known for certain.
         first: float32 array, shape `(k, ...)`, the first window.
 
@@ -33,21 +30,21 @@ class Examples:
             infinite or beyond `limit`, or if there are no examples.
     """
 
-    def __init__(self, x, y=None, *, shape, window, limit):
+    def __init__(self, source, *, shape, window, limit):
         self._shape = shape
         self._limit = limit
-        if hasattr(x, "element_spec"):
-            if y is not None:
-                raise ValueError(
-                    "Expected no `y` beside a dataset, which yields (x, y) "
-                    f"itself. Received: y={type(y)}"
-                )
-            windows = self._from_dataset(x, window)
-        else:
-            windows = self._from_arrays(x, y, window)
-        first = next(windows)
+        first_batch, batches = _peeked(self._validated(source.batches))
+        if first_batch is None:
+            raise ValueError("Expected at least one example. Received: none")
+        self._first_labels = first_batch[1]
+        self.exact_total = source.exact_total
+        if source.num_batches == 1:
+            self.exact_total = len(first_batch[0])
+        self.total = self.exact_total
+        if self.total is None and source.num_batches is not None:
+            self.total = source.num_batches * len(first_batch[0])
+        first, self._windows = _peeked(_cut(batches, window))
         self.first = first[0]
-        self._windows = itertools.chain([first], windows)
 
     def windows(self, num_classes):
         """Yields (x, labels) of each window, once.
@@ -59,84 +56,32 @@ class Examples:
             float32 array, shape `(k, ...)`, and a list of k ints or of None.
 
         Raises:
-            ValueError: for a label out of range; of arrays at once, of a
-                dataset when it is read.
+            ValueError: for a label out of range; of the first batch at once,
+                of others when their window is reached.
         """
-        if self._labels is not None:
-            _check_labels(self._labels, num_classes)
-        for x, y in self._windows:
-            if y is not None:
-                _check_labels(y, num_classes)
-            yield x, [None] * len(x) if y is None else y.tolist()
+        _check_labels(self._first_labels, num_classes)
+        for x, labels in self._windows:
+            _check_labels(labels, num_classes)
+            yield x, labels.tolist()
 
-    def _from_arrays(self, x, y, window):
-        x = _to_array("x", x)
-        y = None if y is None else _to_array("y", y)
-        x, y = self._validated(x, y, first=0), _to_labels(y)
-        self.total = self.exact_total = len(x)
-        self._labels = y
-        return (
-            (x[i : i + window], None if y is None else y[i : i + window])
-            for i in range(0, len(x), window)
-        )
-
-    def _from_dataset(self, dataset, window):
-        spec = dataset.element_spec
-        components = spec if isinstance(spec, tuple) else (spec,)
-        if len(components) not in (1, 2) or not all(
-            hasattr(c, "shape") and c.shape.rank is not None for c in components
-        ):
-            raise ValueError(
-                "Expected a dataset of x or of (x, y), tensors of known rank. "
-                f"Received: element_spec={spec}. `dataset.map` selects them."
-            )
-        if self._shape is None:
-            raise ValueError(
-                "Expected a base model with a known input shape, to tell a "
-                "batched dataset from an unbatched one. Received: a model "
-                "that has not been built. Call it once, or pass arrays."
-            )
-        length = int(dataset.cardinality())
-        if length == -1:
-            raise ValueError(
-                "Expected a finite dataset. Received: a dataset without end"
-            )
-        self.exact_total = length if length >= 0 else None
-        rank = components[0].shape.rank - len(self._shape)
-        if rank not in (0, 1):
-            raise ValueError(
-                f"Expected a dataset of examples of shape {self._shape}, "
-                "batched or not. Received: elements of shape "
-                f"{components[0].shape}"
-            )
-        if rank == 1:
-            size = components[0].shape[0]
-            if size is None:
-                # Batches may be of any sizes, the last one at the least.
-                self.exact_total = None
-                if length > 0:
-                    first = next(iter(dataset))
-                    size = len(first[0] if isinstance(first, tuple) else first)
-            elif length > 0:
-                self.exact_total = length * size
-            dataset = dataset.unbatch()
-            length = length * size if size else -2
-        self.total = length if length >= 0 else None
-        self._labels = None  # Known when they are read.
-        return self._read(dataset.batch(window))
-
-    def _read(self, batches):
-        seen = 0
-        for element in batches.as_numpy_iterator():
-            parts = element if isinstance(element, tuple) else (element,)
-            x, y = parts if len(parts) == 2 else (*parts, None)
-            x = self._validated(x, y, first=seen)
+    def _validated(self, batches):
+        """Yields float32 x and labels, as `_to_labels` makes them."""
+        seen, labelled = 0, None
+        for x, y in batches:
+            x, labels = self._checked(x, y, first=seen), _to_labels(y, len(x))
+            if not len(x):
+                continue
+            if labelled not in (None, y is not None):
+                raise ValueError(
+                    "Expected labels with every batch or with none. Received: "
+                    f"batches with and without, from example {seen} on"
+                )
+            # The first example decides about sizes that the model leaves open.
+            self._shape, labelled = x.shape[1:], y is not None
             seen += len(x)
-            yield x, _to_labels(y)
-        if not seen:
-            raise ValueError("Expected at least one example. Received: none")
+            yield x, labels
 
-    def _validated(self, x, y, first):
+    def _checked(self, x, y, first):
         """`x` in float32; `first` is the index of its first example."""
         if "float" not in x.dtype.name:
             advice = ""
@@ -146,18 +91,13 @@ class Examples:
                     "the model expects"
                 )
             raise ValueError(
-                "Expected `x` to be an array, a tensor or a tf.data.Dataset "
-                "of floating type, in the units of the noise. Received: dtype "
-                f"{x.dtype}{advice}"
+                "Expected `x` of floating type, in the units of the noise. "
+                f"Received: dtype {x.dtype}{advice}"
             )
         if not _fits(x.shape, self._shape):
             raise ValueError(
                 f"Expected `x` of shape {_with_examples(self._shape)}. "
                 f"Received: shape {x.shape}"
-            )
-        if not len(x):
-            raise ValueError(
-                f"Expected at least one example. Received: shape {x.shape}"
             )
         if y is not None and y.shape[:1] != x.shape[:1]:
             raise ValueError(
@@ -166,19 +106,47 @@ class Examples:
             )
         with np.errstate(over="ignore"):  # What overflows is caught below.
             x = x.astype("float32", copy=False)
-        finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
         if not finite.all():
             raise ValueError(
                 "Expected finite values in `x`. Received: NaN or infinity in "
                 f"example {first + int(np.argmin(finite))}"
             )
-        if np.abs(x).max() > self._limit:
+        largest = np.abs(x).max(initial=0)
+        if largest > self._limit:
             raise ValueError(
                 f"Expected values in `x` up to {self._limit:.3g}, beside which "
                 "float32 resolves the noise. Received: a value of "
-                f"{np.abs(x).max():.3g}"
+                f"{largest:.3g}"
             )
         return x
+
+
+def _peeked(iterator):
+    """The first item, or None, and an iterator that still begins with it."""
+    first = next(iterator, None)
+    return first, itertools.chain([first], iterator)
+
+
+def _cut(batches, size):
+    """Yields windows of `size` examples out of batches of any sizes."""
+    held, room = [], size
+    for x, labels in batches:
+        while len(x):
+            # Of the batch a copy, since a dataset may fill it again.
+            held.append((x[:room].copy(), labels[:room]))
+            x, labels = x[room:], labels[room:]
+            room = size - sum(len(labels) for _, labels in held)
+            if not room:
+                yield _joined(held)
+                held, room = [], size
+    if held:
+        yield _joined(held)
+
+
+def _joined(pieces):
+    x, labels = zip(*pieces, strict=True)
+    return np.concatenate(x), np.concatenate(labels)
 
 
 def _fits(shape, example_shape):
@@ -201,26 +169,17 @@ def looks_like_bytes(x):
 
 
 def _check_labels(labels, num_classes):
-    if labels.max() >= num_classes:
+    if labels[0] is not None and labels.max() >= num_classes:
         raise ValueError(
             f"Expected labels below the model's {num_classes} classes. "
             f"Received: label {labels.max()}"
         )
 
 
-def _to_array(name, value):
-    try:
-        return np.asarray(ops.convert_to_numpy(value))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Expected `{name}` to be an array, a tensor or a tf.data.Dataset. "
-            f"Received: {name} of type {type(value)}"
-        ) from error
-
-
-def _to_labels(y):
+def _to_labels(y, examples):
+    """int64 array, shape `(examples,)`, or one of as many None."""
     if y is None:
-        return None
+        return np.full(examples, None)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     is_one_hot = (

@@ -4,9 +4,11 @@ import warnings
 
 from keras import ops
 
+from keras_smoothing.certification.entries import Entries
 from keras_smoothing.certification.examples import Examples
 from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.independence import check_independence
+from keras_smoothing.certification.source import open_source
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting import num_classes
 
@@ -18,12 +20,16 @@ class Request:
     Attributes:
         x: as in `SmoothedModel.certify`.
         y: as there.
+        x_key: as there.
+        y_key: as there.
         shape: tuple or None, the shape of one example; None in it for any size.
         check_independence: bool, as there.
     """
 
     x: typing.Any
     y: typing.Any = None
+    x_key: typing.Any = None
+    y_key: typing.Any = None
     shape: tuple | None = None
     check_independence: bool = True
 
@@ -43,8 +49,12 @@ class Request:
         noise, base_model = counter.noise, counter.base_model
         # Sums in float32 are then right to a thousandth of the noise.
         limit = 2.0**14 * noise.stddev
+        entries = Entries(self.x_key, self.y_key, _input_name(base_model))
+        source = open_source(
+            self.x, self.y, entries, shape=self.shape, window=window
+        )
         examples = Examples(
-            self.x, self.y, shape=self.shape, window=window, limit=limit
+            source, shape=self.shape, window=window, limit=limit
         )
         if looks_like_bytes(examples.first) and noise.stddev < 2:
             warnings.warn(
@@ -69,3 +79,9 @@ class Request:
         if self.check_independence:
             check_independence(counter, examples.first)
         return examples, classes
+
+
+def _input_name(model):
+    """The name of the input; None for a model that does not name it."""
+    inputs = getattr(model, "inputs", None)
+    return inputs[0].name if inputs else None

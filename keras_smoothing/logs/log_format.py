@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
 from keras_smoothing.results import to_result
@@ -93,11 +94,7 @@ def _parse_array(text, size):
 
 def _rounded_down(value, digits):
     """Decimal text of a number that never exceeds it."""
-    scale = 10**digits
-    units = math.floor(value * scale)
-    while units / scale > value:
-        units -= 1
-    return f"{units / scale:.{digits}f}"
+    return f"{round_down(value, digits):.{digits}f}"
 
 
 def sidecar_path(path):
