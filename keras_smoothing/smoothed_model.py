@@ -12,7 +12,6 @@ from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import split_input_noise
 from keras_smoothing.logs import structure
 from keras_smoothing.noise import Noise
-from keras_smoothing.statistics import Claim
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import ballots
@@ -195,6 +194,7 @@ class SmoothedModel(keras.Model):
         batch_size=1024,
         seed=None,
         check_independence=True,
+        serialized=None,
     ):
         """Predicts with the smoothed classifier, or abstains.
 
@@ -210,6 +210,7 @@ class SmoothedModel(keras.Model):
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system.
             check_independence: bool, as in `certify`.
+            serialized: as in `certify`.
 
         Returns:
             int64 array, shape `(examples,)`; `ks.ABSTAIN` (-1) where the votes
@@ -220,7 +221,7 @@ class SmoothedModel(keras.Model):
                 batch, or `n` too small to decide anything.
         """
         return certification.classify(
-            self._counter(),
+            self._counter(serialized),
             self._request(x, None, x_key, None, check_independence),
             n=n,
             alpha=alpha,
@@ -245,6 +246,7 @@ class SmoothedModel(keras.Model):
         seed=None,
         log=None,
         check_independence=True,
+        serialized=None,
         verbose="auto",
     ):
         """Certifies predictions of the smoothed classifier.
@@ -292,6 +294,9 @@ class SmoothedModel(keras.Model):
                 the first examples, that the base model's answer to an input
                 does not depend on what else is in the batch; a certificate is
                 about one input.
+            serialized: `ks.serialized.Exact` or `Audited`, how to find the
+                votes of a base model with a `DeepEquilibrium` layer in fewer
+                steps; or None.
             verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
                 silence.
 
@@ -312,9 +317,10 @@ class SmoothedModel(keras.Model):
                 "Expected either `n` or `stopping`. Received: "
                 f"n={n}, stopping={stopping}"
             )
+        counter = self._counter(serialized)
         return certification.certify(
-            self._counter(),
-            Claim(self.noise, alpha, stopping, top_k, self.group),
+            counter,
+            counter.claim(alpha, stopping, top_k),
             self._request(x, y, x_key, y_key, check_independence),
             certification.Settings(
                 n0=n0,
@@ -349,12 +355,17 @@ class SmoothedModel(keras.Model):
         }
         return cls(**config)
 
-    def _counter(self):
+    def _counter(self, serialized=None):
         """The vote counter, kept since compiling it takes time.
 
         All that its compiled graph holds fast is compared first. Weights are
-        variables, which it reads anew.
+        variables, which it reads anew. That of serialized smoothing is made
+        anew, since what it proves depends on the weights.
         """
+        if serialized is not None:
+            return serialized.counter(
+                self.base_model, self.noise, self.voting, self.group
+            )
         held = (
             id(self.base_model),
             structure(self.base_model),

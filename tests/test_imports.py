@@ -18,6 +18,7 @@ ORDER = [
     "certification",
     "logs",
     "results",
+    "serialized",
     "insertion",
     "voting",
     "applications",

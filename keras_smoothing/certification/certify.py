@@ -30,6 +30,7 @@ def certify(counter, claim, request, settings):
     """
     window = min(claim.stopping.window, settings.batch_size)
     examples, num_classes = request.open(counter, window)
+    counter, claim = counter.tuned(examples.first, claim)
     if settings.family_wise:
         claim = claim.shared_by(_known(examples.exact_total))
     check_can_certify(claim, num_classes)
@@ -72,7 +73,7 @@ def _header(counter, claim, settings, num_classes):
         "format": FORMAT,
         "model": fingerprint(counter.base_model),
         "num_classes": num_classes,
-        "voting": counter.voting,
+        **counter.get_config(),
         **describe(claim),
         "n0": int(settings.n0),
         "seed": None if settings.seed is None else int(settings.seed),

@@ -3,9 +3,9 @@ from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing.equilibrium.cells.proved_cell import ProvedCell
-from keras_smoothing.equilibrium.state import select
+from keras_smoothing.serialized.clean_states import clean_states
 from keras_smoothing.serialized.head import Head
-from keras_smoothing.serialized.noisy_injections import NoisyInjections
+from keras_smoothing.serialized.noisy_copies import noisy_copies
 from keras_smoothing.serialized.split import split
 from keras_smoothing.voting import num_classes
 from keras_smoothing.voting.counter import Counter
@@ -54,8 +54,8 @@ class ExactCounter(Counter):
         cell = self.parts.layer.cell
         if not isinstance(cell, ProvedCell):
             raise ValueError(
-                "Expected, for exact serialized smoothing, a cell with a proved "
-                "error bound (contractive or monotone). Received: a "
+                "Expected, for exact serialized smoothing, a cell with a "
+                "proved error bound (contractive or monotone). Received: a "
                 f"{type(cell).__name__}. ks.serialized.Audited takes any cell."
             )
         if cell.compute_dtype != "float32" or backend.rounds_products():
@@ -70,13 +70,16 @@ class ExactCounter(Counter):
         self.factor = float(cell.error_bound(1.0)) * (1 + 1e-4)
         self.share, self.gain = cell.rounding_bounds()
 
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "serialized": {"max_iter": self.max_iter},
+        }
+
     def find(self, x, scale, drawn, start, stop, draws_per_batch):
-        layer, examples = self.parts.layer, ops.shape(x)[0]
-        constants = layer.cell.constants()
-        injections = NoisyInjections(
-            self.parts, x, scale, drawn, self.group, constants
-        )
-        clean = self._fixed_points(x, injections.clean, constants)
+        examples = ops.shape(x)[0]
+        noisy = noisy_copies(self.parts, x, scale, drawn, self.group)
+        clean = clean_states(noisy)
         width = examples * draws_per_batch
         total = examples * (stop - start)
         classes = num_classes(self.base_model, x.shape[1:])
@@ -85,7 +88,7 @@ class ExactCounter(Counter):
             """State, injection, example and age of new copies."""
             index = ops.arange(low, high)
             owner = index % examples
-            injection = injections.of(owner, start + index // examples)
+            injection = noisy.injection(owner, start + index // examples)
             state = ops.take(clean, owner, axis=0)
             return state, injection, owner, ops.zeros_like(owner)
 
@@ -104,7 +107,7 @@ class ExactCounter(Counter):
                     (state, injection, owner, age), new, strict=True
                 )
             )
-            following = layer.cell.iterate(injection, constants)(state)
+            following = noisy.iterate(injection)(state)
             vote, settled, stuck, lost = self._judge(
                 state, following, injection
             )
@@ -140,15 +143,6 @@ class ExactCounter(Counter):
             (none, *copies(none, none), no_votes, nothing, nothing),
         )
         return {"counts": counts, "unsettled": unsettled, "steps": steps}
-
-    def _fixed_points(self, x, injection, constants):
-        """Those of the clean examples, or near them: where copies start."""
-        layer = self.parts.layer
-        zero = layer._init_state(self.parts.before(x, training=False))
-        f = layer.cell.iterate(injection, constants)
-        solution = layer.solver.solve(f, zero)
-        finite = ops.isfinite(solution.residual)
-        return select(finite, solution.value, zero)
 
     def _judge(self, state, following, injection):
         """Votes, and which of them are settled, stuck, or lost to NaN."""

@@ -37,11 +37,11 @@ class Head:
 
     Layers are followed one by one. Each feature i depends on a group of
     coordinates of the state, by at most |gain_i| |dz of the group|, and the
-    groups of different features have nothing in common: so it is for elementwise
-    layers, and for pooling whose windows do not overlap. A Dense layer ends
-    that: behind it there is one Lipschitz constant, its spectral norm (of the
-    kernel times the gains). The last layer is a Dense one; what two logits c
-    and j gain on each other is then at most
+    groups of different features have nothing in common: so it is for
+    elementwise layers, and for pooling whose windows do not overlap. A Dense
+    layer ends that: behind it there is one Lipschitz constant, its spectral
+    norm (of the kernel times the gains). The last layer is a Dense one; what
+    two logits c and j gain on each other is then at most
     `lipschitz * |(w_c - w_j) * gain| * |dz|`.
 
     Rounding: a chain of sums of k_1, k_2, ... terms, evaluated in float32 in

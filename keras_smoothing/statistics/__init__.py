@@ -3,6 +3,9 @@
 from keras_smoothing.statistics.adaptive_sampling import (
     AdaptiveSampling as AdaptiveSampling,
 )
+from keras_smoothing.statistics.audited_claim import (
+    AuditedClaim as AuditedClaim,
+)
 from keras_smoothing.statistics.claim import Claim as Claim
 from keras_smoothing.statistics.fixed_sampling import (
     FixedSampling as FixedSampling,

@@ -1,5 +1,3 @@
-import dataclasses
-
 import keras
 import numpy as np
 
@@ -8,6 +6,7 @@ from keras_smoothing.statistics.bounds import lower_confidence_bound
 from keras_smoothing.statistics.bounds import upper_confidence_bound
 from keras_smoothing.statistics.stopping_rule import WINDOW
 from keras_smoothing.statistics.stopping_rule import StoppingRule
+from keras_smoothing.statistics.votes import Votes
 
 # Found by simulation, see benchmarks/stopping_rules.py. Less alpha for the last
 # look, or more doubt, saves draws and loses radius; looks that lie closer have
@@ -146,6 +145,9 @@ def _at_best(candidate, votes, max_n):
     hope = np.where(
         votes.is_class(candidate), np.floor(high), np.ceil(low)
     ).astype(np.int64)
-    return dataclasses.replace(
-        votes, counts=hope, num_samples=votes.num_samples + rest
-    )
+    # What is found beside votes comes in as it has so far.
+    findings = {
+        name: found * max_n // num_samples
+        for name, found in votes.findings.items()
+    }
+    return Votes(hope, votes.num_samples + rest, findings)

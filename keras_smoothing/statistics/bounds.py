@@ -53,6 +53,44 @@ def upper_confidence_bound(successes, trials, alpha):
     return 1 - lower_confidence_bound(failures, trials, alpha)
 
 
+def hypergeometric_upper_bound(found, drawn, total, alpha):
+    """Upper bound on the marked items among `total`, from a random sample.
+
+    The sample is drawn without replacement. The bound is the largest M for
+    which at most `found` marked items in the sample are not too improbable,
+    M = max{M : P(X <= found) >= alpha} for X hypergeometric. It is below the
+    true number with probability at most `alpha`, however the items came to be
+    marked: the choice of the sample is all that is random.
+
+    Args:
+        found: int or int array, shape `(...)`: marked items in the sample.
+        drawn: int or int array, broadcastable: items in the sample.
+        total: int or int array, broadcastable: items in all.
+        alpha: float or float array in (0, 1), broadcastable.
+
+    Returns:
+        int64 array, shape `(...)`; `total` where nothing was drawn.
+
+    Raises:
+        ValueError: unless 0 <= `found` <= `drawn` <= `total`.
+    """
+    alpha = checks.probabilities("alpha", alpha)
+    found, drawn, total, alpha = np.broadcast_arrays(found, drawn, total, alpha)
+    if not np.all((0 <= found) & (found <= drawn) & (drawn <= total)):
+        raise ValueError(
+            "Expected 0 <= found <= drawn <= total. Received: "
+            f"found={found}, drawn={drawn}, total={total}"
+        )
+    # What was not drawn may all be marked; the more, the less probable.
+    low, high = found.astype(np.int64), total - (drawn - found)
+    while np.any(low < high):
+        middle = (low + high + 1) // 2
+        plausible = stats.hypergeom.cdf(found, total, middle, drawn) >= alpha
+        low = np.where(plausible, middle, low)
+        high = np.where(plausible, high, middle - 1)
+    return low
+
+
 def two_sided_binomial_test(first, second):
     """p-value of `first` against `second` votes under equal probability.
 

@@ -94,7 +94,9 @@ class Claim:
         # All bounds hold together: half of the level is for the candidate,
         # half for its rivals, of which those with the most votes matter.
         p_lower = self.lower_bound(votes, candidate, level / 2)
-        rivals = np.where(votes.is_class(candidate), -1, votes.counts)
+        # A vote that is not known may be any rival's.
+        rivals = votes.counts + votes.unsettled[:, np.newaxis]
+        rivals = np.where(votes.is_class(candidate), -1, rivals)
         p_upper = upper_confidence_bound(
             np.sort(rivals, axis=1)[:, -self.top_k :],
             votes.num_samples[:, np.newaxis],

@@ -12,7 +12,8 @@ class Votes:
 
     Attributes:
         counts: int64 array, shape `(examples, classes)`: the votes. A draw for
-            which the model returned NaN votes for no class.
+            which the model returned NaN votes for no class, nor does one that
+            is counted among the "unsettled" of the findings.
         num_samples: int64 array, shape `(examples,)`: the draws.
         findings: dict from names to int64 arrays, shape `(examples,)` or
             `(examples, classes)`: what a counter found beside the votes, and
@@ -25,8 +26,13 @@ class Votes:
 
     @property
     def nan_draws(self):
-        """int64 array, shape `(examples,)`: draws that voted for no class."""
-        return self.num_samples - self.counts.sum(axis=1)
+        """int64 array, shape `(examples,)`: draws with NaN for an output."""
+        return self.num_samples - self.counts.sum(axis=1) - self.unsettled
+
+    @property
+    def unsettled(self):
+        """int64 array, shape `(examples,)`: draws whose vote is not known."""
+        return self.findings.get("unsettled", np.zeros_like(self.num_samples))
 
     def of(self, candidate):
         """Votes for one class of each example; 0 for the class -1.

@@ -2,7 +2,8 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing.statistics.votes import Votes
+from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import Votes
 from keras_smoothing.voting import draws
 
 
@@ -28,7 +29,10 @@ class Counter:
             probabilities as its expectation, and is binomial all the same.
         group: `keras_smoothing.groups.Group`, of which each draw applies a
             random element to the example; or None.
+        finds_own_votes: bool, whether each vote is that of the base model.
     """
+
+    finds_own_votes = True
 
     def __init__(self, base_model, noise, voting="hard", group=None):
         self.base_model = base_model
@@ -98,6 +102,26 @@ class Counter:
                 on_draws(end - start)
             start = end
         return Votes(found.pop("counts"), num_samples, found)
+
+    def claim(self, alpha, stopping, top_k=1):
+        """The `Claim` that is proved from what this counter finds."""
+        return Claim(self.noise, alpha, stopping, top_k, self.group)
+
+    def tuned(self, x, claim):
+        """This counter and that claim, or others made for the examples at hand.
+
+        Args:
+            x: float32 array, shape `(examples, ...)`: the first examples.
+            claim: `Claim` of this counter.
+
+        Returns:
+            `Counter` and `Claim`.
+        """
+        return self, claim
+
+    def get_config(self):
+        """All of this counter that certificates depend on, for JSON."""
+        return {"voting": self.voting}
 
     def find(self, x, scale, drawn, start, stop, draws_per_batch):
         """What is found in some of the draws of a block, in a graph.

@@ -1,0 +1,225 @@
+import keras
+from keras import ops
+from scipy.special import ndtri
+
+from keras_smoothing.equilibrium.state import select
+from keras_smoothing.serialized.clean_states import clean_states
+from keras_smoothing.serialized.noisy_copies import noisy_copies
+from keras_smoothing.serialized.split import split
+from keras_smoothing.statistics import AuditedClaim
+from keras_smoothing.statistics.bounds import hypergeometric_upper_bound
+from keras_smoothing.statistics.bounds import lower_confidence_bound
+from keras_smoothing.voting import ballots
+from keras_smoothing.voting import draws
+from keras_smoothing.voting import num_classes
+from keras_smoothing.voting.counter import Counter
+
+# Draws that start one at the solution of another: chunks of the numbers of
+# draws, each of lanes that go on for some draws. So what a draw starts from
+# depends on its number alone.
+_CHUNK, _DEPTH = 128, 8
+# How far audits must let unanimous votes reach, where their number is not given:
+# a share of the radius that they prove without.
+_REACH = 0.7
+# Of a pilot: draws for each example, the share of mistakes to be had, and the
+# most steps it tries.
+_PILOT_DRAWS, _MISTAKES, _MOST_STEPS = 64, 0.01, 5
+
+
+class AuditedCounter(Counter):
+    """Finds votes by a few steps from a good start, and audits some of them.
+
+    The start is the fixed point of the clean example, or the solution of
+    another draw. Either makes the votes those of another function at every
+    example, and those of a chain depend on each other: by themselves they prove
+    nothing. So some draws, chosen by coins that nobody else has seen, are voted
+    on by the base model as well. See `AuditedClaim` for what follows.
+
+    Findings: for each class, "audited", how many of its votes were, and
+    "disagreed", how many of those the base model did not confirm; "steps", of
+    the solver without audits.
+
+    Args:
+        base_model: as in `Counter`.
+        noise: as there.
+        voting: as there.
+        group: as there.
+        layer: str or None, the name of the equilibrium layer.
+        num_audited: as in `Audited`.
+        steps: as there.
+        start: as there.
+    """
+
+    finds_own_votes = False
+
+    def __init__(
+        self, base_model, noise, voting, group, layer, num_audited, steps, start
+    ):
+        super().__init__(base_model, noise, voting, group)
+        self.parts = split(base_model, layer)
+        self.num_audited = num_audited
+        self.steps = steps
+        self.start = start
+
+    def claim(self, alpha, stopping, top_k=1):
+        self.audit_share = _audit_share(self.num_audited, alpha, stopping)
+        return AuditedClaim(
+            *(self.noise, alpha, stopping, top_k, self.group),
+            audit_share=self.audit_share,
+        )
+
+    def tuned(self, x, claim):
+        """Chooses `steps`, where they are not given, by a pilot.
+
+        The pilot audits every draw, of a stream that nothing else uses.
+        """
+        if self.steps is not None:
+            return self, claim
+        for steps in range(1, _MOST_STEPS + 1):
+            pilot = self._with(steps, 1.0)
+            votes = pilot.count(
+                x,
+                seed=0,
+                stream=draws.PILOT,
+                start=0,
+                stop=_PILOT_DRAWS,
+                batch_size=_PILOT_DRAWS * len(x),
+            )
+            mistakes = votes.findings["disagreed"].sum()
+            if mistakes <= _MISTAKES * votes.findings["audited"].sum():
+                break
+        return self._with(steps, self.audit_share), claim
+
+    def _with(self, steps, audit_share):
+        """This counter, with so many steps and audits."""
+        counter = AuditedCounter(
+            *(self.base_model, self.noise, self.voting, self.group),
+            *(self.parts.layer.name, self.num_audited, steps, self.start),
+        )
+        counter.audit_share = audit_share
+        return counter
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "serialized": {"steps": self.steps, "start": self.start},
+        }
+
+    def find(self, x, scale, drawn, start, stop, draws_per_batch):
+        examples = ops.shape(x)[0]
+        classes = num_classes(self.base_model, x.shape[1:])
+        copies = noisy_copies(self.parts, x, scale, drawn, self.group)
+        clean = clean_states(copies)
+        chunk = depth = 1
+        if self.start == "previous":
+            # Blocks are of whole tiles, and tiles of whole chunks.
+            chunk = min(_CHUNK, draws.tile_size(x.shape[1:]))
+            depth = min(_DEPTH, chunk)
+        lanes = chunk // depth
+        chunks_per_batch = ops.maximum(1, draws_per_batch // lanes)
+
+        def take_chunks(first, *found):
+            last = ops.minimum(first + chunks_per_batch, -(-stop // chunk))
+            # (chunks, lanes) numbers of the first draws of the lanes.
+            numbers = chunk * ops.expand_dims(ops.arange(first, last), 1)
+            numbers = ops.reshape(numbers + ops.arange(lanes), (-1,))
+            index = ops.arange(examples * ops.shape(numbers)[0])
+            owner = index % examples
+            numbers = ops.take(numbers, index // examples)
+            state = _take(clean, owner)
+            for _ in range(depth):
+                state, more = self._vote(
+                    copies, state, owner, numbers, start, stop
+                )
+                found = [
+                    total + ops.segment_sum(m, owner, examples)
+                    for total, m in zip(found, more, strict=True)
+                ]
+                numbers = numbers + lanes
+            return (last, *found)
+
+        by_class = ops.zeros((examples, classes), "int32")
+        by_example = ops.zeros((examples,), "int32")
+        _, counts, audited, disagreed, steps = ops.while_loop(
+            lambda first, *_: first * chunk < stop,
+            take_chunks,
+            (start // chunk, by_class, by_class, by_class, by_example),
+        )
+        return {
+            "counts": counts,
+            "audited": audited,
+            "disagreed": disagreed,
+            "steps": steps,
+        }
+
+    def _vote(self, copies, state, owner, numbers, start, stop):
+        """Solves for some draws, and counts and audits those asked for."""
+        # A chunk may reach beyond the draws of the block: these are repeated,
+        # and not counted.
+        drawn = copies.drawn
+        asked = ops.logical_and(numbers >= start, numbers < stop)
+        numbers = ops.minimum(numbers, stop - 1)
+        solver = self.parts.layer.solver
+        few_steps = type(solver).from_config(
+            {**solver.get_config(), "max_iter": self.steps}
+        )
+        solution = few_steps.solve(copies.function(owner, numbers), state)
+        finite = ops.isfinite(solution.residual)
+        output = self.parts.layer._read_out(solution.value)
+        ballot = self._ballot(
+            self.parts.head(output, training=False), numbers, drawn
+        )
+        one = ops.expand_dims(ops.cast(asked, "int32"), 1)
+        ballot = one * ballot
+        audited = ops.logical_and(
+            asked, ops.take(drawn.coins, numbers) < self.audit_share
+        )
+        (which,) = ops.nonzero(audited)
+        numbers_of = ops.take(numbers, which)
+        noisy = copies.of(ops.take(owner, which), numbers_of)
+        confirmed = self._ballot(self.forward(noisy), numbers_of, drawn)
+        among = ops.take(ballot, which, axis=0)
+        places = ops.shape(numbers)[0]
+        audits, mistakes = (
+            ops.segment_sum(ballots_of, which, places)
+            for ballots_of in (among, among * (1 - confirmed))
+        )
+        steps = ops.cast(asked, "int32") * solution.num_steps
+        # The next of the lane starts here, or, from NaN, where this one did.
+        state = select(finite, solution.value, state)
+        return state, (ballot, audits, mistakes, steps)
+
+    def _ballot(self, outputs, numbers, drawn):
+        if self.voting == "soft":
+            return ballots.sampled(outputs, ops.take(drawn.tickets, numbers))
+        return ballots.hard(outputs)
+
+
+def _take(structure, index):
+    return keras.tree.map_structure(
+        lambda tensor: ops.take(tensor, index, axis=0), structure
+    )
+
+
+def _audit_share(num_audited, alpha, stopping):
+    """The probability that a draw is audited."""
+    n = stopping.max_n
+    if num_audited is not None:
+        if num_audited > n:
+            raise ValueError(
+                "Expected `num_audited` of at most the number of draws, "
+                f"{n}. Received: num_audited={num_audited}"
+            )
+        return num_audited / n
+    level = float(alpha * stopping.share(n))
+    most = ndtri(lower_confidence_bound(n, n, level))
+    number = n
+    # A tenth fewer, as long as unanimous votes still reach so far.
+    while number > 1:
+        fewer = int(0.9 * number)
+        mistakes = hypergeometric_upper_bound(0, fewer, n, level / 2)
+        p_lower = lower_confidence_bound(n - mistakes, n, level / 2)
+        if not ndtri(p_lower) >= _REACH * most:
+            break
+        number = fewer
+    return number / n
