@@ -236,7 +236,8 @@ def test_logits_move_no_more_than_the_head_allows(layers, end):
         assert (gain <= head.lipschitz * distance + slack).all()
         with np.errstate(invalid="ignore"):
             ratios.append(np.nanmax(gain / (head.lipschitz * distance)))
-    assert max(ratios) > 0.2  # A bound, and no guess far above.
+    # A bound, and no guess far above: of slopes of 1/4 it counts 1.
+    assert max(ratios) > 0.05
 
 
 @pytest.mark.parametrize(
@@ -262,8 +263,14 @@ def test_heads_without_a_bound_are_refused(layers, message):
         Head(model)
 
 
-@pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("start", ["clean", "previous"])
+@pytest.mark.parametrize(
+    "name,start",
+    [
+        *((name, "clean") for name in CELLS),
+        ("free", "previous"),
+        ("monotone", "previous"),
+    ],
+)
 def test_audits_are_votes_of_the_network(name, start, digits):
     # All draws audited: those confirmed are the network's votes for a class.
     x = digits[0][:3]
@@ -306,19 +313,19 @@ def test_chains_are_defined_by_the_numbers_of_draws(start, digits):
 
 
 @pytest.mark.parametrize(
-    "form",
+    "form,adaptive",
     [
-        ks.serialized.Exact(),
-        ks.serialized.Audited(200, steps=2),
-        ks.serialized.Audited(),
+        (ks.serialized.Exact(), False),
+        (ks.serialized.Exact(), True),
+        (ks.serialized.Audited(200, steps=2), True),
+        (ks.serialized.Audited(), False),
     ],
-    ids=["exact", "audited", "pilot"],
+    ids=["exact", "exact adaptive", "audited adaptive", "pilot"],
 )
-@pytest.mark.parametrize("adaptive", [False, True])
 def test_certificates_logs_and_resume(
     form, adaptive, trained, digits, tmp_path
 ):
-    x, y = digits[0][:24], digits[1][:24]
+    x, y = digits[0][:18], digits[1][:18]
     model = smoothed(trained("contractive"))
     path = tmp_path / "run.tsv"
     settings = dict(SETTINGS, serialized=form)
@@ -339,7 +346,7 @@ def test_certificates_logs_and_resume(
         assert (result.radius <= plain.radius + 0.05).all()
     expected = columns_without_time(path)
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:9]))
+    path.write_bytes(b"".join(lines[:17]))
     model.certify(x, y, log=path, **settings)
     assert columns_without_time(path) == expected
     read = ks.read_log(path)
@@ -347,11 +354,12 @@ def test_certificates_logs_and_resume(
     again = read.recertify(0.001)
     assert (again.radius <= result.radius).all()
     with pytest.raises(ValueError, match="of another run"):
-        model.certify(x, y, log=path, **{**settings, "serialized": None})
+        settings["serialized"] = None
+        model.certify(x[:1], y[:1], log=path, **settings)
 
 
 def test_classify_abstains_where_the_votes_do_not_prove_it(trained, digits):
-    x, y = digits[0][:24], digits[1][:24]
+    x = digits[0][:24]
     model = smoothed(trained("contractive"))
     plain = model.classify(x, seed=0)
     for form in (
@@ -372,11 +380,15 @@ def test_groups_and_soft_voting(trained, digits):
     base = trained("contractive")
     group = ks.groups.D4()
     model = smoothed(base, group=group)
-    for form in (ks.serialized.Exact(), ks.serialized.Audited(500, steps=3)):
-        result = model.certify(x, y, serialized=form, **SETTINGS)
-        plain = model.certify(x, y, **SETTINGS)
-        assert np.abs(result.counts - plain.counts).sum() < 0.05 * 6_000
-        assert result.distance == plain.distance
+    plain = model.certify(x, y, **SETTINGS)
+    exact = model.certify(x, y, serialized=ks.serialized.Exact(), **SETTINGS)
+    assert np.abs(exact.counts - plain.counts).sum() < 0.01 * 6_000
+    # A turned image is far from the clean start, and the audits show it.
+    form = ks.serialized.Audited(500, steps=1)
+    audited = model.certify(x, y, serialized=form, **SETTINGS)
+    assert audited.findings["disagreed"].sum() > 100
+    assert (audited.radius <= plain.radius + 0.02).all()
+    assert exact.distance == audited.distance == plain.distance
     soft = keras.Sequential([*base.layers, keras.layers.Softmax()])
     model = smoothed(soft, voting="soft")
     form = ks.serialized.Audited(500, steps=3)

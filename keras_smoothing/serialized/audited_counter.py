@@ -18,8 +18,8 @@ from keras_smoothing.voting.counter import Counter
 # draws, each of lanes that go on for some draws. So what a draw starts from
 # depends on its number alone.
 _CHUNK, _DEPTH = 128, 8
-# How far audits must let unanimous votes reach, where their number is not given:
-# a share of the radius that they prove without.
+# How far audits must let unanimous votes reach, where their number is not
+# given: a share of the radius that they prove without.
 _REACH = 0.7
 # Of a pilot: draws for each example, the share of mistakes to be had, and the
 # most steps it tries.
