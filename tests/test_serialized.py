@@ -87,21 +87,23 @@ def full_votes(model, x, settings):
 @pytest.mark.parametrize("name", PROVED)
 def test_settled_votes_are_those_of_the_fixed_point(name, trained, digits):
     x = digits[0][:16]
-    settings = dict(seed=3, stream=draws.ESTIMATION, start=0, stop=2_000)
+    # Draws in all: 32,000, and 8,000 for convolutions.
+    stop = 500 if name.endswith("convolution") else 2_000
+    settings = dict(seed=3, stream=draws.ESTIMATION, start=0, stop=stop)
     settings["batch_size"] = 1_024
     model = trained(name)
     exact = ExactCounter(model, NOISE, None, None, 400).count(x, **settings)
     full = full_votes(model, x, settings)
     missing = full.counts - exact.counts
-    # 32,000 draws: what is not settled is missing, and nothing else differs.
+    # What is not settled is missing, and nothing else differs.
     assert (missing >= 0).all()
     np.testing.assert_array_equal(missing.sum(axis=1), exact.unsettled)
-    assert exact.unsettled.sum() < 0.005 * 32_000
+    assert exact.unsettled.sum() < 0.005 * 16 * stop
     assert (exact.nan_draws == 0).all()
-    assert exact.findings["steps"].mean() < 20 * 2_000
+    assert exact.findings["steps"].mean() < 20 * stop
 
 
-@pytest.mark.parametrize("name", ["contractive", "monotone convolution"])
+@pytest.mark.parametrize("name", ["contractive", "monotone"])
 def test_without_the_bound_votes_are_wrong(name, trained, digits):
     # Votes taken at once, as if there were no error.
     x = digits[0][:16]
@@ -266,9 +268,10 @@ def test_heads_without_a_bound_are_refused(layers, message):
 @pytest.mark.parametrize(
     "name,start",
     [
-        *((name, "clean") for name in CELLS),
+        ("free", "clean"),
+        ("monotone", "clean"),
+        ("multiscale", "clean"),
         ("free", "previous"),
-        ("monotone", "previous"),
     ],
 )
 def test_audits_are_votes_of_the_network(name, start, digits):
@@ -288,10 +291,9 @@ def test_audits_are_votes_of_the_network(name, start, digits):
     assert votes.findings["disagreed"].sum() > 0
 
 
-@pytest.mark.parametrize("start", ["clean", "previous"])
-def test_chains_are_defined_by_the_numbers_of_draws(start, digits):
+def test_chains_are_defined_by_the_numbers_of_draws(digits):
     x = digits[0][:4]
-    form = ks.serialized.Audited(100, steps=2, start=start)
+    form = ks.serialized.Audited(100, steps=2, start="previous")
     counter = form.counter(network("free"), NOISE)
     counter.claim(0.01, ks.FixedSampling(1_000))
     settings = dict(seed=2, stream=1, batch_size=256)
@@ -315,12 +317,11 @@ def test_chains_are_defined_by_the_numbers_of_draws(start, digits):
 @pytest.mark.parametrize(
     "form,adaptive",
     [
-        (ks.serialized.Exact(), False),
         (ks.serialized.Exact(), True),
         (ks.serialized.Audited(200, steps=2), True),
         (ks.serialized.Audited(), False),
     ],
-    ids=["exact", "exact adaptive", "audited adaptive", "pilot"],
+    ids=["exact adaptive", "audited adaptive", "pilot"],
 )
 def test_certificates_logs_and_resume(
     form, adaptive, trained, digits, tmp_path
