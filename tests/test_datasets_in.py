@@ -391,8 +391,9 @@ REFUSED = "generators and lists of batches are not. Received: x of type"
 def test_bad_forms_are_named_and_write_nothing(
     model, tmp_path, x, arguments, message
 ):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         certify(model, x, log=tmp_path / "run.tsv", **arguments)
+    assert "in user code" not in str(error.value)  # As of traced functions.
     assert not list(tmp_path.iterdir())
 
 
