@@ -1,8 +1,13 @@
-# Both commands set up what they need in .venv; a second call starts at once.
+# All commands set up what they need in .venv; a second call starts at once.
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: quickstart test clean
+# Of the order of tests. Name it to repeat a failure.
+SEED := $(shell date +%s)
+PORTABILITY := -m pytest --numprocesses 2 --random-order \
+    --random-order-bucket=global --random-order-seed=$(SEED)
+
+.PHONY: quickstart test test-portability clean
 
 quickstart: $(VENV)/quickstart.installed
 	$(VENV)/bin/python examples/quickstart.py
@@ -11,6 +16,26 @@ test: $(VENV)/test.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest --numprocesses 2
+
+# All tests in a random order, with the arithmetic of other processors: oneDNN
+# off and on, its instructions held down, one thread and two, Eigen's own matrix
+# products, XLA's code for SSE. TensorFlow has no thread pool that
+# OMP_NUM_THREADS would size. All runs are made, also after one that fails.
+test-portability: $(VENV)/test.installed
+	@echo "To repeat this order: make $@ SEED=$(SEED)"
+	failed=0; \
+	TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 \
+	    TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
+	    $(VENV)/bin/python $(PORTABILITY) || failed=1; \
+	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX2 \
+	    TF_NUM_INTRAOP_THREADS=2 TF_NUM_INTEROP_THREADS=2 \
+	    $(VENV)/bin/python $(PORTABILITY) || failed=1; \
+	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=SSE41 \
+	    TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL=0 \
+	    XLA_FLAGS=--xla_cpu_max_isa=SSE4_2 \
+	    TF_NUM_INTRAOP_THREADS=2 TF_NUM_INTEROP_THREADS=1 \
+	    $(VENV)/bin/python $(PORTABILITY) || failed=1; \
+	exit $$failed
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

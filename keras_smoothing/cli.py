@@ -60,6 +60,7 @@ def _certify(arguments):
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         log=arguments.log,
+        check_independence=arguments.check_independence,
         verbose=arguments.verbose,
     )
     result.summary(arguments.radii)
@@ -104,17 +105,22 @@ def _plan(arguments):
         noise, base_model = Gaussian(arguments.sigma), None
     else:
         raise ValueError("Expected --sigma or --model. Received: neither")
-    print(
-        plan(
-            arguments.n,
-            arguments.alpha,
-            noise,
-            n0=arguments.n0,
-            num_examples=arguments.examples,
-            model=base_model,
-            batch_size=arguments.batch_size,
-        )
+    planned = plan(
+        arguments.n,
+        arguments.alpha,
+        noise,
+        n0=arguments.n0,
+        num_examples=arguments.examples,
+        model=base_model,
+        batch_size=arguments.batch_size,
     )
+    if not planned.largest_radius:
+        raise ValueError(
+            f"Expected --n >= {planned.smallest_n} at alpha={planned.alpha}: "
+            "with fewer draws every example abstains, even when all votes "
+            f"agree. Received: --n {planned.n}"
+        )
+    print(planned)
 
 
 def _smoothed(arguments):
@@ -176,6 +182,12 @@ def _parser():
         "--family-wise",
         action="store_true",
         help="alpha is for all certificates together",
+    )
+    add(
+        "--check-independence",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="refuse models that mix the examples of a batch",
     )
     add("--verbose", type=int, default=1, choices=(0, 1, 2), help="progress")
 

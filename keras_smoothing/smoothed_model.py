@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 import keras
@@ -170,13 +171,13 @@ class SmoothedModel(keras.Model):
             )
         ballot = ballots.soft if self.voting == "soft" else ballots.hard
 
+        forward = functools.partial(self.base_model, training=False)
+
         def add_draw(i, votes):
             copies = ops.expand_dims(x, 1)
             if self.group is not None:
                 copies = self.group.orbit(x, elements[i : i + 1])
-            more = count_votes(
-                self.base_model, copies, noise[i : i + 1], ballot
-            )
+            more = count_votes(forward, copies, noise[i : i + 1], ballot)
             return votes + ops.cast(more, "float32")
 
         classes = num_classes(self.base_model, x.shape[1:])

@@ -1,3 +1,8 @@
+import fcntl
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +41,17 @@ def logits_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+def assert_solved(value, exact, tol, radius):
+    """That a relative residual of `tol` allows the error, per example.
+
+    Of a map whose Jacobian has norms up to `radius`: the inverse of I - J makes
+    an error of a residual.
+    """
+    error = np.linalg.norm(value - exact, axis=1)
+    scale = np.linalg.norm(exact, axis=1)
+    assert np.all(error <= tol / (1 - radius) * scale)
+
+
 def columns_without_time(path):
     """The cells of a log, row by row, that two equal runs have in common."""
     rows = [line.split("\t") for line in path.read_text().splitlines()]
@@ -66,14 +82,48 @@ def digits_model(digits_file):
 
 
 @pytest.fixture(scope="session")
-def fashion_mnist():
-    """Fashion-MNIST, or a skip where it is neither stored nor to be had."""
+def fashion_mnist(tmp_path_factory):
+    """Fashion-MNIST, or a skip where it is neither stored nor to be had.
+
+    Where it is not stored, its host must answer within 20 seconds; the download
+    may then take its time. Of all processes of a test run one asks and
+    downloads, while the others wait; if it fails, they skip for its reason.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "no_fashion_mnist").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        reason = file.read()
+        if not reason:
+            try:
+                _ask_for_fashion_mnist(seconds=20)
+                train = ks.datasets.load("fashion_mnist", "train[:20000]")
+                test = ks.datasets.load("fashion_mnist", "test[:64]")
+                return train, test
+            except Exception as error:
+                reason = f"Fashion-MNIST cannot be loaded: {error}"
+                file.write(reason)
+    pytest.skip(reason)
+
+
+def _ask_for_fashion_mnist(seconds):
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder("fashion_mnist")
+    if builder.is_prepared():
+        return
+    url = builder.URL + "t10k-labels-idx1-ubyte.gz"
+    # A process can be ended at any time, a search for a host name cannot.
+    script = "import sys, urllib.request as r; r.urlopen(sys.argv[1])"
+    command = [sys.executable, "-c", script, url]
     try:
-        train = ks.datasets.load("fashion_mnist", "train[:20000]")
-        test = ks.datasets.load("fashion_mnist", "test[:64]")
-    except Exception as error:
-        pytest.skip(f"Fashion-MNIST cannot be loaded: {error}")
-    return train, test
+        subprocess.run(
+            command, check=True, capture_output=True, timeout=seconds
+        )
+    except subprocess.SubprocessError as error:
+        raise ConnectionError(f"no answer from {url}") from error
 
 
 @pytest.fixture(autouse=True)

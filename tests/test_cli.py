@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import keras
 import matplotlib
 import pytest
 from conftest import linear_model
@@ -97,6 +98,33 @@ def test_plan(base_file, digits_file, capsys):
     assert "above 0.6" in capsys.readouterr().out
 
 
+def test_a_plan_that_certifies_nothing_is_an_error(capsys):
+    command = ["plan", "--sigma", "1", "--alpha", "0.001", "--n"]
+    assert cli.main([*command, "10"]) == 0
+    capsys.readouterr()
+    assert cli.main([*command, "9"]) == 2
+    output = capsys.readouterr()
+    assert "Expected --n >= 10 at alpha=0.001" in output.err
+    assert not output.out
+
+
+class Centred(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs - keras.ops.mean(inputs, axis=0, keepdims=True)
+
+
+def test_a_model_that_mixes_the_batch_can_be_insisted_on(
+    tmp_path, monkeypatch, capsys
+):
+    base = keras.Sequential([*small_convnet().layers, Centred()])
+    monkeypatch.setattr("keras.saving.load_model", lambda path: base)
+    command = ["certify", "base.keras", "--dataset", "digits", "--sigma", "1"]
+    command += ["--split", "test[:3]", "--verbose", "0", *SMALL]
+    assert cli.main(command) == 2
+    assert "what else is in the batch" in capsys.readouterr().err
+    assert cli.main([*command, "--no-check-independence"]) == 0
+
+
 def test_errors_are_one_line(digits_file, tmp_path, capsys):
     missing = str(tmp_path / "missing")
     odd = tmp_path / "odd.keras"
@@ -112,6 +140,7 @@ def test_errors_are_one_line(digits_file, tmp_path, capsys):
         [*certify, "--log", missing + "/run.tsv"],
         ["report", missing],
         ["plan", "--n", "0", "--sigma", "1"],
+        ["plan", "--n", "9", "--sigma", "1"],
         ["plan"],
     ):
         assert cli.main(command) == 2, command

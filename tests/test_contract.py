@@ -16,30 +16,35 @@ from conftest import linear_model
 
 import keras_smoothing as ks
 
-# How to make one of each. A public class that is missing here fails.
+# How to make one of each. A public class that is missing here fails. Functions,
+# so that no test meets weights and seeds that another has moved on.
 EXAMPLES = {
-    ks.layers.GaussianNoiseAlways: dict(stddev=0.3, seed=1),
-    ks.layers.LaplaceNoiseAlways: dict(scale=0.3, seed=1),
-    ks.layers.UniformNoiseAlways: dict(half_width=0.3, seed=1),
-    ks.layers.RSEBlock: dict(filters=3, kernel_size=2, stddev=0.3, seed=1),
-    ks.layers.DeepEquilibrium: dict(cell=ks.equilibrium.cells.DenseCell(4)),
-    ks.layers.OrbitPooling: dict(
+    ks.layers.GaussianNoiseAlways: lambda: dict(stddev=0.3, seed=1),
+    ks.layers.LaplaceNoiseAlways: lambda: dict(scale=0.3, seed=1),
+    ks.layers.UniformNoiseAlways: lambda: dict(half_width=0.3, seed=1),
+    ks.layers.RSEBlock: lambda: dict(
+        filters=3, kernel_size=2, stddev=0.3, seed=1
+    ),
+    ks.layers.DeepEquilibrium: lambda: dict(
+        cell=ks.equilibrium.cells.DenseCell(4)
+    ),
+    ks.layers.OrbitPooling: lambda: dict(
         layer=keras.layers.Dense(3),
         group=ks.groups.Permutation("channels_last"),
     ),
-    ks.noise.Gaussian: dict(sigma=0.3),
-    ks.noise.Laplace: dict(scale=0.3),
-    ks.noise.Uniform: dict(half_width=0.3),
-    ks.noise.Distribution: dict(
+    ks.noise.Gaussian: lambda: dict(sigma=0.3),
+    ks.noise.Laplace: lambda: dict(scale=0.3),
+    ks.noise.Uniform: lambda: dict(half_width=0.3),
+    ks.noise.Distribution: lambda: dict(
         distribution=tfp.distributions.Normal(0.0, 0.3)
     ),
-    ks.SmoothedModel: dict(
+    ks.SmoothedModel: lambda: dict(
         base_model=linear_model(np.ones(6)),
         noise=ks.noise.Gaussian(0.3),
         num_draws=20,
         seed=1,
     ),
-    ks.RandomSelfEnsemble: dict(
+    ks.RandomSelfEnsemble: lambda: dict(
         model=keras.Sequential(
             [
                 keras.Input((6,)),
@@ -103,7 +108,7 @@ NOISES = public_subclasses(ks.noise.Noise)
 
 
 def make(kind):
-    return kind(**EXAMPLES[kind])
+    return kind(**EXAMPLES[kind]())
 
 
 def test_the_walk_finds_what_there_is():
@@ -176,15 +181,15 @@ def test_mixed_precision(kind, policy):
     if issubclass(kind, keras.Model):
         keras.mixed_precision.set_global_policy(policy)
         base = linear_model(np.ones(6))
-        (name,) = {"base_model", "model"} & set(EXAMPLES[kind])
-        layer = kind(**{**EXAMPLES[kind], name: base})
+        (name,) = {"base_model", "model"} & set(EXAMPLES[kind]())
+        layer = kind(**{**EXAMPLES[kind](), name: base})
     elif kind is ks.layers.DeepEquilibrium:
         layer = kind(ks.equilibrium.cells.DenseCell(4, dtype=policy))
     elif issubclass(kind, keras.layers.Wrapper):
         inner = keras.layers.Dense(3, dtype=policy)
-        layer = kind(**{**EXAMPLES[kind], "layer": inner}, dtype=policy)
+        layer = kind(**{**EXAMPLES[kind](), "layer": inner}, dtype=policy)
     else:
-        layer = kind(**EXAMPLES[kind], dtype=policy)
+        layer = kind(**EXAMPLES[kind](), dtype=policy)
     outputs = layer(example_batch(kind))
     expected = policy.removeprefix("mixed_")
     if kind is ks.RandomSelfEnsemble:

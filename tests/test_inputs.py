@@ -103,7 +103,7 @@ def test_a_dataset_is_read_as_it_is_used(model):
     certification.certify(
         Watching(),
         Claim(model.noise, 0.01, ks.FixedSampling(200)),
-        certification.Request(dataset, shape=SHAPE),
+        certification.Request(dataset, shape=SHAPE, check_independence=False),
         certification.Settings(n0=10, batch_size=16, seed=0, verbose=0),
     )
     # Before the first window is counted, little more than it is read.

@@ -130,6 +130,57 @@ def test_it_says_what_it_inserted(capsys):
     ]
 
 
+def test_of_a_deep_model_it_says_the_ends_and_all_when_asked(capsys):
+    def printed(depth, verbose):
+        model = keras.Sequential([keras.Input((4, 4, 1))], name="deep")
+        for i in range(depth):
+            model.add(layers.Conv2D(1, 1, name=f"c{i}"))
+        ks.randomize(model, verbose=verbose)
+        return capsys.readouterr().out.splitlines()
+
+    every = printed(9, verbose=2)
+    assert every[0] == "Always-on noise before 9 convolutions"
+    assert every[1:] == [
+        f"  deep/c{i}: stddev {0.1 if i else 0.2}" for i in range(9)
+    ]
+    for verbose in (1, True):
+        few = printed(9, verbose)
+        assert few == [*every[:4], "  ... 3 more", *every[-3:]]
+    # A line is not replaced by one that says that it is missing.
+    assert len(printed(7, verbose=1)) == 8
+    for verbose in (0, False):
+        assert printed(9, verbose) == []
+
+
+class Subclassed(keras.Model):
+    def __init__(self, silent=True):
+        super().__init__()
+        self.noise = ks.layers.GaussianNoiseAlways(0.0 if silent else 0.1)
+        self.convolution = layers.Conv2D(2, 3)
+
+    def call(self, inputs):
+        return self.convolution(self.noise(inputs))
+
+
+def test_what_is_advised_for_subclassed_models_works():
+    x = np.ones((2, 4, 4, 1), "float32")
+    model = Subclassed()
+    for _ in ("not called", "called"):
+        with pytest.raises(ValueError, match="own `call`") as error:
+            ks.randomize(model)
+        model(x)
+    for advice in ("functional API", "GaussianNoiseAlways", "add_input_noise"):
+        assert advice in str(error.value)
+    np.testing.assert_array_equal(model(x), model(x))
+    noisy = ks.add_input_noise(model, ks.noise.Gaussian(0.1))
+    for random in (noisy, Subclassed(silent=False)):
+        assert not np.array_equal(random(x), random(x))
+    # Others are not told of a `call` that they do not have.
+    with pytest.raises(ValueError) as error:
+        ks.randomize(keras.Sequential([layers.Conv2D(2, 3)]))
+    assert "own `call`" not in str(error.value)
+
+
 def test_noise_has_its_deviation_at_the_convolution():
     # A 1x1 convolution by 1 passes the noise on.
     model = keras.Sequential(

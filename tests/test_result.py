@@ -1,5 +1,8 @@
+import dataclasses
+import re
 import subprocess
 import sys
+import xml.etree.ElementTree as xml
 
 import matplotlib
 import numpy as np
@@ -9,6 +12,7 @@ from scipy import stats
 
 import keras_smoothing as ks
 from keras_smoothing import evaluation
+from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.statistics import Claim
 
 
@@ -221,3 +225,248 @@ def test_accuracy_with_confidence_holds_under_shared_draws():
         plain_failures += result.certified_accuracy(beyond) > 0
     assert failures <= stats.binom.ppf(0.999, runs, 1 - confidence)
     assert plain_failures > failures
+
+
+ARRAYS = ("prediction", "radius", "time", "label", "p_lower", "counts")
+ARRAYS += ("num_samples", "candidate", "scale")
+
+
+@pytest.fixture
+def detailed(result):
+    """With scales, findings and a seed."""
+    return ks.CertificationResult.from_counts(
+        result.candidate,
+        result.counts,
+        result.num_samples,
+        result.claim,
+        scale=np.array([1.0, 0.5, 2.0, 3.0]),
+        findings={"one": np.arange(4), "each": np.arange(8).reshape(4, 2)},
+        label=result.label,
+        time=np.arange(4.0),
+        seed=7,
+    )
+
+
+@pytest.fixture
+def six_columns(result):
+    return ks.CertificationResult(
+        result.prediction, result.radius, result.time, label=result.label
+    )
+
+
+def assert_same(one, other):
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert (one.claim, one.seed) == (other.claim, other.seed)
+    assert (one.findings is None) == (other.findings is None)
+    for name in one.findings or ():
+        np.testing.assert_array_equal(one.findings[name], other.findings[name])
+
+
+@pytest.mark.parametrize(
+    "which,examples",
+    [
+        (slice(2), [0, 1]),
+        (slice(None, None, -1), [3, 2, 1, 0]),
+        (np.array([True, False, False, True]), [0, 3]),
+        ([3, 1, 1], [3, 1, 1]),
+        (np.array([], int), []),
+        (-1, [3]),
+        (np.int64(2), [2]),
+    ],
+    ids=str,
+)
+def test_indices_select_examples_as_of_an_array(
+    detailed, six_columns, which, examples
+):
+    selected = detailed[which]
+    assert len(selected) == len(examples)
+    for name in ARRAYS:
+        array = getattr(detailed, name)
+        np.testing.assert_array_equal(getattr(selected, name), array[examples])
+        assert getattr(selected, name).dtype == array.dtype
+    for name, found in detailed.findings.items():
+        np.testing.assert_array_equal(selected.findings[name], found[examples])
+    assert selected.claim is detailed.claim and selected.seed == 7
+    # The same from votes: of each example on its own.
+    assert_same(selected.recertify(0.01), detailed.recertify(0.01)[which])
+    cut = six_columns[which]
+    np.testing.assert_array_equal(cut.radius, six_columns.radius[examples])
+    assert cut.counts is cut.findings is cut.claim is None
+
+
+def test_family_wise_alpha_of_a_selection_is_that_of_the_whole(detailed):
+    whole = detailed.recertify(0.01, family_wise=True)
+    assert whole[:1].alpha == 0.01 / 4
+    # Shared out after the selection it is shared by fewer.
+    assert detailed[:1].recertify(0.01, family_wise=True).alpha == 0.01
+
+
+@pytest.mark.parametrize(
+    "which,message",
+    [
+        (4, "out of bounds"),
+        ([0, -5], "out of bounds"),
+        (np.array([True, False]), "did not match"),
+        (1.5, "only integers"),
+        ("radius", "only integers"),
+        ((0, 1), "too many indices"),
+        ([[0, 1]], r"Expected a slice.*shape \(1, 2\)"),
+        (None, "Expected a slice"),
+    ],
+    ids=str,
+)
+def test_indices_that_select_nothing_there_is(result, which, message):
+    with pytest.raises(IndexError, match=message):
+        result[which]
+
+
+def test_an_empty_selection_is_a_result(detailed):
+    empty = detailed[detailed.label == 5]
+    lines = []
+    empty.summary(print_fn=lines.append)
+    assert lines == [f"0 examples, {detailed._conditions()}"]
+    assert lines[0] in empty._repr_html_()
+    assert len(empty.recertify(0.01, family_wise=True)) == 0
+
+
+def test_parts_concatenate_to_the_whole(detailed, six_columns):
+    concatenate = ks.CertificationResult.concatenate
+    for whole in (detailed, six_columns):
+        parts = (whole[:1], whole[1:1], whole[1:])
+        assert_same(concatenate(iter(parts)), whole)
+        assert_same(concatenate([whole]), whole)
+    other = dataclasses.replace(detailed, seed=8)
+    assert concatenate([detailed, other]).seed is None
+    assert concatenate([detailed, detailed]).seed == 7
+    unlabelled = dataclasses.replace(detailed, label=None)
+    assert concatenate([unlabelled, unlabelled]).label is None
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        (dict(noise=ks.noise.Gaussian(0.25)), "noise=Gaussian(sigma=0.25)"),
+        (dict(noise=ks.noise.Laplace(0.5)), "noise=Laplace(scale=0.5)"),
+        (dict(alpha=0.01), "alpha=0.01"),
+        (dict(stopping=ks.FixedSampling(99)), "stopping=FixedSampling(n=99)"),
+        (dict(top_k=2), "top_k=2"),
+        (dict(group=ks.groups.D4()), "group=D4('channels_last')"),
+    ],
+    ids=str,
+)
+def test_other_claims_do_not_concatenate(detailed, changes, message):
+    claim = dataclasses.replace(detailed.claim, **changes)
+    other = dataclasses.replace(detailed, claim=claim)
+    with pytest.raises(ValueError) as error:
+        ks.CertificationResult.concatenate([detailed, detailed, other])
+    (name,) = changes
+    was = f"{name}={getattr(detailed.claim, name)!r}"
+    assert str(error.value).endswith(
+        f"Received: {was} in results[0] and {message} in results[2]"
+    )
+
+
+def test_other_kinds_of_results_do_not_concatenate(detailed, six_columns):
+    concatenate = ks.CertificationResult.concatenate
+    with pytest.raises(ValueError, match="at least one result"):
+        concatenate([])
+    for changes, message in (
+        (dict(label=None), "labels='none' in results.1"),
+        (dict(findings={}), r"findings=\[\] in results.1"),
+        (dict(counts=detailed.counts[:, :1]), r"classes=\(1,\) in results.1"),
+    ):
+        other = dataclasses.replace(detailed, **changes)
+        with pytest.raises(ValueError, match=message):
+            concatenate([detailed, other])
+    for mixed in ([detailed, six_columns], [six_columns, detailed]):
+        with pytest.raises(ValueError, match="noise='unknown', alpha='unk"):
+            concatenate(mixed)
+
+
+def test_rounding_down_keeps_what_is_a_decimal_already():
+    for digits in (1, 2, 3, 4):
+        decimals = np.arange(10**digits + 1) / 10**digits
+        np.testing.assert_array_equal(round_down(decimals, digits), decimals)
+    values = np.random.default_rng(0).random(10_000)
+    rounded = round_down(values, 3)
+    assert (rounded <= values).all() and (values - rounded < 0.001).all()
+
+
+def parsed(html):
+    """Text before the table, the table, and the path of the curve."""
+    tree = xml.fromstring(html.replace("<br>", "<br/>"))
+    rows = [[cell.text for cell in row] for row in tree.iter("tr")]
+    return "".join(tree.find("p").itertext()), rows, list(tree.iter("path"))[1]
+
+
+def test_html_says_what_the_summary_says(detailed, six_columns):
+    for result in (detailed, six_columns):
+        lines = []
+        result.summary(print_fn=lines.append)
+        text, (heading, *rows), _ = parsed(result._repr_html_())
+        assert text == "".join(lines[0].splitlines()[:2])
+        assert heading[1] == "certified accuracy"
+        radii = [float(radius) for radius, _ in rows]
+        columns = lines[0].splitlines()[2].split()[3:]
+        assert [f"{radius:.4g}" for radius in radii] == columns
+        shares = [float(share.rstrip("%")) / 100 for _, share in rows]
+        np.testing.assert_allclose(shares, result.certified_accuracy(radii))
+    assert parsed(detailed._repr_html_())[1][0][0] == "l2 radius"
+    html = detailed._repr_html_()
+    assert "currentColor" in html and "script" not in html and "://" not in html
+
+
+def test_html_without_labels_counts_what_is_certified(detailed):
+    unlabelled = dataclasses.replace(detailed, label=None)
+    _, (heading, first, *_), _ = parsed(unlabelled._repr_html_())
+    assert heading[1] == "share with at least this radius"
+    assert first == ["0", "50.0%"]
+
+
+def test_html_escapes_its_text(detailed):
+    class Hostile(ks.noise.Gaussian):
+        norm = "<i>l2</i>"
+
+        def __repr__(self):
+            return "<script>&"
+
+    claim = dataclasses.replace(detailed.claim, noise=Hostile(0.5))
+    html = dataclasses.replace(detailed, claim=claim)._repr_html_()
+    assert "<script" not in html and "<i>" not in html
+    text, (heading, *_), _ = parsed(html)
+    assert "<script>&" in text and heading[0] == "<i>l2</i> radius"
+
+
+def test_html_is_nowhere_better_than_the_certificates():
+    # A third and a seventh are no whole number of tenths of a percent.
+    rng = np.random.default_rng(0)
+    for examples in (1, 3, 7, 2_100):
+        radius = rng.gamma(2.0, 0.123, examples)
+        result = ks.CertificationResult(
+            np.where(rng.random(examples) < 0.1, ks.ABSTAIN, 1),
+            radius,
+            np.ones(examples),
+            label=np.where(rng.random(examples) < 0.1, 0, 1),
+        )
+        html = result._repr_html_()
+        assert len(html) < 10_000
+        text, (_, *rows), curve = parsed(html)
+        for reach, share in rows:
+            true = 100 * result.certified_accuracy(float(reach))
+            assert true - 0.1 < float(share.rstrip("%")) <= true + 1e-9
+        median = float(re.search(r"median radius ([\d.]+)", text)[1])
+        assert np.median(radius) - 1e-4 < median <= np.median(radius)
+        abstained = float(re.search(r"abstained ([\d.]+)%", text)[1])
+        assert abstained >= 100 * np.mean(result.prediction == ks.ABSTAIN)
+        # Every corner of the curve, in the units of its axes.
+        x, y = 44.0, None
+        for command, value in re.findall(r"([VH])([\d.]+)", curve.get("d")):
+            x, y = (x, float(value)) if command == "V" else (float(value), y)
+            reach, share = (x - 44) / 320 * radius.max(), 1 - (y - 24) / 180
+            true = result.certified_accuracy(max(0.0, reach - 1e-9))
+            assert share <= true + 1e-9
+            # Nor is it much worse, before a step down.
+            if command == "H":
+                pixel = radius.max() / 320
+                assert share > result.certified_accuracy(reach + pixel) - 1 / 90

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import assert_solved
 from keras import ops
 
 from keras_smoothing.equilibrium import CONVERGED
@@ -47,7 +48,7 @@ def solve(kind, mode, f, shape, **arguments):
 def test_linear_map_has_the_known_fixed_point(kind, mode):
     f, expected = linear(0.7)
     solution = solve(kind, mode, f, (6, 10), max_iter=50, tol=1e-6)
-    np.testing.assert_allclose(solution.value, expected, atol=2e-5)
+    assert_solved(solution.value, expected, 1e-6, 0.7)
     assert np.all(solution.status == CONVERGED)
     assert np.max(solution.num_steps) < 50
 
@@ -93,10 +94,7 @@ def test_contractions_that_hardly_contract(kind, seed):
     assert np.all(plain.status == MAX_ITER)
     solution = solve(kind, "graph", f, (6, 20), **arguments)
     assert np.all(solution.status == CONVERGED)
-    scale = np.linalg.norm(expected, axis=1)
-    error = np.linalg.norm(solution.value - expected, axis=1)
-    # The residual, over 1 - 0.99.
-    assert np.all(error < 1.1e-5 / 0.01 * scale)
+    assert_solved(solution.value, expected, 1e-5, 0.99)
 
 
 @every_solver
@@ -244,12 +242,14 @@ def test_limited_memory(kind, memory):
     solver = kind(max_iter=60, tol=1e-5, memory=memory)
     solution = solver.solve(f, ops.zeros((6, 12)))
     assert np.all(solution.status == CONVERGED)
-    np.testing.assert_allclose(solution.value, expected, atol=2e-4)
+    assert_solved(solution.value, expected, solver.tol, 0.6)
 
 
 def points_of(solver):
     """Where a solver applies a linear map from R^10, and that map."""
-    f, _ = linear(0.9, batch=1)
+    # Nearer to 1 single steps multiply rounding by a thousand. Here it is some
+    # 1 / (1 - 0.7) units in the last place of points of size 3: 1e-6.
+    f, _ = linear(0.7, batch=1)
     points = []
 
     def noted(z):
@@ -273,7 +273,7 @@ def test_anderson_goes_where_its_formulas_say(memory):
         weights = np.linalg.solve(regular, np.ones(len(gram)))
         weights /= np.sum(weights)
         expected = weights @ (0.9 * f_z + 0.1 * z)
-        np.testing.assert_allclose(points[step], expected, atol=1e-3)
+        np.testing.assert_allclose(points[step], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("memory", [1, 2, 4, 30])
@@ -287,7 +287,7 @@ def test_broyden_goes_where_its_formulas_say(memory):
     for step in range(1, 8):
         dz = -inverse() @ g[step - 1]
         np.testing.assert_allclose(
-            points[step], points[step - 1] + dz, atol=1e-4
+            points[step], points[step - 1] + dz, atol=1e-5
         )
         columns = columns[1:] if len(columns) == memory else columns
         b, dg = inverse(), g[step] - g[step - 1]
@@ -310,21 +310,25 @@ def test_broyden_solves_a_linear_map_in_twice_its_dimension():
     solution = solver.solve(f, ops.zeros((6, 5)))
     assert np.all(solution.status == CONVERGED)
     assert np.max(solution.num_steps) <= 14
-    np.testing.assert_allclose(solution.value, expected, atol=1e-3)
+    # A has the eigenvalue 1.5, so that A (I - A)^-1 has 3, its largest.
+    assert_solved(solution.value, expected, solver.tol, 2 / 3)
 
 
 @pytest.mark.parametrize("kind", FASTER)
 def test_no_more_steps_than_plain_iteration(kind):
+    # So near to instability they are ahead by four steps and more, where
+    # rounding moves a stop by one.
     rng = np.random.default_rng(0)
-    w = rng.normal(size=(64, 64)).astype("float32") * 0.9 / 8
+    w = rng.normal(size=(64, 64)).astype("float32") * 1.2 / 8
     x = rng.normal(size=(8, 64)).astype("float32")
 
     def f(z):
         return ops.tanh(ops.matmul(z, w) + x)
 
-    plain = solve(FixedPointIteration, "graph", f, (8, 64), tol=1e-4)
+    arguments = dict(max_iter=60, tol=1e-4)
+    plain = solve(FixedPointIteration, "graph", f, (8, 64), **arguments)
     assert np.all(plain.status == CONVERGED)
-    faster = solve(kind, "graph", f, (8, 64), tol=1e-4)
+    faster = solve(kind, "graph", f, (8, 64), **arguments)
     assert np.all(np.array(faster.num_steps) <= plain.num_steps)
 
 

@@ -1,4 +1,4 @@
-"""`keras.utils.PyDataset` and dicts of arrays as what is to be certified."""
+"""What is read of a source of examples, when, and what is bad of it."""
 
 import re
 import weakref
@@ -7,8 +7,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import columns_without_time
-from conftest import linear_model
 from conftest import smoothed
 
 import keras_smoothing as ks
@@ -88,36 +86,14 @@ def open_examples(x, window=16):
 
 
 KEYS = dict(x_key="image", y_key="label")
-LABELLED = {
-    "tuples": lambda x, y: (batches(x, y), {}),
-    "lists": lambda x, y: (Batches([list(b) for b in batches(x, y)]), {}),
-    "tensors": lambda x, y: (
-        Batches([tuple(map(tf.constant, b)) for b in batches(x, y)]),
-        {},
-    ),
+RARE_FORMS = {
     "one-hot": lambda x, y: (batches(x.astype("float64"), np.eye(3)[y]), {}),
-    "dicts by keys": lambda x, y: (
-        Batches([{"image": x, "label": y} for x, y in batches(x, y)]),
-        KEYS,
-    ),
-    "dicts beside labels": lambda x, y: (
-        Batches([({"image": x, "more": y}, y) for x, y in batches(x, y)]),
-        {},
-    ),
-    "dict of arrays": lambda x, y: ({"image": x, "label": y}, KEYS),
     "dict of tensors": lambda x, y: (
         {"image": tf.constant(x), "label": tf.constant(y)},
         dict(y_key="label"),
     ),
-    "dict and y": lambda x, y: ({"image": x}, dict(y=y)),
     "dict by key and y": lambda x, y: ({"a": x, "b": 0}, dict(y=y, x_key="a")),
-    "tf.data of dicts": lambda x, y: (dicts(x, y), KEYS),
-    "in batches": lambda x, y: (dicts(x, y).batch(7), KEYS),
     "by input name": lambda x, y: (dicts(x, y), dict(y_key="label")),
-    "tf.data beside labels": lambda x, y: (
-        dicts(x, y).map(lambda entries: (entries, entries["label"])).batch(9),
-        {},
-    ),
     "with a ragged entry": lambda x, y: (
         dicts(x, y).map(
             lambda entries: {**entries, "ragged": tf.range(entries["label"])}
@@ -127,44 +103,13 @@ LABELLED = {
 }
 
 
-@pytest.mark.parametrize("form", LABELLED.values(), ids=LABELLED)
-def test_every_form_gives_the_same_certificates(model, data, expected, form):
+@pytest.mark.parametrize("form", RARE_FORMS.values(), ids=RARE_FORMS)
+def test_rare_forms_give_the_same_certificates(model, data, expected, form):
     form, arguments = form(*data)
     result = certify(model, form, **arguments)
     np.testing.assert_array_equal(result.counts, expected.counts)
     np.testing.assert_array_equal(result.radius, expected.radius)
     np.testing.assert_array_equal(result.label, data[1])
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        lambda x, y: Batches(split(x)),
-        lambda x, y: Batches([(part,) for part in split(x)]),
-        lambda x, y: Batches([(part, None) for part in split(x)]),
-        lambda x, y: Batches([{"image": part} for part in split(x)]),
-        lambda x, y: dicts(x, y).batch(7),
-        lambda x, y: {"label": y, "image": x},
-    ],
-)
-def test_without_labels(model, data, expected, form):
-    result = certify(model, form(*data))
-    np.testing.assert_array_equal(result.counts, expected.counts)
-    assert result.label is None
-
-
-def test_classify_takes_them_too(model, data):
-    x, y = data
-    expected = model.classify(x, seed=0)
-    unnamed = {"a": x, "label": y}
-    for form, arguments in (
-        (batches(x, y), {}),
-        (dicts(x, y), {}),
-        (dicts(x, y), dict(x_key="image")),
-        (unnamed, dict(x_key="a")),
-    ):
-        actual = model.classify(form, seed=0, **arguments)
-        np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_random_self_ensemble_takes_them_too(data):
@@ -175,24 +120,6 @@ def test_a_random_self_ensemble_takes_them_too(data):
     ensemble = ks.RandomSelfEnsemble(base, from_logits=True)
     result = certify(ensemble, dicts(*data), y_key="label")
     np.testing.assert_array_equal(result.label, data[1])
-
-
-def test_models_without_a_named_input_need_the_key(data):
-    class Subclassed(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.dense = linear_model([1.0, 0.0])
-
-        def call(self, inputs):
-            return self.dense(inputs)
-
-    x = np.ones((3, 2), "float32")
-    model = smoothed(Subclassed())
-    for form in ({"image": x}, Batches([{"image": x}])):
-        message = r"Expected `x_key`, .* entries \['image'\]"
-        with pytest.raises(ValueError, match=message):
-            certify(model, form)
-        assert len(certify(model, form, x_key="image")) == 3
 
 
 def test_a_py_dataset_is_read_once_in_order_and_as_it_is_used(data):
@@ -210,7 +137,7 @@ def test_a_py_dataset_is_read_once_in_order_and_as_it_is_used(data):
     assert dataset.read == list(range(len(SIZES)))
 
 
-def test_batches_are_let_go(data):
+def test_batches_are_let_go():
     alive = []
 
     class Fresh(keras.utils.PyDataset):
@@ -269,38 +196,6 @@ def test_the_total_is_exact_only_where_it_is_certain(
 
 def tf_data(x):
     return tf.data.Dataset.from_tensor_slices(x)
-
-
-def test_family_wise_alpha_needs_a_certain_number(model, data):
-    x, y = data
-    with pytest.raises(ValueError, match="a known number of examples"):
-        certify(model, batches(x, y), family_wise=True)
-    result = certify(model, Batches([(x, y)]), family_wise=True, n=2_000)
-    assert result.alpha == 0.01 / len(x)
-
-
-def test_a_log_of_a_py_dataset_is_resumed(model, data, tmp_path):
-    x, y = data
-    whole, path = tmp_path / "whole.tsv", tmp_path / "resumed.tsv"
-    expected = certify(model, x, y, log=whole)
-
-    class Killed(Exception):
-        pass
-
-    class Dying(Batches):
-        def __getitem__(self, index):
-            if index == 5:
-                raise Killed
-            return super().__getitem__(index)
-
-    with pytest.raises(Killed):
-        certify(model, Dying(batches(x, y).batches), log=path)
-    assert len(ks.read_log(path)) == 32
-    result = certify(model, batches(x, y), log=path)
-    np.testing.assert_array_equal(result.counts, expected.counts)
-    assert columns_without_time(path) == columns_without_time(whole)
-    with pytest.raises(ValueError, match="log is of other examples.* row 0"):
-        certify(model, batches(x[::-1], y[::-1]), log=path)
 
 
 def broken(data, example, value):

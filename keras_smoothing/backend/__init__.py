@@ -11,6 +11,7 @@ if keras.backend.backend() != "tensorflow":
 
 from keras_smoothing.backend.tensorflow import VERSION as VERSION
 from keras_smoothing.backend.tensorflow import compile as compile
+from keras_smoothing.backend.tensorflow import compile_model as compile_model
 from keras_smoothing.backend.tensorflow import gradient_of as gradient_of
 from keras_smoothing.backend.tensorflow import (
     implicit_gradient as implicit_gradient,

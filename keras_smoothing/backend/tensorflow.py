@@ -18,6 +18,25 @@ def compile(function):
     return tf.function(function, reduce_retracing=True, autograph=False)
 
 
+def compile_model(model):
+    """A model's forward pass at inference as a graph.
+
+    It is traced once for each shape of an example, whatever the size of the
+    batch, also where it is called from inside another graph.
+    """
+
+    @functools.cache
+    def graph(shape, dtype):
+        batch = tf.TensorSpec((None, *shape), dtype)
+        return tf.function(
+            lambda x: model(x, training=False),
+            autograph=False,
+            input_signature=[batch],
+        )
+
+    return lambda x: graph(tuple(x.shape[1:]), x.dtype)(x)
+
+
 def prefers_xla():
     """Whether Keras may choose XLA for models that draw noise."""
     return bool(tf.config.list_logical_devices("GPU"))

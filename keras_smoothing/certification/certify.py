@@ -12,6 +12,7 @@ from keras_smoothing.logs import CertificationLog
 from keras_smoothing.logs import example_digest
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs.log_format import FORMAT
+from keras_smoothing.logs.log_format import describe
 from keras_smoothing.version import __version__
 
 
@@ -67,18 +68,13 @@ def certify(counter, claim, request, settings):
 
 def _header(counter, claim, settings, num_classes):
     """All that certificates depend on, as the log keeps it."""
-    serialize = keras.saving.serialize_keras_object
     return {
         "format": FORMAT,
         "model": fingerprint(counter.base_model),
         "num_classes": num_classes,
-        "noise": serialize(counter.noise),
         "voting": counter.voting,
-        "group": serialize(claim.group),
+        **describe(claim),
         "n0": int(settings.n0),
-        "stopping": serialize(claim.stopping),
-        "alpha": float(claim.alpha),
-        "top_k": int(claim.top_k),
         "seed": None if settings.seed is None else int(settings.seed),
         "backend": keras.backend.backend(),
         "versions": _versions(),

@@ -77,7 +77,7 @@ class Request:
                     "its end makes them of logits."
                 )
         if self.check_independence:
-            check_independence(base_model, examples.first, noise)
+            check_independence(counter, examples.first)
         return examples, classes
 
 

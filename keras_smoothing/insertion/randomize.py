@@ -21,8 +21,11 @@ _CONVOLUTIONS = (
     *(layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D),
 )
 
+# Of what was inserted, how many lines a summary shows at each end.
+_SHOWN = 3
 
-def randomize(model, init_stddev=0.2, inner_stddev=0.1, verbose=True):
+
+def randomize(model, init_stddev=0.2, inner_stddev=0.1, verbose=1):
     """Rebuilds a model with always-on noise before every convolution.
 
     The result has the layers of the model, with copies of its weights, and a
@@ -37,7 +40,8 @@ def randomize(model, init_stddev=0.2, inner_stddev=0.1, verbose=True):
         init_stddev: float >= 0, standard deviation of the noise before those
             convolutions that the input reaches through no other convolution.
         inner_stddev: float >= 0, of the noise before all others.
-        verbose: bool, whether to print what was inserted.
+        verbose: 0, 1 or 2: whether to print nothing, how much was inserted
+            and the first and last of it, or all of it.
 
     Returns:
         `keras.Model`.
@@ -80,9 +84,7 @@ def randomize(model, init_stddev=0.2, inner_stddev=0.1, verbose=True):
         )
     randomizer.copy_weights()
     if verbose:
-        print(f"Always-on noise before {len(randomizer.inserted)} convolutions")
-        for path, stddev in randomizer.inserted:
-            print(f"  {path}: stddev {stddev}")
+        print("\n".join(_report(randomizer.inserted, verbose)))
     return randomized
 
 
@@ -212,13 +214,33 @@ class _Randomizer:
         self._convolved.update((id(x), x) for x, is_so in pairs if is_so)
 
 
+def _report(inserted, verbose):
+    """Lines that say what was inserted."""
+    lines = [f"  {path}: stddev {stddev}" for path, stddev in inserted]
+    hidden = len(lines) - 2 * _SHOWN
+    if verbose < 2 and hidden > 1:
+        lines[_SHOWN:-_SHOWN] = [f"  ... {hidden} more"]
+    return [f"Always-on noise before {len(inserted)} convolutions", *lines]
+
+
 def _check_is_graph(model):
-    if not is_graph(model):
-        raise ValueError(
-            "Invalid value for argument `model`. Expected a Sequential or "
-            f"functional Keras model that is built. Received: model={model!r} "
-            f"of type {type(model)}"
+    if is_graph(model):
+        return
+    advice = ""
+    if isinstance(model, keras.Model) and not isinstance(
+        model, keras.Sequential
+    ):
+        advice = (
+            ", whose own `call` cannot be looked into. Build it with the "
+            "functional API; or put a ks.layers.GaussianNoiseAlways before "
+            "each convolution in its `call`; or, for noise at the input alone, "
+            "call it once and give it to ks.add_input_noise"
         )
+    raise ValueError(
+        "Invalid value for argument `model`. Expected a Sequential or "
+        f"functional Keras model that is built. Received: model={model!r} "
+        f"of type {type(model)}{advice}"
+    )
 
 
 def _is_convolution(layer):

@@ -5,6 +5,7 @@ that every analysis script reads it. A JSON file beside it, `<log>.json`, says
 what was run.
 """
 
+import dataclasses
 import json
 import math
 
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
 from keras_smoothing.results import to_result
@@ -92,11 +94,7 @@ def _parse_array(text, size):
 
 def _rounded_down(value, digits):
     """Decimal text of a number that never exceeds it."""
-    scale = 10**digits
-    units = math.floor(value * scale)
-    while units / scale > value:
-        units -= 1
-    return f"{units / scale:.{digits}f}"
+    return f"{round_down(value, digits):.{digits}f}"
 
 
 def sidecar_path(path):
@@ -119,9 +117,8 @@ def read_settings(path):
         raise ValueError(
             f"Expected settings in JSON. Received: {sidecar} ({error})"
         ) from error
-    if (
-        not isinstance(settings, dict)
-        or settings.get("format") not in MORE_COLUMNS
+    if not isinstance(settings, dict) or settings.get("format") not in list(
+        MORE_COLUMNS
     ):
         raise ValueError(
             "Expected settings of a certification run, in format "
@@ -131,23 +128,26 @@ def read_settings(path):
     return settings
 
 
+def describe(claim):
+    """A claim as a part of the settings: its kind, and its attributes."""
+    kind = keras.saving.get_registered_name(type(claim))
+    return {"claim": kind, **claim.get_config()}
+
+
 def to_claim(path, settings):
     """The claim of a log with these settings.
 
     Raises:
         ValueError: if they are damaged, in whatever way.
     """
-    deserialize = keras.saving.deserialize_keras_object
     try:
         checks.positive_int("num_classes", settings["num_classes"])
         checks.seed(settings["seed"])
-        return Claim(
-            noise=deserialize(settings["noise"]),
-            alpha=settings["alpha"],
-            stopping=deserialize(settings["stopping"]),
-            top_k=settings["top_k"],
-            group=deserialize(settings["group"]),
-        )
+        kind = Claim
+        if "claim" in settings:  # In format 3 there was one kind of them.
+            kind = keras.saving.get_registered_object(settings["claim"])
+        names = [field.name for field in dataclasses.fields(kind)]
+        return kind.from_config({name: settings[name] for name in names})
     # What Keras and a constructor raise for damaged settings has any type.
     except Exception as error:
         raise ValueError(

@@ -4,6 +4,9 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing import evaluation
+from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.results.concatenation import check_one_claim
+from keras_smoothing.results.notebook import to_html
 from keras_smoothing.statistics.claim import Claim
 from keras_smoothing.statistics.votes import Votes
 
@@ -54,6 +57,13 @@ class CertificationResult:
     Of a six-column log only the first four arrays and `correct` are known; the
     others are None.
 
+    `result[:10]`, a boolean mask, indices or an int select examples, as of an
+    array. Each certificate keeps its `alpha`, which is the probability of its
+    failure before the draws were seen: of examples selected by looking at their
+    certificates, more than that share may be wrong. What is true of all
+    examples together, as after `recertify(alpha, family_wise=True)` of the
+    whole, stays true of any selection.
+
     Example:
 
     ```python
@@ -67,6 +77,7 @@ class CertificationResult:
     result = model.certify(x, y, n=1_000, seed=0, verbose=0)
     result.certified_accuracy([0.0, 0.25, 0.5])
     result.recertify(alpha=0.01).radius
+    result[y == 2].radius
     ```
     """
 
@@ -124,6 +135,43 @@ class CertificationResult:
             **fields,
         )
 
+    @classmethod
+    def concatenate(cls, results):
+        """The certificates of several results of one model and one claim.
+
+        Where the seeds are equal, so that all examples share their draws, the
+        result has that seed; else its seed is None, since no single one gives
+        these draws again. Each certificate keeps its `alpha`; where that was
+        shared out over the examples of each part (`family_wise`), the
+        probabilities of the parts add up.
+
+        Args:
+            results: list of `CertificationResult`, all with labels or all
+                without. Which model they are of is not recorded in them.
+
+        Returns:
+            `CertificationResult`.
+
+        Raises:
+            ValueError: if there are none, or if they differ in noise, `alpha`,
+                stopping, `top_k`, group, classes or the names of the findings,
+                or are read from six-column logs in part only.
+        """
+        results = list(results)
+        check_one_claim(results)
+        seeds = {result.seed for result in results}
+        return cls(
+            **{
+                name: _combined(
+                    lambda *arrays: np.concatenate(arrays),
+                    [getattr(result, name) for result in results],
+                )
+                for name in _of_examples()
+            },
+            claim=results[0].claim,
+            seed=seeds.pop() if len(seeds) == 1 else None,
+        )
+
     @property
     def noise(self):
         return self.claim and self.claim.noise
@@ -162,6 +210,8 @@ class CertificationResult:
         all of them are true, so the share is a lower bound on the true one
         among these examples, at all radii together, also where the examples
         share their draws. It says nothing of examples that were not drawn.
+        After adaptive sampling it holds for the reason that `recertify` does,
+        and loses the examples that stopped as soon as they reached a radius.
 
         Args:
             radii: float or float array, shape `(...)`, in input units.
@@ -193,9 +243,15 @@ class CertificationResult:
         """The certificates of the same votes at another `alpha`.
 
         No new draws are needed. Each result holds at the `alpha` it was asked
-        for; picking the best of several afterwards is another statement. Votes
-        of adaptive sampling suffice for the `alpha` they were drawn for: at a
-        smaller one, examples that just reached an edge of the grid fall below.
+        for; picking the best of several afterwards is another statement.
+
+        After adaptive sampling, too, it holds at any `alpha` that was fixed
+        beforehand, larger or smaller than the one the votes were drawn for,
+        since every look has its share of that `alpha` (with `top_k` above 1,
+        half of it for the candidate and half for all rivals), so that the
+        bounds of all looks hold together whatever made an example stop. At a
+        smaller one the radii are only smaller than if one had sampled for it:
+        examples that just reached an edge of the grid fall below.
 
         Args:
             alpha: float in (0, 1).
@@ -220,7 +276,7 @@ class CertificationResult:
             self.candidate,
             self.counts,
             self.num_samples,
-            claim.shared_by(len(self)) if family_wise else claim,
+            claim.shared_by(max(1, len(self))) if family_wise else claim,
             scale=self.scale,
             findings=self.findings,
             label=self.label,
@@ -237,19 +293,10 @@ class CertificationResult:
                 round steps up to the largest radius.
             print_fn: function that takes the text.
         """
-        abstained = np.mean(self.prediction == ABSTAIN)
-        lines = [
-            f"{len(self.radius)} examples, {self._conditions()}",
-            f"abstained {abstained:.1%}, median radius "
-            f"{np.median(self.radius):.4f}, {self.time.sum():.1f} s",
-        ]
-        if self.num_samples is not None:
-            lines[-1] += f", {np.mean(self.num_samples):,.0f} draws per example"
-        if self.label is not None:
+        lines = self._lines()
+        if self.label is not None and len(self):
             if radii is None:
-                radii = getattr(self.stopping, "radii", None)
-            if radii is None:
-                radii = evaluation.default_radii(self.radius.max())
+                radii = self._radii()
             lines.append(evaluation.table({"certified": self}, radii))
         print_fn("\n".join(lines))
 
@@ -294,11 +341,64 @@ class CertificationResult:
     def __len__(self):
         return len(self.prediction)
 
+    def __getitem__(self, which):
+        which = np.atleast_1d(np.arange(len(self))[which])
+        if which.ndim > 1:
+            raise IndexError(
+                "Expected a slice, a boolean mask, integers or an integer. "
+                f"Received: indices of shape {which.shape}"
+            )
+        return CertificationResult(
+            **{
+                name: _combined(lambda a: a[which], [getattr(self, name)])
+                for name in _of_examples()
+            },
+            claim=self.claim,
+            seed=self.seed,
+        )
+
     def __repr__(self):
         return (
             f"<CertificationResult of {len(self)} examples, "
             f"{self._conditions()}>"
         )
+
+    def _repr_html_(self):
+        """What a notebook shows."""
+        is_labelled = self.label is not None
+        return to_html(
+            self._lines(),
+            "certified accuracy"
+            if is_labelled
+            else "share with at least this radius",
+            f"{self.distance} radius" if self.claim else "radius",
+            self.radius,
+            self.correct if is_labelled else self.prediction != ABSTAIN,
+            self._radii(),
+        )
+
+    def _lines(self):
+        """Conditions and figures, in a list of text."""
+        lines = [f"{len(self)} examples, {self._conditions()}"]
+        if len(self):
+            # Abstentions are rounded up: nothing looks better than it is.
+            abstained = -round_down(-np.mean(self.prediction == ABSTAIN), 3)
+            lines.append(
+                f"abstained {abstained:.1%}, median radius "
+                f"{round_down(np.median(self.radius), 4):.4f}, "
+                f"{self.time.sum():.1f} s"
+            )
+            if self.num_samples is not None:
+                draws = np.mean(self.num_samples)
+                lines[-1] += f", {draws:,.0f} draws per example"
+        return lines
+
+    def _radii(self):
+        """The radii of tables: the grid of adaptive sampling, or round ones."""
+        grid = getattr(self.stopping, "radii", None)
+        if grid is None:
+            grid = evaluation.default_radii(self.radius.max(initial=0.0))
+        return grid
 
     def _conditions(self):
         if self.claim is None:
@@ -307,3 +407,21 @@ class CertificationResult:
         return (
             f"{top}{self.noise}, {self.distance} distance, alpha={self.alpha}"
         )
+
+
+def _of_examples():
+    """Names of the fields with a row for each example."""
+    names = {field.name for field in dataclasses.fields(CertificationResult)}
+    return names - {"claim", "seed"}
+
+
+def _combined(function, fields):
+    """`function` of arrays, of those in dicts, or None of what is unknown."""
+    if fields[0] is None:
+        return None
+    if isinstance(fields[0], dict):
+        return {
+            name: function(*(field[name] for field in fields))
+            for name in fields[0]
+        }
+    return function(*fields)

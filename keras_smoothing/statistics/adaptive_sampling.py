@@ -35,7 +35,10 @@ class AdaptiveSampling(StoppingRule):
     scheduled geometrically, two fifths of alpha are kept for the last one and
     those before share the rest in proportion to their draws (a union bound over
     Clopper-Pearson bounds). What is plausible decides only how long to go on,
-    so no part of alpha is spent on it.
+    so no part of alpha is spent on it. That is so at every alpha, so
+    `CertificationResult.recertify` is as true, also at a smaller one than the
+    votes were drawn for; for the top k, half of each share is the candidate's
+    and half is shared by its rivals.
 
     Args:
         radii: float array, shape `(r,)`, the grid, in input units; or None.

@@ -1,5 +1,6 @@
 import dataclasses
 
+import keras
 import numpy as np
 
 from keras_smoothing import checks
@@ -11,12 +12,17 @@ from keras_smoothing.statistics.stopping_rule import StoppingRule
 from keras_smoothing.statistics.votes import Votes
 
 
+@keras.saving.register_keras_serializable(package="keras_smoothing")
 @dataclasses.dataclass(frozen=True)
 class Claim:
     """What certificates claim, and how votes prove it: in float64, on the host.
 
     The claim: at every point closer than the radius, the candidate is among
     the `top_k` classes that the base model gives most often under the noise.
+
+    A counter that finds more than votes has a claim of its own, a subclass
+    that says in `lower_bound` what follows from it, and in `unanimous` what is
+    best. Registered with Keras, it is read back from a log by its attributes.
 
     Attributes:
         noise: `keras_smoothing.noise.Noise`.
@@ -114,10 +120,27 @@ class Claim:
 
     def largest_radius(self, num_samples, num_classes):
         """The radius that unanimous votes prove at scale 1, as a float."""
+        votes = self.unanimous(num_samples, num_classes)
+        return float(self.prove(votes, np.array([0]))[1][0])
+
+    def get_config(self):
+        return {
+            field.name: keras.saving.serialize_keras_object(
+                getattr(self, field.name)
+            )
+            for field in dataclasses.fields(self)
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(**{name: deserialize(v) for name, v in config.items()})
+
+    def unanimous(self, num_samples, num_classes):
+        """The best of all votes: those of one example, all for class 0."""
         counts = np.zeros((1, num_classes), np.int64)
         counts[0, 0] = num_samples
-        votes = Votes(counts, np.array([num_samples]))
-        return float(self.prove(votes, np.array([0]))[1][0])
+        return Votes(counts, np.array([num_samples]))
 
 
 def _top_k_radius(p_lower, p_upper, noise):

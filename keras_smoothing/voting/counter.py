@@ -1,3 +1,6 @@
+from keras_smoothing import backend
+
+
 class Counter:
     """How votes are found.
 
@@ -8,6 +11,8 @@ class Counter:
 
     Attributes:
         base_model: Keras model from `(batch, ...)` to `(batch, classes)`.
+        forward: function from inputs `(batch, ...)` to its outputs, at
+            inference, compiled.
         noise: `keras_smoothing.noise.Noise`.
         voting: "hard", each draw votes for its largest output; or "soft", it
             votes for a class sampled from its outputs, which are
@@ -19,6 +24,7 @@ class Counter:
 
     def __init__(self, base_model, noise, voting="hard", group=None):
         self.base_model = base_model
+        self.forward = backend.compile_model(base_model)
         self.noise = noise
         self.voting = voting
         self.group = group

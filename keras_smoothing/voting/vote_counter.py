@@ -102,7 +102,7 @@ class VoteCounter(Counter):
             if scale is not None:
                 moves = scale * moves
             return high, votes + count_votes(
-                self.base_model, copies, moves, ballot
+                self.forward, copies, moves, ballot
             )
 
         # A loop inside the graph, rather than around it, reuses the memory of
@@ -114,11 +114,11 @@ class VoteCounter(Counter):
         )[1]
 
 
-def count_votes(base_model, copies, noise, ballot):
-    """Votes of `base_model` on every example with every noise.
+def count_votes(forward, copies, noise, ballot):
+    """Votes of a base model on every example with every noise.
 
     Args:
-        base_model: as in `Counter`.
+        forward: function from noisy inputs to the outputs of the base model.
         copies: tensor, shape `(examples, draws or 1, ...)`.
         noise: float32 tensor, shape `(draws, ...)`, or `(examples, draws, ...)`
             where it differs from example to example.
@@ -131,7 +131,7 @@ def count_votes(base_model, copies, noise, ballot):
     noisy = copies + noise
     grid = tuple(ops.shape(noisy)[:2])
     noisy = ops.reshape(noisy, (-1, *copies.shape[2:]))
-    outputs = base_model(noisy, training=False)
+    outputs = forward(noisy)
     outputs = ops.reshape(outputs, (*grid, outputs.shape[-1]))
     return ops.sum(ballot(outputs), axis=1)
 
