@@ -6,7 +6,7 @@ import typing
 class Entries:
     """Which entries of a dict are examples and labels.
 
-    As in `fit`, a dict without further word holds the examples under the name
+    As in Keras, a dict without further word holds the examples under the name
     of the model's input, and what else it holds is left alone.
 
     Attributes:

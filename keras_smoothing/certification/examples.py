@@ -133,8 +133,7 @@ def _cut(batches, size):
     held, room = [], size
     for x, labels in batches:
         while len(x):
-            # Of the batch a copy, since a dataset may fill it again.
-            held.append((x[:room].copy(), labels[:room]))
+            held.append((x[:room], labels[:room]))
             x, labels = x[room:], labels[room:]
             room = size - sum(len(labels) for _, labels in held)
             if not room:
