@@ -73,7 +73,7 @@ def example_batch(kind):
 def public_objects():
     modules = [ks, ks.layers, ks.noise, ks.groups, ks.datasets]
     modules += [ks.attacks, ks.evaluation, ks.callbacks, ks.equilibrium]
-    modules += [ks.equilibrium.cells, ks.applications]
+    modules += [ks.equilibrium.cells, ks.applications, ks.serialized]
     return {
         thing
         for module in modules
