@@ -66,7 +66,17 @@ class Audited:
         self.layer = layer
 
     def counter(self, base_model, noise, voting="hard", group=None):
-        """The `Counter` of this form."""
+        """How this form finds votes.
+
+        Args:
+            base_model: as in `keras_smoothing.voting.Counter`.
+            noise: as there.
+            voting: as there.
+            group: as there.
+
+        Returns:
+            `Counter`.
+        """
         return AuditedCounter(
             *(base_model, noise, voting, group, self.layer),
             *(self.num_audited, self.steps, self.start),

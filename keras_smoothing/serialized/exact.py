@@ -51,7 +51,17 @@ class Exact:
         self.max_iter = checks.positive_int("max_iter", max_iter)
 
     def counter(self, base_model, noise, voting="hard", group=None):
-        """The `Counter` of this form."""
+        """How this form finds votes.
+
+        Args:
+            base_model: as in `keras_smoothing.voting.Counter`.
+            noise: as there.
+            voting: as there.
+            group: as there.
+
+        Returns:
+            `Counter`.
+        """
         if voting != "hard":
             raise ValueError(
                 "Expected voting='hard' for exact serialized smoothing: of "
