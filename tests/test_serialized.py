@@ -345,6 +345,10 @@ def test_certificates_logs_and_resume(
     else:
         assert type(result.claim) is AuditedClaim
         assert (result.radius <= plain.radius + 0.05).all()
+    said = []
+    result.summary(print_fn=said.append)
+    steps = result.findings["steps"].sum() / result.num_samples.sum()
+    assert f"steps: {steps:.4g} per draw" in said[0]
     expected = columns_without_time(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:17]))

@@ -391,6 +391,10 @@ class CertificationResult:
             if self.num_samples is not None:
                 draws = np.mean(self.num_samples)
                 lines[-1] += f", {draws:,.0f} draws per example"
+            lines += [
+                f"{name}: {found.sum() / self.num_samples.sum():.4g} per draw"
+                for name, found in (self.findings or {}).items()
+            ]
         return lines
 
     def _radii(self):
