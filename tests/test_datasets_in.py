@@ -91,6 +91,14 @@ def test_every_form_gives_the_same_certificates(model, data):
         np.testing.assert_array_equal(answer, labels, name)
 
 
+def test_noise_in_front_keeps_the_name_of_the_input(model, data):
+    x, y = data
+    noisy = ks.add_input_noise(model.base_model, model.noise)
+    result = ks.SmoothedModel(noisy).certify({"pixels": x}, y, **SETTINGS)
+    expected = model.certify(x, y, **SETTINGS)
+    np.testing.assert_array_equal(result.counts, expected.counts)
+
+
 def test_without_y_key_a_dict_has_no_labels(model, data):
     dataset = tf.data.Dataset.from_tensor_slices(as_dict(*data))
     result = model.certify(dataset, x_key="image", **SETTINGS)

@@ -67,7 +67,12 @@ def add_input_noise(model, noise, seed=None):
             f"{model.name!r}, which adds {own_noise}"
         )
     check_float_inputs(model)
-    inputs = keras.Input(batch_shape=_input_shape(model))
+    # Under the name of the model's input, dicts still find it.
+    own_inputs = getattr(model, "inputs", None)
+    inputs = keras.Input(
+        batch_shape=_input_shape(model),
+        name=own_inputs[0].name if own_inputs else None,
+    )
     outputs = model(_noise_layer(noise, seed)(inputs))
     return keras.Model(inputs, outputs, name=f"noisy_{model.name}")
 
