@@ -10,6 +10,7 @@ from conftest import smoothed
 import keras_smoothing as ks
 from keras_smoothing import certification
 from keras_smoothing.statistics import Claim
+from keras_smoothing.voting import VoteCounter
 
 SHAPE = (4, 4, 1)
 
@@ -90,20 +91,16 @@ def test_a_dataset_is_read_as_it_is_used(model):
         examples, output_signature=tf.TensorSpec(SHAPE)
     )
     seen = []
-    original = model._counter().count
 
-    class Watching:
-        base_model, noise = model.base_model, model.noise
-        voting = "hard"
-
+    class Watching(VoteCounter):
         def count(self, x, **arguments):
             seen.append((len(read), len(x)))
-            return original(x, **arguments)
+            return super().count(x, **arguments)
 
     certification.certify(
-        Watching(),
+        Watching(model.base_model, model.noise),
         Claim(model.noise, 0.01, ks.FixedSampling(200)),
-        certification.Request(dataset, shape=SHAPE, check_independence=False),
+        certification.Request(dataset, shape=SHAPE),
         certification.Settings(n0=10, batch_size=16, seed=0, verbose=0),
     )
     # Before the first window is counted, little more than it is read.

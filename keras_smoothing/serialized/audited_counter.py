@@ -175,9 +175,11 @@ class AuditedCounter(Counter):
             asked, ops.take(drawn.coins, numbers) < self.audit_share
         )
         (which,) = ops.nonzero(audited)
-        numbers_of = ops.take(numbers, which)
-        noisy = copies.of(ops.take(owner, which), numbers_of)
-        confirmed = self._ballot(self.forward(noisy), numbers_of, drawn)
+        # One more at least: not every kernel takes empty batches.
+        padded = ops.pad(which, [[0, 1]])
+        numbers_of = ops.take(numbers, padded)
+        noisy = copies.of(ops.take(owner, padded), numbers_of)
+        confirmed = self._ballot(self.forward(noisy), numbers_of, drawn)[:-1]
         among = ops.take(ballot, which, axis=0)
         places = ops.shape(numbers)[0]
         audits, mistakes = (

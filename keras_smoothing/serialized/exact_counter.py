@@ -86,11 +86,14 @@ class ExactCounter(Counter):
 
         def copies(low, high):
             """State, injection, example and age of new copies."""
-            index = ops.arange(low, high)
+            # One at least is computed: not every kernel takes empty batches.
+            index = ops.arange(low, ops.maximum(high, low + 1))
             owner = index % examples
-            injection = noisy.injection(owner, start + index // examples)
+            number = ops.minimum(start + index // examples, stop - 1)
+            injection = noisy.injection(owner, number)
             state = ops.take(clean, owner, axis=0)
-            return state, injection, owner, ops.zeros_like(owner)
+            new = (state, injection, owner, ops.zeros_like(owner))
+            return tuple(tensor[: high - low] for tensor in new)
 
         def goes_on(drawn_until, state, *_):
             return ops.logical_or(drawn_until < total, ops.shape(state)[0] > 0)
