@@ -52,7 +52,7 @@ class CertificationResult:
         distance: str, what the radius measures: "l2", or "l2 up to
             D4('channels_last')" for
             the least distance to any rearrangement of the example.
-        seed: int, the root of all draws.
+        seed: int, the root of all draws; None where several were joined.
 
     Of a six-column log only the first four arrays and `correct` are known; the
     others are None.
