@@ -34,10 +34,7 @@ def sample(counter, x, labels, claim, *, first, n0, seed, batch_size, on_draws):
     """
     began = time.perf_counter()
     most = n0 + claim.stopping.max_n
-    # The noise as it is, for all. Where an example gets a scale of its own, or
-    # one for each coordinate, the smallest decides what is proved.
-    scale = np.ones(len(x))
-    smallest = scale.reshape(len(x), -1).min(axis=1)
+    scale = np.ones(len(x))  # The noise as it is, for all.
 
     def draw(which, start, stop, stream=draws.ESTIMATION):
         return counter.count(
@@ -56,7 +53,7 @@ def sample(counter, x, labels, claim, *, first, n0, seed, batch_size, on_draws):
     if claim.top_k > 1 and labels[0] is not None:
         candidate = np.array(labels)
     candidate = np.where(selection.nan_draws == 0, candidate, ABSTAIN)
-    votes = estimate(draw, candidate, claim, smallest)
+    votes = estimate(draw, candidate, claim, scale)
     on_draws(np.sum(claim.stopping.max_n - votes.num_samples) / most)
     nan_draws = selection.nan_draws + votes.nan_draws
     candidate = np.where(warn_of_nan(nan_draws, first), ABSTAIN, candidate)
@@ -69,7 +66,7 @@ def sample(counter, x, labels, claim, *, first, n0, seed, batch_size, on_draws):
             counts=votes.counts[i],
             num_samples=int(votes.num_samples[i]),
             nan_draws=int(nan_draws[i]),
-            scale=float(smallest[i]),
+            scale=float(scale[i]),
             time=float(seconds[i]),
             digest=example_digest(x[i]),
             findings={name: found[i] for name, found in votes.findings.items()},

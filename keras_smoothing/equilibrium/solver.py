@@ -7,6 +7,7 @@ from keras_smoothing.equilibrium.solution import MAX_ITER
 from keras_smoothing.equilibrium.solution import NON_FINITE
 from keras_smoothing.equilibrium.solution import Solution
 from keras_smoothing.equilibrium.state import State
+from keras_smoothing.equilibrium.state import l2_norm
 from keras_smoothing.equilibrium.state import select
 
 _RUNNING = -1
@@ -140,10 +141,10 @@ class Solver:
         return Solution(value, status, num_steps, residual, trace)
 
     def _residual(self, z, f_z):
-        residual = _l2_norm(f_z - z)
+        residual = l2_norm(f_z - z)
         if self.stop_mode == "rel":
             # Small enough for states of any scale, such as gradients.
-            residual = residual / (_l2_norm(f_z) + 1e-20)
+            residual = residual / (l2_norm(f_z) + 1e-20)
         return residual
 
     def get_config(self):
@@ -157,7 +158,3 @@ class Solver:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-
-
-def _l2_norm(z):
-    return ops.sqrt(ops.sum(ops.square(z), axis=1))

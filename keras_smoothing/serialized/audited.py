@@ -1,8 +1,9 @@
 from keras_smoothing import checks
 from keras_smoothing.serialized.audited_counter import AuditedCounter
+from keras_smoothing.serialized.form import Form
 
 
-class Audited:
+class Audited(Form):
     """Serialized smoothing by few steps, some of whose votes are checked.
 
     For any cell and head. A noisy copy starts at the fixed point of its clean
@@ -66,17 +67,6 @@ class Audited:
         self.layer = layer
 
     def counter(self, base_model, noise, voting="hard", group=None):
-        """How this form finds votes.
-
-        Args:
-            base_model: as in `keras_smoothing.voting.Counter`.
-            noise: as there.
-            voting: as there.
-            group: as there.
-
-        Returns:
-            `Counter`.
-        """
         return AuditedCounter(
             *(base_model, noise, voting, group, self.layer),
             *(self.num_audited, self.steps, self.start),

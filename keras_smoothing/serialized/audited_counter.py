@@ -48,33 +48,44 @@ class AuditedCounter(Counter):
         num_audited: as in `Audited`.
         steps: as there.
         start: as there.
+        audit_share: float in (0, 1], the probability that a draw is audited;
+            None until it is `tuned` to a claim.
     """
 
     finds_own_votes = False
 
     def __init__(
-        self, base_model, noise, voting, group, layer, num_audited, steps, start
+        self,
+        base_model,
+        noise,
+        voting,
+        group,
+        layer,
+        num_audited,
+        steps,
+        start,
+        audit_share=None,
     ):
         super().__init__(base_model, noise, voting, group)
         self.parts = split(base_model, layer)
         self.num_audited = num_audited
         self.steps = steps
         self.start = start
+        self.audit_share = audit_share
 
     def claim(self, alpha, stopping, top_k=1):
-        self.audit_share = _audit_share(self.num_audited, alpha, stopping)
         return AuditedClaim(
             *(self.noise, alpha, stopping, top_k, self.group),
-            audit_share=self.audit_share,
+            audit_share=_audit_share(self.num_audited, alpha, stopping),
         )
 
     def tuned(self, x, claim):
-        """Chooses `steps`, where they are not given, by a pilot.
+        """Audits as the claim says, and in as few steps as do."""
+        steps = self._fewest_steps(x) if self.steps is None else self.steps
+        return self._with(steps, claim.audit_share), claim
 
-        The pilot audits every draw, of a stream that nothing else uses.
-        """
-        if self.steps is not None:
-            return self, claim
+    def _fewest_steps(self, x):
+        """By a pilot that audits every draw, of a stream of its own."""
         for steps in range(1, _MOST_STEPS + 1):
             pilot = self._with(steps, 1.0)
             votes = pilot.count(
@@ -88,16 +99,15 @@ class AuditedCounter(Counter):
             mistakes = votes.findings["disagreed"].sum()
             if mistakes <= _MISTAKES * votes.findings["audited"].sum():
                 break
-        return self._with(steps, self.audit_share), claim
+        return steps
 
     def _with(self, steps, audit_share):
         """This counter, with so many steps and audits."""
-        counter = AuditedCounter(
+        return AuditedCounter(
             *(self.base_model, self.noise, self.voting, self.group),
             *(self.parts.layer.name, self.num_audited, steps, self.start),
+            audit_share=audit_share,
         )
-        counter.audit_share = audit_share
-        return counter
 
     def get_config(self):
         return {

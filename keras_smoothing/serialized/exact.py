@@ -1,8 +1,9 @@
 from keras_smoothing import checks
 from keras_smoothing.serialized.exact_counter import ExactCounter
+from keras_smoothing.serialized.form import Form
 
 
-class Exact:
+class Exact(Form):
     """Serialized smoothing whose every vote is that of the fixed point.
 
     For contractive and monotone cells, whose fixed point has a computable
@@ -51,17 +52,6 @@ class Exact:
         self.max_iter = checks.positive_int("max_iter", max_iter)
 
     def counter(self, base_model, noise, voting="hard", group=None):
-        """How this form finds votes.
-
-        Args:
-            base_model: as in `keras_smoothing.voting.Counter`.
-            noise: as there.
-            voting: as there.
-            group: as there.
-
-        Returns:
-            `Counter`.
-        """
         if voting != "hard":
             raise ValueError(
                 "Expected voting='hard' for exact serialized smoothing: of "

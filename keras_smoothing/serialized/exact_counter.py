@@ -1,8 +1,8 @@
-import numpy as np
 from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing.equilibrium.cells.proved_cell import ProvedCell
+from keras_smoothing.equilibrium.state import l2_norm
 from keras_smoothing.serialized.clean_states import clean_states
 from keras_smoothing.serialized.head import Head
 from keras_smoothing.serialized.noisy_copies import noisy_copies
@@ -124,7 +124,7 @@ class ExactCounter(Counter):
                 ops.one_hot(vote, classes, dtype="int32"),
                 0,
             )
-            more = (ballots, *(ops.cast(m, "int32") for m in (stuck, age > 0)))
+            more = (ballots, ops.cast(stuck, "int32"), ops.ones_like(owner))
             found = [
                 total_found + ops.segment_sum(m, owner, examples)
                 for total_found, m in zip(found, more, strict=True)
@@ -149,14 +149,16 @@ class ExactCounter(Counter):
 
     def _judge(self, state, following, injection):
         """Votes, and which of them are settled, stuck, or lost to NaN."""
-        residual = _norm(following - state)
-        rounding = self.share * (self.gain * _norm(state) + _norm(injection))
+        residual = l2_norm(following - state)
+        rounding = self.share * (
+            self.gain * l2_norm(state) + l2_norm(injection)
+        )
         error = self.factor * (residual + rounding) + rounding
         output = self.parts.layer._read_out(following)
         logits = self.head.logits(output)
         vote = ops.argmax(logits, axis=1)
         slope, offset = (ops.cast(r, "float32") for r in self.head.rounding)
-        of_logits = ops.expand_dims(_norm(output), 1) * slope + offset
+        of_logits = ops.expand_dims(l2_norm(output), 1) * slope + offset
         lipschitz = ops.take(
             ops.cast(self.head.lipschitz, "float32"), vote, axis=0
         )
@@ -176,9 +178,3 @@ class ExactCounter(Counter):
         # More steps would make only the first part of the error smaller.
         stuck = residual <= rounding
         return vote, settled, stuck, lost
-
-
-def _norm(tensor):
-    size = int(np.prod(tensor.shape[1:]))
-    flat = ops.reshape(tensor, (-1, size))
-    return ops.sqrt(ops.sum(ops.square(flat), axis=1))

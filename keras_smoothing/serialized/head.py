@@ -7,12 +7,11 @@ from keras import ops
 
 from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.contractive_cell import ACTIVATIONS
+from keras_smoothing.equilibrium.cells.proved_cell import float32_rounding
 from keras_smoothing.insertion.graphs import is_graph
 from keras_smoothing.insertion.graphs import new_inputs
 from keras_smoothing.insertion.graphs import rebuild
 from keras_smoothing.insertion.graphs import tensors
-
-UNIT_ROUNDOFF = 2.0**-24
 
 # They keep what they are given, or drop some of it at training only.
 _SAME = (
@@ -46,9 +45,9 @@ class Head:
 
     Rounding: a chain of sums of k_1, k_2, ... terms, evaluated in float32 in
     any order, is exact for inputs that are off by a factor of 1 +- u each,
-    k_1 + k_2 + ... times; so it rounds off at most g = k u / (1 - k u) of the
-    sum of the absolute values of all terms. That sum grows with the state as
-    `magnitude_slope |z| + magnitude_offset`.
+    k_1 + k_2 + ... times; so it rounds off at most a share
+    `float32_rounding(k_1 + k_2 + ...)` of the sum of the absolute values of all
+    terms, which grows with the state as slope |z| + offset.
 
     Args:
         model: Keras model from the output of a `DeepEquilibrium` to logits or
@@ -56,7 +55,7 @@ class Head:
 
     Attributes:
         lipschitz: float64 array, shape `(classes, classes)`.
-        rounding: float64 arrays, shape `(classes,)`, slope and offset: each
+        rounding: two float64 arrays, shape `(classes,)`, slope and offset: each
             logit rounds off at most `slope |z| + offset`.
 
     Raises:
@@ -93,8 +92,10 @@ class Head:
         lipschitz = slope = 1.0
         terms = 0
         for layer in self._layers:
-            gain, offset, terms = _follow(layer, gain, offset, terms)
-            if type(layer) is layers.Dense:
+            if type(layer) is not layers.Dense:
+                gain, offset, terms = _follow(layer, gain, offset, terms)
+            else:
+                _check_dense(layer, gain)
                 kernel, bias = _weights(layer)
                 lipschitz *= norms.dense_norm(gain[:, np.newaxis] * kernel)
                 magnitudes = np.abs(gain[:, np.newaxis] * kernel)
@@ -109,10 +110,10 @@ class Head:
         # Gains went through layers in float32.
         lipschitz *= 1 + 1e-5
         self.lipschitz = lipschitz * np.linalg.norm(differences, axis=0)
-        terms = (terms + kernel.shape[0] + 2) * UNIT_ROUNDOFF
+        share = float32_rounding(terms + kernel.shape[0] + 2)
         self.rounding = (
-            terms / (1 - terms) * slope * np.linalg.norm(weighted, axis=0),
-            terms / (1 - terms) * (offset @ np.abs(kernel) + np.abs(bias)),
+            share * slope * np.linalg.norm(weighted, axis=0),
+            share * (offset @ np.abs(kernel) + np.abs(bias)),
         )
 
 
@@ -164,23 +165,24 @@ def _up_to_the_logits(chain):
     return before, last
 
 
+def _check_dense(layer, gain):
+    if layer.activation not in _ALLOWED:
+        raise _unknown(
+            "activations with slopes up to 1",
+            f"{layer.activation.__name__!r} in {layer.name!r}",
+        )
+    if gain.ndim != 1:
+        raise _unknown(
+            "Dense layers on vectors", f"{layer.name!r} on {gain.shape}"
+        )
+
+
 def _follow(layer, gain, offset, terms):
     """Gain, offset and rounding terms behind a layer, Dense ones apart."""
 
     def through(array):
         return ops.convert_to_numpy(layer(array[np.newaxis]))[0].astype(float)
 
-    if type(layer) is layers.Dense:
-        if layer.activation not in _ALLOWED:
-            raise _unknown(
-                "activations with slopes up to 1",
-                f"{layer.activation.__name__!r} in {layer.name!r}",
-            )
-        if gain.ndim != 1:
-            raise _unknown(
-                "Dense layers on vectors", f"{layer.name!r} on {gain.shape}"
-            )
-        return gain, offset, terms
     if type(layer) in _SAME:
         return through(gain), through(offset), terms
     if type(layer) is layers.ReLU:

@@ -61,13 +61,7 @@ class NoisyInjections(NoisyCopies):
     copy; and where all that comes before it is affine, its linear part is
     computed once for each draw and once for each example: the map of a sum is
     the sum of the maps. What depends on the weights alone is computed once.
-
-    Args:
-        parts: `Parts` of the base model.
-        x: float32 tensor, shape `(examples, ...)`.
-        scale: float32 tensor, shape `(examples, 1, ...)`, or None for 1.
-        drawn: `draws.Draws` of a block.
-        group: `keras_smoothing.groups.Group` or None.
+    Arguments are those of `NoisyCopies`.
     """
 
     def __init__(self, parts, x, scale, drawn, group):

@@ -43,12 +43,11 @@ class AuditedClaim(Claim):
 
     def lower_bound(self, votes, candidate, level):
         count = votes.of(candidate)
-        audited, disagreed = (
-            np.sum(votes.findings[name] * votes.is_class(candidate), axis=1)
-            for name in ("audited", "disagreed")
-        )
         mistakes = hypergeometric_upper_bound(
-            disagreed, audited, count, level / 2
+            votes.of(candidate, "disagreed"),
+            votes.of(candidate, "audited"),
+            count,
+            level / 2,
         )
         return lower_confidence_bound(
             count - mistakes, votes.num_samples, level / 2

@@ -34,16 +34,19 @@ class Votes:
         """int64 array, shape `(examples,)`: draws whose vote is not known."""
         return self.findings.get("unsettled", np.zeros_like(self.num_samples))
 
-    def of(self, candidate):
+    def of(self, candidate, finding=None):
         """Votes for one class of each example; 0 for the class -1.
 
         Args:
             candidate: int64 array, shape `(examples,)`.
+            finding: str, the name of a finding `(examples, classes)` to be
+                read in place of the votes; or None.
 
         Returns:
             int64 array, shape `(examples,)`.
         """
-        return np.sum(self.counts * self.is_class(candidate), axis=1)
+        by_class = self.counts if finding is None else self.findings[finding]
+        return np.sum(by_class * self.is_class(candidate), axis=1)
 
     def is_class(self, candidate):
         """bool array, shape `(examples, classes)`: one True in each row."""

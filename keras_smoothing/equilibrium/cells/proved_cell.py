@@ -100,7 +100,15 @@ def rounding_share(terms):
     A few more are counted for the activation, whose value is off by some units
     in the last place.
     """
-    units = (terms + 8) * 2.0**-24
+    return float32_rounding(terms + 8)
+
+
+def float32_rounding(terms):
+    """g = k u / (1 - k u), of k terms and the unit roundoff u of float32.
+
+    A sum of k products is that of products off by at most g of their size.
+    """
+    units = terms * 2.0**-24
     return units / (1 - units)
 
 
