@@ -152,6 +152,29 @@ def test_rounding_of_a_step_is_within_its_bound(name, trained):
     assert (error <= allowed).all() and (error > 0).any()
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "softplus", "tanh"])
+def test_rounding_of_an_activation_counts_where_all_else_is_small(activation):
+    # sigmoid(d) is near 1/2 however small z and d are, and rounded there.
+    cell = cells.ContractiveDense(64, activation=activation)
+    layer = ks.layers.DeepEquilibrium(cell)
+    model = keras.Sequential([keras.Input((64,)), layer, keras.layers.Dense(2)])
+    counter = ExactCounter(model, NOISE, None, None, 100)
+    rng = np.random.default_rng(0)
+    state = 1e-6 * rng.normal(size=(32, 64)).astype("float32")
+    injection = 1e-6 * rng.normal(size=(32, 64)).astype("float32")
+    kernel = cell.constants()
+    image = cell.iterate(injection, kernel)(state)
+    total = state.astype(float) @ np.asarray(kernel, float) + injection
+    exact = {
+        "sigmoid": lambda t: 1 / (1 + np.exp(-t)),
+        "softplus": lambda t: np.log1p(np.exp(t)),
+        "tanh": np.tanh,
+    }[activation](total)
+    error = np.linalg.norm(np.asarray(image, float) - exact, axis=1)
+    allowed = np.asarray(counter.rounding(state, image, injection))
+    assert (error <= allowed).all() and (error > 0).any()
+
+
 def reference_step(cell, constants, injection, state):
     """One step in float64, from its formula."""
     kernel, *_ = constants if isinstance(constants, tuple) else (constants,)

@@ -1,7 +1,9 @@
 from keras import ops
 
 from keras_smoothing import backend
+from keras_smoothing.equilibrium.cells.proved_cell import ACTIVATION_UNITS
 from keras_smoothing.equilibrium.cells.proved_cell import ProvedCell
+from keras_smoothing.equilibrium.cells.proved_cell import float32_rounding
 from keras_smoothing.equilibrium.state import l2_norm
 from keras_smoothing.serialized.clean_states import clean_states
 from keras_smoothing.serialized.head import Head
@@ -147,12 +149,25 @@ class ExactCounter(Counter):
         )
         return {"counts": counts, "unsettled": unsettled, "steps": steps}
 
+    def rounding(self, state, following, injection):
+        """How much a step from `state` to `following` rounds off at most.
+
+        Args:
+            state: float32 tensor, shape `(copies, ...)`.
+            following: tensor of that shape.
+            injection: tensor of that shape.
+
+        Returns:
+            float32 tensor, shape `(copies,)`, in l2.
+        """
+        size = self.gain * l2_norm(state) + l2_norm(injection)
+        of_activation = float32_rounding(ACTIVATION_UNITS)
+        return self.share * size + of_activation * l2_norm(following)
+
     def _judge(self, state, following, injection):
         """Votes, and which of them are settled, stuck, or lost to NaN."""
         residual = l2_norm(following - state)
-        rounding = self.share * (
-            self.gain * l2_norm(state) + l2_norm(injection)
-        )
+        rounding = self.rounding(state, following, injection)
         error = self.factor * (residual + rounding) + rounding
         output = self.parts.layer._read_out(following)
         logits = self.head.logits(output)

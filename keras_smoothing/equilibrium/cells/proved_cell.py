@@ -6,6 +6,8 @@ from keras_smoothing.equilibrium.cells.cell import Cell
 # Relative to a kernel, more than a compiled and an eager call differ by when
 # they normalise it in float32.
 SLACK = 1e-5
+# By how many units in the last place an activation may be off.
+ACTIVATION_UNITS = 8
 
 
 class ProvedCell(Cell):
@@ -39,7 +41,9 @@ class ProvedCell(Cell):
 
         Returns:
             (share, gain), floats: applied to z with an injection d, the cell
-            is off by at most `share * (gain * ||z|| + ||d||)` in l2.
+            is off by at most `share * (gain * ||z|| + ||d||)` in l2, and by
+            `float32_rounding(ACTIVATION_UNITS) * ||f(z)||` for an activation,
+            which need not be small where z and d are.
         """
         raise TypeError(
             f"{type(self).__name__} does not define `rounding_bounds`."
@@ -97,10 +101,9 @@ class ProvedCell(Cell):
 def rounding_share(terms):
     """Relative error of sums of so many products in float32, in any order.
 
-    A few more are counted for the activation, whose value is off by some units
-    in the last place.
+    A few more are counted for what the activation makes of them.
     """
-    return float32_rounding(terms + 8)
+    return float32_rounding(terms + ACTIVATION_UNITS)
 
 
 def float32_rounding(terms):
