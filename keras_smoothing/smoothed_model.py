@@ -12,6 +12,7 @@ from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import split_input_noise
 from keras_smoothing.logs import structure
 from keras_smoothing.noise import Noise
+from keras_smoothing.serialized.form import Form
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import ballots
@@ -363,6 +364,9 @@ class SmoothedModel(keras.Model):
         anew, since what it proves depends on the weights.
         """
         if serialized is not None:
+            checks.instance(
+                "serialized", serialized, Form, "ks.serialized.Exact()"
+            )
             return serialized.counter(
                 self.base_model, self.noise, self.voting, self.group
             )

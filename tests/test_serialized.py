@@ -482,6 +482,13 @@ def test_a_named_layer_is_the_one(digits):
         np.testing.assert_allclose(outputs, model(x), rtol=1e-5, atol=1e-6)
 
 
+def test_a_form_is_asked_for_by_an_object(digits):
+    model = smoothed(network("contractive"))
+    for run in (model.certify, model.classify):
+        with pytest.raises(ValueError, match="such as ks.serialized.Exact"):
+            run(digits[0][:2], n=200, serialized="exact")
+
+
 def test_bad_arguments():
     for arguments, message in (
         (dict(num_audited=0), "argument `num_audited`"),
