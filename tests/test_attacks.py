@@ -144,6 +144,15 @@ def test_carlini_wagner_attacks_smoothed_models(linear, points):
     assert (np.abs(margins(attacked)) < 0.2).all()
 
 
+def test_logits_that_happen_to_sum_to_one_are_logits():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.set_weights([np.eye(3, 2), np.array([0.3, 0.7])])
+    x = np.zeros((1, 3), "float32")
+    attacked = ks.attacks.l2_pgd(model, x, np.ones(1, int), 0.1, **SETTINGS)
+    away = np.array([[np.sqrt(0.005), -np.sqrt(0.005), 0.0]])
+    np.testing.assert_allclose(attacked, away, atol=1e-4)
+
+
 def test_a_wrong_from_logits_is_found(points):
     soft = keras.Sequential(
         [keras.Input((3,)), keras.layers.Dense(2, activation="softmax")]
