@@ -10,6 +10,7 @@ from keras_smoothing import checks
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import split_input_noise
+from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs import structure
 from keras_smoothing.noise import Noise
 from keras_smoothing.serialized.form import Form
@@ -133,7 +134,7 @@ class SmoothedModel(keras.Model):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_jit = backend.prefers_xla()
-        self._vote_counter = None
+        self._counters = {}
         shape = self._base_input_shape()
         if base_model.built and shape is not None:
             num_classes(base_model, shape[1:])
@@ -357,33 +358,33 @@ class SmoothedModel(keras.Model):
         return cls(**config)
 
     def _counter(self, serialized=None):
-        """The vote counter, kept since compiling it takes time.
+        """The counter of a way to find votes, kept: compiling it takes time.
 
         All that its compiled graph holds fast is compared first. Weights are
-        variables, which it reads anew. That of serialized smoothing is made
-        anew, since what it proves depends on the weights.
+        variables, which it reads anew; but what serialized smoothing proves of
+        them is held fast as well.
         """
+        kind, find = None, VoteCounter
+        model = structure(self.base_model)
         if serialized is not None:
             checks.instance(
                 "serialized", serialized, Form, "ks.serialized.Exact()"
             )
-            return serialized.counter(
-                self.base_model, self.noise, self.voting, self.group
-            )
+            kind, find = type(serialized), serialized.counter
+            model = fingerprint(self.base_model)
         held = (
             id(self.base_model),
-            structure(self.base_model),
+            model,
             id(self.noise),
             dict(vars(self.noise)),
             self.voting,
             id(self.group),
+            serialized and dict(vars(serialized)),
         )
-        if self._vote_counter is None or self._vote_counter[0] != held:
-            counter = VoteCounter(
-                self.base_model, self.noise, self.voting, self.group
-            )
-            self._vote_counter = held, counter
-        return self._vote_counter[1]
+        if self._counters.get(kind, (None,))[0] != held:
+            counter = find(self.base_model, self.noise, self.voting, self.group)
+            self._counters[kind] = held, counter
+        return self._counters[kind][1]
 
     def _request(self, x, y, x_key, y_key, check_independence):
         shape = self._base_input_shape()

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 from keras import ops
 from scipy.special import ndtri
@@ -72,6 +74,8 @@ class AuditedCounter(Counter):
         self.steps = steps
         self.start = start
         self.audit_share = audit_share
+        # Compiling each takes time, and is not to be repeated at every run.
+        self._with = functools.cache(self._with)
 
     def claim(self, alpha, stopping, top_k=1):
         return AuditedClaim(

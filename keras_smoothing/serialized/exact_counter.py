@@ -12,6 +12,10 @@ from keras_smoothing.serialized.split import split
 from keras_smoothing.voting import num_classes
 from keras_smoothing.voting.counter import Counter
 
+# What becomes of a copy in a step, beside a vote for a class.
+_OPEN, _STUCK, _LOST = range(3)
+_NO_VOTES = 3
+
 
 class ExactCounter(Counter):
     """Finds the votes of an equilibrium network, and proves each of them.
@@ -85,111 +89,110 @@ class ExactCounter(Counter):
         width = examples * draws_per_batch
         total = examples * (stop - start)
         classes = num_classes(self.base_model, x.shape[1:])
+        kinds = classes + _NO_VOTES
+        places = examples * kinds
 
         def copies(low, high):
-            """State, injection, example and age of new copies."""
+            """State, injection, its size, example and age of new copies."""
             # One at least is computed: not every kernel takes empty batches.
             index = ops.arange(low, ops.maximum(high, low + 1))
             owner = index % examples
             number = ops.minimum(start + index // examples, stop - 1)
             injection = noisy.injection(owner, number)
             state = ops.take(clean, owner, axis=0)
-            new = (state, injection, owner, ops.zeros_like(owner))
+            age = ops.zeros_like(owner)
+            new = (state, injection, l2_norm(injection), owner, age)
             return tuple(tensor[: high - low] for tensor in new)
 
-        def goes_on(drawn_until, state, *_):
-            return ops.logical_or(drawn_until < total, ops.shape(state)[0] > 0)
-
-        def step(drawn_until, state, injection, owner, age, *found):
-            # New copies come in when half of the places are free.
-            active = ops.shape(owner)[0]
-            room = ops.where(2 * active <= width, width - active, 0)
+        def fill(drawn_until, outcomes, *active):
+            """Iterates on, until half of the places are free."""
+            room = width - ops.shape(active[0])[0]
             until = ops.minimum(drawn_until + room, total)
-            new = copies(drawn_until, until)
-            state, injection, owner, age = (
-                ops.concatenate(pair)
-                for pair in zip(
-                    (state, injection, owner, age), new, strict=True
-                )
+            pairs = zip(active, copies(drawn_until, until), strict=True)
+            active = tuple(ops.concatenate(pair) for pair in pairs)
+            left = ops.where(until < total, width // 2, 0)
+            outcomes, *active = ops.while_loop(
+                lambda _, state, *__: ops.shape(state)[0] > left,
+                step,
+                (outcomes, *active),
             )
+            return (until, outcomes, *active)
+
+        def step(outcomes, state, injection, size, owner, age):
             following = noisy.iterate(injection)(state)
-            vote, settled, stuck, lost = self._judge(
-                state, following, injection
-            )
             age = age + 1
-            stuck = ops.logical_or(stuck, age >= self.max_iter)
-            stuck = ops.logical_and(stuck, ops.logical_not(settled))
-            # Where the state is not finite the draw is one that gave NaN.
-            stuck = ops.logical_and(stuck, ops.logical_not(lost))
-            ballots = ops.where(
-                ops.expand_dims(settled, 1),
-                ops.one_hot(vote, classes, dtype="int32"),
-                0,
-            )
-            more = (ballots, ops.cast(stuck, "int32"), ops.ones_like(owner))
-            found = [
-                total_found + ops.segment_sum(m, owner, examples)
-                for total_found, m in zip(found, more, strict=True)
-            ]
-            done = ops.logical_or(ops.logical_or(settled, stuck), lost)
-            (left,) = ops.nonzero(ops.logical_not(done))
-            state, injection, owner, age = (
-                ops.take(tensor, left, axis=0)
-                for tensor in (following, injection, owner, age)
-            )
-            return (until, state, injection, owner, age, *found)
+            outcome = self._judge(state, following, size, age)
+            place = owner * kinds + outcome
+            more = ops.segment_sum(ops.ones_like(place), place, places)
+            (left,) = ops.nonzero(outcome == classes + _OPEN)
+            active = (following, injection, size, owner, age)
+            active = (ops.take(tensor, left, axis=0) for tensor in active)
+            return (outcomes + more, *active)
 
         none = start - start
-        no_votes = ops.zeros((examples, classes), "int32")
-        nothing = ops.zeros((examples,), "int32")
-        *_, counts, unsettled, steps = ops.while_loop(
-            goes_on,
-            step,
-            (none, *copies(none, none), no_votes, nothing, nothing),
+        outcomes = ops.zeros((places,), "int32")
+        _, outcomes, *_ = ops.while_loop(
+            lambda drawn_until, *_: drawn_until < total,
+            fill,
+            (none, outcomes, *copies(none, none)),
         )
-        return {"counts": counts, "unsettled": unsettled, "steps": steps}
+        # Each step of each copy had one outcome.
+        outcomes = ops.reshape(outcomes, (examples, -1))
+        return {
+            "counts": outcomes[:, :classes],
+            "unsettled": outcomes[:, classes + _STUCK],
+            "steps": ops.sum(outcomes, axis=1),
+        }
 
-    def rounding(self, state, following, injection):
-        """How much a step from `state` to `following` rounds off at most.
+    def rounding(self, residual, size, of_injection):
+        """How much a step rounds off at most, in l2.
 
         Args:
-            state: float32 tensor, shape `(copies, ...)`.
-            following: tensor of that shape.
-            injection: tensor of that shape.
+            residual: float32 tensor, shape `(copies,)`: how far the state
+                moved.
+            size: tensor of that shape, the norm of what it moved to.
+            of_injection: tensor of that shape, the norm of the injection.
 
         Returns:
-            float32 tensor, shape `(copies,)`, in l2.
+            float32 tensor of that shape.
         """
-        size = self.gain * l2_norm(state) + l2_norm(injection)
+        before = self.gain * (size + residual) + of_injection
         of_activation = float32_rounding(ACTIVATION_UNITS)
-        return self.share * size + of_activation * l2_norm(following)
+        return self.share * before + of_activation * size
 
-    def _judge(self, state, following, injection):
-        """Votes, and which of them are settled, stuck, or lost to NaN."""
+    def _judge(self, state, following, of_injection, age):
+        """What becomes of each copy: its vote, or classes + one of the others.
+
+        Args:
+            state: tensor, shape `(copies, ...)`.
+            following: tensor of that shape, one step on.
+            of_injection: tensor, shape `(copies,)`, the norm of the injection.
+            age: int tensor of that shape, the steps taken.
+
+        Returns:
+            int32 tensor of that shape.
+        """
         residual = l2_norm(following - state)
-        rounding = self.rounding(state, following, injection)
+        rounding = self.rounding(residual, l2_norm(following), of_injection)
         error = self.factor * (residual + rounding) + rounding
         output = self.parts.layer._read_out(following)
         logits = self.head.logits(output)
         vote = ops.argmax(logits, axis=1)
-        slope, offset = (ops.cast(r, "float32") for r in self.head.rounding)
-        of_logits = ops.expand_dims(l2_norm(output), 1) * slope + offset
-        lipschitz = ops.take(
-            ops.cast(self.head.lipschitz, "float32"), vote, axis=0
-        )
-        chosen = ops.one_hot(vote, logits.shape[1])
-
-        def of_vote(values):
-            return ops.sum(chosen * values, axis=1, keepdims=True)
-
-        lead = of_vote(logits) - logits
-        needed = lipschitz * ops.expand_dims(error, 1)
-        needed = needed + of_vote(of_logits) + of_logits
-        settled = ops.all(
-            ops.logical_or(lead > 1.001 * needed, chosen > 0), axis=1
-        )
+        slope, offset = (float(max(r)) for r in self.head.rounding)
+        of_two_logits = 2 * (l2_norm(output) * slope + offset)
+        lipschitz = ops.cast(self.head.lipschitz, "float32")
+        needed = ops.take(lipschitz, vote, axis=0)
+        needed = needed * ops.expand_dims(error, 1)
+        needed = needed + ops.expand_dims(of_two_logits, 1)
+        lead = ops.max(logits, axis=1, keepdims=True) - logits
+        classes = logits.shape[1]
+        # Over all but itself.
+        behind = ops.sum(ops.cast(lead > 1.001 * needed, "int32"), axis=1)
+        settled = behind == classes - 1
         lost = ops.logical_not(ops.isfinite(residual + ops.sum(logits, axis=1)))
-        settled = ops.logical_and(settled, ops.logical_not(lost))
         # More steps would make only the first part of the error smaller.
-        stuck = residual <= rounding
-        return vote, settled, stuck, lost
+        stuck = ops.logical_or(residual <= rounding, age >= self.max_iter)
+        outcome = ops.where(stuck, classes + _STUCK, classes + _OPEN)
+        outcome = ops.where(settled, ops.cast(vote, outcome.dtype), outcome)
+        # Where the state is not finite the draw is one that gave NaN.
+        return ops.where(lost, classes + _LOST, outcome)

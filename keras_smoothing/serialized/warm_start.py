@@ -1,0 +1,81 @@
+from keras import ops
+
+from keras_smoothing import backend
+from keras_smoothing.equilibrium.state import select
+from keras_smoothing.serialized.split import split
+
+
+class WarmStart:
+    """An equilibrium network on similar inputs in a row, such as video frames.
+
+    Each call starts the solver at the solutions of the call before, example by
+    example, so that it has few steps left. Answers are those of the model up to
+    the solver's tolerance. They depend a little on what was asked before, so
+    this is for inference and not a base model to certify.
+
+    Args:
+        model: as for `ks.serialized.Audited`.
+        layer: str, the name of the equilibrium layer; None for the only one.
+
+    Call arguments:
+        x: array or tensor, shape `(batch, ...)`. A batch of another shape than
+            the last starts anew.
+
+    Attributes:
+        solution: `ks.equilibrium.Solution` of the last call, whose `num_steps`
+            says what the start was worth; or None.
+
+    Raises:
+        ValueError: if the model has no such layer, or goes around it.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
+    model = keras.Sequential([
+        keras.Input((8,)),
+        ks.layers.DeepEquilibrium(ks.equilibrium.cells.DenseCell(16)),
+        keras.layers.Dense(3),
+    ])
+    stream = ks.serialized.WarmStart(model)
+    frame = np.random.rand(1, 8).astype("float32")
+    for _ in range(3):
+        frame = frame + 0.01 * np.random.rand(1, 8).astype("float32")
+        logits = stream(frame)
+        stream.solution.num_steps
+    ```
+
+    Reference:
+    - [Bai, Geng, Savani and Kolter, 2022](https://arxiv.org/abs/2204.08442)
+    """
+
+    def __init__(self, model, layer=None):
+        self._parts = split(model, layer)
+        self._solve = backend.compile(self._solve)
+        self.reset()
+
+    def __call__(self, x):
+        x = ops.convert_to_tensor(x)
+        if tuple(x.shape) != self._shape:
+            self.reset()
+        outputs, self.solution, self._start = self._solve(x, self._start)
+        self._shape = tuple(x.shape)
+        return outputs
+
+    def reset(self):
+        """Forgets what the next call would start from."""
+        self._shape = self._start = self.solution = None
+
+    def _solve(self, x, start):
+        layer = self._parts.layer
+        features = self._parts.before(x, training=False)
+        output, solution = layer(features, z_init=start, return_solution=True)
+        start = select(
+            ops.isfinite(solution.residual),
+            solution.value,
+            layer._init_state(features),
+        )
+        return self._parts.head(output, training=False), solution, start
