@@ -38,6 +38,7 @@ from keras import layers
 import keras_smoothing as ks
 from keras_smoothing import backend
 from keras_smoothing.serialized.noisy_copies import noisy_copies
+from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import draws
 
 cells = ks.equilibrium.cells
@@ -101,7 +102,7 @@ def kept(path, train):
 def models(name, sigma, arguments):
     """The smoothed models of a network, by what solves them."""
     noise = ks.noise.Gaussian(sigma)
-    path = arguments.output / f"{name}_{sigma}".replace(" ", "_")
+    stem = f"{name}_{sigma}".replace(" ", "_")
 
     def train():
         model = ks.SmoothedModel(network(name), noise)
@@ -116,7 +117,7 @@ def models(name, sigma, arguments):
         fit(model, arguments.epochs, 1e-3)
         return model
 
-    tolerance = kept(path.with_suffix(".keras"), train)
+    tolerance = kept(arguments.output / f"{stem}.keras", train)
     base = tolerance.base_model
     published = keras.models.clone_model(base)
     published.set_weights(base.get_weights())
@@ -126,10 +127,8 @@ def models(name, sigma, arguments):
         "tolerance": tolerance,
     }
     if name in FREE:
-        steps = f"_truncated_{arguments.steps}.keras"
-        found["truncated"] = kept(
-            path.with_name(path.name + steps), train_truncated
-        )
+        file = f"{stem}_truncated_{arguments.steps}.keras"
+        found["truncated"] = kept(arguments.output / file, train_truncated)
     return found
 
 
@@ -175,7 +174,7 @@ def table(path, way, x, y, arguments):
     report = {
         "certified_percent": (100 * accuracy).round(1).tolist(),
         # Of all rows: those of an earlier run count as they were timed there.
-        "seconds": round(float(max(seconds, result.seconds.sum())), 1),
+        "seconds": round(float(max(seconds, result.time.sum())), 1),
         "draws_per_example": round(float(made.mean()), 1),
     }
     for finding, numbers in result.findings.items():
@@ -226,10 +225,29 @@ def speed(all_ways, x, arguments):
         per_draw = min(seconds["exact"]) / number
         steps = exact.count(x, **settings).findings["steps"].sum() / number
         report["shares"] = shares(exact, x, steps, per_draw, arguments)
+        report["check"] = check(exact, x, settings)
     else:
         report["audited_steps"] = counters["audited"].steps
         report["audited_share"] = counters["audited"].audit_share
     return report
+
+
+def check(exact, x, settings):
+    """Whether settled votes are those at a residual of 1e-6."""
+    settings = {**settings, "stop": -(-100_000 // len(x))}
+    model = keras.models.clone_model(exact.base_model)
+    model.set_weights(exact.base_model.get_weights())
+    solver = ks.equilibrium.FixedPointIteration(400, tol=1e-6)
+    model.get_layer("deq").solver = solver
+    full = VoteCounter(model, exact.noise).count(x, **settings)
+    votes = exact.count(x, **settings)
+    return {
+        "draws": int(votes.num_samples.sum()),
+        "settled": int(votes.counts.sum()),
+        "settled_but_wrong": int(
+            np.maximum(votes.counts - full.counts, 0).sum()
+        ),
+    }
 
 
 def shares(counter, x, steps, per_draw, arguments):

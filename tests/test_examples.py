@@ -108,3 +108,26 @@ def test_deq_fashion_mnist(fashion_mnist, tmp_path):
     assert (tmp_path / "output" / "deq_contractive_smoothed.keras").exists()
     plot = tmp_path / "output" / "deq_contractive.png"
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["dense", "mdeq"])
+def test_serialized_smoothing(network, tmp_path, request):
+    if network == "dense":
+        request.getfixturevalue("fashion_mnist")
+    output = run(
+        "serialized_smoothing.py",
+        tmp_path,
+        *("--network", network, "--epochs", "2"),
+        *("--train", "500", "--examples", "4", "--n", "200"),
+    )
+    for part in (
+        "every draw solved",
+        "truncated",
+        "audited votes the network did not confirm",
+        "frames in a row",
+    ):
+        assert part in output
+    assert ("stayed open" in output) == (network == "dense")
+    plot = tmp_path / "output" / f"serialized_{network}.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
