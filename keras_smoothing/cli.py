@@ -13,6 +13,8 @@ from keras_smoothing import evaluation
 from keras_smoothing.certification import plan
 from keras_smoothing.logs import read_log
 from keras_smoothing.noise import Gaussian
+from keras_smoothing.serialized import Audited
+from keras_smoothing.serialized import Exact
 from keras_smoothing.smoothed_model import SmoothedModel
 from keras_smoothing.statistics import AdaptiveSampling
 from keras_smoothing.statistics import FixedSampling
@@ -39,6 +41,7 @@ def main(argv=None):
 
 
 def _certify(arguments):
+    serialized = _serialized(arguments)
     model = _smoothed(arguments)
     stopping = FixedSampling(arguments.n)
     if arguments.adaptive:
@@ -61,6 +64,7 @@ def _certify(arguments):
         seed=arguments.seed,
         log=arguments.log,
         check_independence=arguments.check_independence,
+        serialized=serialized,
         verbose=arguments.verbose,
     )
     result.summary(arguments.radii)
@@ -98,6 +102,7 @@ def _report(arguments):
 
 
 def _plan(arguments):
+    serialized = _serialized(arguments)
     if arguments.model:
         model = _smoothed(arguments)
         noise, base_model = model.noise, model.base_model
@@ -113,14 +118,37 @@ def _plan(arguments):
         num_examples=arguments.examples,
         model=base_model,
         batch_size=arguments.batch_size,
+        serialized=serialized,
     )
-    if not planned.largest_radius:
+    if planned.n < planned.smallest_n:
         raise ValueError(
             f"Expected --n >= {planned.smallest_n} at alpha={planned.alpha}: "
             "with fewer draws every example abstains, even when all votes "
             f"agree. Received: --n {planned.n}"
         )
+    if not planned.largest_radius:
+        raise ValueError(
+            f"Expected more audits at alpha={planned.alpha}: with so few every "
+            "example abstains, even when all votes agree. Received: "
+            f"--num-audited {planned.num_audited}"
+        )
     print(planned)
+
+
+def _serialized(arguments):
+    """The form of serialized smoothing that is asked for, or None."""
+    if arguments.serialized == "audited":
+        return Audited(arguments.num_audited, arguments.steps)
+    for option, value in (
+        ("--num-audited", arguments.num_audited),
+        ("--steps", arguments.steps),
+    ):
+        if value is not None:
+            raise ValueError(
+                f"Expected {option} with --serialized audited only. Received: "
+                f"{option} {value}"
+            )
+    return Exact() if arguments.serialized == "exact" else None
 
 
 def _smoothed(arguments):
@@ -157,6 +185,14 @@ def _parser():
     add("--n", type=int, default=100_000, help="draws of the estimate")
     add("--alpha", type=float, default=0.001, help="failure probability")
     add("--batch-size", type=int, default=1024, help="noisy copies in a batch")
+
+    add(
+        "--serialized",
+        choices=("exact", "audited"),
+        help="find the votes of an equilibrium network in few steps",
+    )
+    add("--num-audited", type=int, help="draws audited, of --n")
+    add("--steps", type=int, help="of the solver, for a vote to be audited")
 
     certify = commands.add_parser(
         "certify",

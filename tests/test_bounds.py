@@ -82,11 +82,3 @@ def test_two_sided_test_equals_scipys_binomial_test():
     ]
     p_values = bounds.two_sided_binomial_test(first, second)
     np.testing.assert_allclose(p_values, expected, rtol=1e-9)
-
-
-def test_smallest_n_is_the_first_that_can_certify():
-    assert bounds.smallest_n(0.001) == 10
-    for alpha in (0.5, 0.25, 0.05, 1e-9):
-        n = bounds.smallest_n(alpha)
-        assert bounds.largest_p_lower(n, alpha) > 0.5
-        assert n == 1 or bounds.largest_p_lower(n - 1, alpha) <= 0.5

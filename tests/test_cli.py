@@ -3,7 +3,9 @@ import sys
 
 import keras
 import matplotlib
+import numpy as np
 import pytest
+from conftest import columns_without_time
 from conftest import linear_model
 from conftest import small_convnet
 
@@ -98,6 +100,87 @@ def test_plan(base_file, digits_file, capsys):
     assert "above 0.6" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def equilibrium_file(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    cell = ks.equilibrium.cells.ContractiveDense(8)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            ks.layers.DeepEquilibrium(cell),
+            keras.layers.Dense(10),
+        ]
+    )
+    path = tmp_path_factory.mktemp("equilibrium") / "equilibrium.keras"
+    model.save(path)
+    return str(path)
+
+
+PLAIN, EXACT = [], ["--serialized", "exact"]
+AUDITED = ["--serialized", "audited", "--num-audited", "100", "--steps", "2"]
+
+
+@pytest.mark.parametrize(
+    "form,others,finding",
+    [(EXACT, (PLAIN, AUDITED), "unsettled"), (AUDITED, (EXACT,), "disagreed")],
+    ids=["exact", "audited"],
+)
+def test_serialized(form, others, finding, equilibrium_file, tmp_path, capsys):
+    log = tmp_path / "run.tsv"
+    command = ["certify", equilibrium_file, "--dataset", "digits"]
+    command += ["--sigma", "0.25", "--split", "test[:5]", "--seed", "0"]
+    command += [*SMALL, "--verbose", "0", "--log", str(log)]
+    assert cli.main([*command, *form]) == 0
+    assert f"{finding}: " in capsys.readouterr().out
+    found = ks.read_log(log).findings
+    if form is AUDITED:
+        # By 200 coins of 1/2, within five standard deviations.
+        assert np.all(np.abs(found["audited"].sum(axis=1) - 100) < 36)
+        # Two steps at most of each of 200 draws.
+        assert np.all(found["steps"] <= 2 * 200)
+
+    expected = columns_without_time(log)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:3]))
+    assert cli.main([*command, *form]) == 0
+    assert columns_without_time(log) == expected
+    for other in others:
+        assert cli.main([*command, *other]) == 2
+        assert "of another run" in capsys.readouterr().err
+
+
+def test_plan_of_serialized_smoothing(equilibrium_file, capsys):
+    command = ["plan", "--sigma", "1", "--n", "1000", "--serialized"]
+    assert cli.main([*command, "audited", "--num-audited", "100"]) == 0
+    assert "with 100 of the draws audited" in capsys.readouterr().out
+    model = ["--model", equilibrium_file, "--steps", "1"]
+    assert cli.main([*command, "audited", *model]) == 0
+    output = capsys.readouterr().out
+    assert "s on this machine" in output and "of the draws audited" in output
+    assert cli.main([*command, "audited", "--num-audited", "5"]) == 2
+    error = capsys.readouterr().err
+    assert "Expected more audits" in error and "--num-audited 5" in error
+    assert cli.main([*command, "audited", "--n", "10"]) == 2
+    assert "Expected --n >= 11 at alpha=0.001" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["certify", "plan"])
+@pytest.mark.parametrize("option", ["--num-audited", "--steps"])
+@pytest.mark.parametrize("form", [PLAIN, EXACT], ids=str)
+def test_options_of_the_audited_form(
+    command, option, form, equilibrium_file, capsys
+):
+    arguments = {
+        "certify": ["certify", equilibrium_file, "--dataset", "digits"],
+        "plan": ["plan", "--sigma", "1"],
+    }[command]
+    assert cli.main([*arguments, *form, option, "7"]) == 2
+    error = capsys.readouterr().err
+    assert f"Expected {option} with --serialized audited only. " in error
+    assert error.endswith(f"Received: {option} 7\n")
+
+
 def test_a_plan_that_certifies_nothing_is_an_error(capsys):
     command = ["plan", "--sigma", "1", "--alpha", "0.001", "--n"]
     assert cli.main([*command, "10"]) == 0
@@ -141,6 +224,8 @@ def test_errors_are_one_line(digits_file, tmp_path, capsys):
         ["report", missing],
         ["plan", "--n", "0", "--sigma", "1"],
         ["plan", "--n", "9", "--sigma", "1"],
+        ["plan", "--sigma", "1", "--serialized", "audited", "--steps", "0"],
+        [*certify, "--serialized", "exact"],
         ["plan"],
     ):
         assert cli.main(command) == 2, command
@@ -151,7 +236,14 @@ def test_errors_are_one_line(digits_file, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["unknown"], ["certify"], ["plan", "--n", "many"], ["report"]],
+    [
+        [],
+        ["unknown"],
+        ["certify"],
+        ["plan", "--n", "many"],
+        ["plan", "--sigma", "1", "--serialized", "fast"],
+        ["report"],
+    ],
 )
 def test_wrong_usage_is_one_line(command, capsys):
     with pytest.raises(SystemExit) as exit_info:

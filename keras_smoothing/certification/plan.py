@@ -7,9 +7,11 @@ import warnings
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.serialized.form import Form
+from keras_smoothing.statistics import AuditedClaim
+from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.statistics.bounds import largest_p_lower
-from keras_smoothing.statistics.bounds import smallest_n
-from keras_smoothing.statistics.fixed_sampling import FixedSampling
 from keras_smoothing.statistics.stopping_rule import WINDOW
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import draws
@@ -20,11 +22,15 @@ class Plan:
     """What `n` draws at `alpha` can certify, and what they cost.
 
     Attributes:
-        largest_radius: float, the radius of unanimous votes, in input units.
+        largest_radius: float, the radius of unanimous votes, in input units;
+            with audits, of `num_audited` of them and no vote disputed.
         smallest_n: int, with fewer draws nothing can be certified.
         draws: int, noisy copies of all examples, selection included.
         seconds: float, estimated on this machine; None without a model.
         norm: str, the norm of the radius.
+        num_audited: int, how many draws of each example are audited in
+            expectation; None without audits.
+        radius_without_audits: float, what `largest_radius` were without.
     """
 
     n: int
@@ -34,11 +40,21 @@ class Plan:
     draws: int
     seconds: float | None
     norm: str
+    num_audited: int | None
+    radius_without_audits: float
 
     def __str__(self):
         lines = [
             f"n={self.n}, alpha={self.alpha}: no {self.norm} radius above "
-            f"{self.largest_radius:.4f} can be certified, whatever the model",
+            f"{self.radius_without_audits:.4f} can be certified, whatever the "
+            "model",
+        ]
+        if self.num_audited is not None:
+            lines.append(
+                f"with {self.num_audited:,} of the draws audited, the number "
+                f"to expect, none above {self.largest_radius:.4f}"
+            )
+        lines += [
             f"at this alpha nothing can be certified with n < "
             f"{self.smallest_n}",
             f"{self.draws:,} noisy copies through the model",
@@ -49,7 +65,15 @@ class Plan:
 
 
 def plan(
-    n, alpha, noise, *, n0=100, num_examples=1, model=None, batch_size=1024
+    n,
+    alpha,
+    noise,
+    *,
+    n0=100,
+    num_examples=1,
+    model=None,
+    batch_size=1024,
+    serialized=None,
 ):
     """Says before a run what it can certify and what it costs.
 
@@ -60,42 +84,60 @@ def plan(
         n0: int, draws that select the class.
         num_examples: int, how many examples are to be certified.
         model: Keras model with a known input shape, whose forward pass is
-            then timed for about two seconds; or None.
+            then timed for about two seconds, on noise around zero; or None.
         batch_size: int, noisy copies in one forward pass.
+        serialized: `ks.serialized.Exact` or `Audited`, how votes are to be
+            found, and then timed; or None. Audits cap the radius.
 
     Returns:
         `Plan`, which prints as sentences.
 
     Raises:
         ValueError: for arguments out of range, noise without a radius
-            formula, or a model without a known input shape.
+            formula, a model without a known input shape, or one that cannot
+            be `serialized`.
 
     Example:
 
     ```python
     import keras_smoothing as ks
 
-    print(ks.plan(100_000, 0.001, ks.noise.Gaussian(sigma=0.25)))
+    noise = ks.noise.Gaussian(sigma=0.25)
+    print(ks.plan(100_000, 0.001, noise))
+    form = ks.serialized.Audited(num_audited=400)
+    print(ks.plan(100_000, 0.001, noise, serialized=form))
     ```
     """
     n = checks.positive_int("n", n)
     n0 = checks.positive_int("n0", n0)
     num_examples = checks.positive_int("num_examples", num_examples)
     num_draws = num_examples * (n0 + n)
+    stopping = FixedSampling(n)
+    find, claim = VoteCounter, Claim(noise, alpha, stopping)
+    # How many classes there are does not matter to unanimous votes.
+    without_audits = claim.largest_radius(n, num_classes=2)
+    if serialized is not None:
+        checks.instance("serialized", serialized, Form, "ks.serialized.Exact()")
+        claim = serialized.claim(noise, alpha, stopping)
+        find = serialized.counter
+    audited = isinstance(claim, AuditedClaim)
     seconds = None
     if model is not None:
         batch_size = checks.positive_int("batch_size", batch_size)
         window = min(WINDOW, num_examples, batch_size)
-        counter = VoteCounter(model, noise)
-        seconds = num_draws * _seconds_per_draw(counter, window, batch_size)
+        x = np.zeros((window, *_example_shape(model)), "float32")
+        counter, _ = find(model, noise).tuned(x, claim)
+        seconds = num_draws * _seconds_per_draw(counter, x, batch_size)
     return Plan(
         n=n,
         alpha=alpha,
-        largest_radius=float(noise.radius(largest_p_lower(n, alpha))),
-        smallest_n=smallest_n(alpha),
+        largest_radius=claim.largest_radius(n, num_classes=2),
+        smallest_n=_smallest_n(claim, alpha, num_classes=2),
         draws=num_draws,
         seconds=seconds,
         norm=noise.norm,
+        num_audited=claim.num_audited if audited else None,
+        radius_without_audits=without_audits,
     )
 
 
@@ -121,6 +163,11 @@ def check_can_certify(claim, num_classes):
     largest = claim.largest_radius(n, num_classes)
     if not largest:
         _check_enough(n, _smallest_n(claim, level, num_classes), claim.alpha)
+        raise ValueError(
+            f"Expected more audits of n={n} draws at alpha={claim.alpha}: with "
+            "so few every example abstains, even when all votes agree. "
+            f"Received: num_audited={claim.num_audited}"
+        )
     if largest_p_lower(n, level) < 0.84:  # About Phi(1): one sigma.
         warnings.warn(
             f"n={n} draws at alpha={claim.alpha} certify no {claim.noise.norm} "
@@ -132,6 +179,8 @@ def check_can_certify(claim, num_classes):
 
 def _smallest_n(claim, level, num_classes):
     """The smallest number of draws that proves anything at a level."""
+    if isinstance(claim, AuditedClaim):  # At best all of them are audited.
+        claim = dataclasses.replace(claim, audit_share=1.0)
     for n in itertools.count(1):
         unanimous = dataclasses.replace(
             claim, alpha=level, stopping=FixedSampling(n)
@@ -159,15 +208,18 @@ def _check_enough(n, smallest, alpha):
         )
 
 
-def _seconds_per_draw(counter, examples, batch_size):
-    shape = getattr(counter.base_model, "input_shape", (None, None))[1:]
+def _example_shape(model):
+    shape = getattr(model, "input_shape", (None, None))[1:]
     if None in shape:
         raise ValueError(
             "Expected a model with a known input shape. Received: input "
             f"shape {(None, *shape)}"
         )
-    x = np.zeros((examples, *shape), "float32")
-    num_draws, seconds, compiled = batch_size // examples, 0.0, False
+    return shape
+
+
+def _seconds_per_draw(counter, x, batch_size):
+    num_draws, seconds, compiled = batch_size // len(x), 0.0, False
     # Twice as many draws until they take long enough to be timed.
     while seconds < 1 or not compiled:
         compiled = seconds > 0
@@ -182,4 +234,4 @@ def _seconds_per_draw(counter, examples, batch_size):
             batch_size=batch_size,
         )
         seconds = time.perf_counter() - began
-    return seconds / (examples * num_draws)
+    return seconds / (len(x) * num_draws)

@@ -1,6 +1,8 @@
 from keras_smoothing import checks
 from keras_smoothing.serialized.audited_counter import AuditedCounter
 from keras_smoothing.serialized.form import Form
+from keras_smoothing.statistics import AuditedClaim
+from keras_smoothing.statistics.audited_claim import audit_share
 
 
 class Audited(Form):
@@ -65,6 +67,10 @@ class Audited(Form):
         checks.one_of("start", start, ("clean", "previous"))
         self.start = start
         self.layer = layer
+
+    def claim(self, noise, alpha, stopping):
+        share = audit_share(self.num_audited, alpha, stopping)
+        return AuditedClaim(noise, alpha, stopping, audit_share=share)
 
     def counter(self, base_model, noise, voting="hard", group=None):
         return AuditedCounter(

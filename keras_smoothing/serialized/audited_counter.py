@@ -2,15 +2,13 @@ import functools
 
 import keras
 from keras import ops
-from scipy.special import ndtri
 
 from keras_smoothing.equilibrium.state import select
 from keras_smoothing.serialized.clean_states import clean_states
 from keras_smoothing.serialized.noisy_copies import noisy_copies
 from keras_smoothing.serialized.split import split
 from keras_smoothing.statistics import AuditedClaim
-from keras_smoothing.statistics.bounds import hypergeometric_upper_bound
-from keras_smoothing.statistics.bounds import lower_confidence_bound
+from keras_smoothing.statistics.audited_claim import audit_share
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting import draws
 from keras_smoothing.voting import num_classes
@@ -20,9 +18,6 @@ from keras_smoothing.voting.counter import Counter
 # draws, each of lanes that go on for some draws. So what a draw starts from
 # depends on its number alone.
 _CHUNK, _DEPTH = 128, 8
-# How far audits must let unanimous votes reach, where their number is not
-# given: a share of the radius that they prove without.
-_REACH = 0.7
 # Of a pilot: draws for each example, the share of mistakes to be had, and the
 # most steps it tries.
 _PILOT_DRAWS, _MISTAKES, _MOST_STEPS = 64, 0.01, 5
@@ -80,7 +75,7 @@ class AuditedCounter(Counter):
     def claim(self, alpha, stopping, top_k=1):
         return AuditedClaim(
             *(self.noise, alpha, stopping, top_k, self.group),
-            audit_share=_audit_share(self.num_audited, alpha, stopping),
+            audit_share=audit_share(self.num_audited, alpha, stopping),
         )
 
     def tuned(self, x, claim):
@@ -215,27 +210,3 @@ def _take(structure, index):
     return keras.tree.map_structure(
         lambda tensor: ops.take(tensor, index, axis=0), structure
     )
-
-
-def _audit_share(num_audited, alpha, stopping):
-    """The probability that a draw is audited."""
-    n = stopping.max_n
-    if num_audited is not None:
-        if num_audited > n:
-            raise ValueError(
-                "Expected `num_audited` of at most the number of draws, "
-                f"{n}. Received: num_audited={num_audited}"
-            )
-        return num_audited / n
-    level = float(alpha * stopping.share(n))
-    most = ndtri(lower_confidence_bound(n, n, level))
-    number = n
-    # A tenth fewer, as long as unanimous votes still reach so far.
-    while number > 1:
-        fewer = int(0.9 * number)
-        mistakes = hypergeometric_upper_bound(0, fewer, n, level / 2)
-        p_lower = lower_confidence_bound(n - mistakes, n, level / 2)
-        if not ndtri(p_lower) >= _REACH * most:
-            break
-        number = fewer
-    return number / n

@@ -2,11 +2,16 @@ import dataclasses
 
 import keras
 import numpy as np
+from scipy.special import ndtri
 
 from keras_smoothing import checks
 from keras_smoothing.statistics.bounds import hypergeometric_upper_bound
 from keras_smoothing.statistics.bounds import lower_confidence_bound
 from keras_smoothing.statistics.claim import Claim
+
+# How far audits must let unanimous votes reach, where their number is not
+# given: a share of the radius that they prove without.
+_REACH = 0.7
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -53,8 +58,50 @@ class AuditedClaim(Claim):
             count - mistakes, votes.num_samples, level / 2
         )
 
+    @property
+    def num_audited(self):
+        """How many of all draws are audited in expectation, as an int."""
+        return round(self.audit_share * self.stopping.max_n)
+
     def unanimous(self, num_samples, num_classes):
         votes = super().unanimous(num_samples, num_classes)
-        audited = np.floor(self.audit_share * votes.counts).astype(np.int64)
+        # To the nearest: 0.0003 * 10_000 is a little less than 3.
+        audited = np.rint(self.audit_share * votes.counts).astype(np.int64)
         findings = {"audited": audited, "disagreed": 0 * audited}
         return dataclasses.replace(votes, findings=findings)
+
+
+def audit_share(num_audited, alpha, stopping):
+    """The probability that a draw is audited.
+
+    Args:
+        num_audited: int or None, as of `keras_smoothing.serialized.Audited`.
+        alpha: float in (0, 1), the failure probability of each certificate.
+        stopping: `StoppingRule`.
+
+    Returns:
+        float in (0, 1].
+
+    Raises:
+        ValueError: for more audits than draws.
+    """
+    n = stopping.max_n
+    if num_audited is not None:
+        if num_audited > n:
+            raise ValueError(
+                "Expected `num_audited` of at most the number of draws, "
+                f"{n}. Received: num_audited={num_audited}"
+            )
+        return num_audited / n
+    level = float(alpha * stopping.share(n))
+    most = ndtri(lower_confidence_bound(n, n, level))
+    number = n
+    # A tenth fewer, as long as unanimous votes still reach so far.
+    while number > 1:
+        fewer = int(0.9 * number)
+        mistakes = hypergeometric_upper_bound(0, fewer, n, level / 2)
+        p_lower = lower_confidence_bound(n - mistakes, n, level / 2)
+        if not ndtri(p_lower) >= _REACH * most:
+            break
+        number = fewer
+    return number / n

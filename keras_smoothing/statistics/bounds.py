@@ -114,12 +114,3 @@ def two_sided_binomial_test(first, second):
 def largest_p_lower(n, alpha):
     """The bound that `n` unanimous votes give: `alpha ** (1 / n)`."""
     return float(lower_confidence_bound(n, n, alpha))
-
-
-def smallest_n(alpha):
-    """The smallest n at which unanimous votes prove more than 1/2."""
-    alpha = checks.probability("alpha", alpha)
-    n = max(1, int(np.log(alpha) / np.log(0.5)) - 1)
-    while largest_p_lower(n, alpha) <= 0.5:
-        n += 1
-    return n
