@@ -1,3 +1,4 @@
+import keras
 from keras import ops
 
 from keras_smoothing import backend
@@ -12,9 +13,12 @@ from keras_smoothing.serialized.split import split
 from keras_smoothing.voting import num_classes
 from keras_smoothing.voting.counter import Counter
 
-# What becomes of a copy in a step, beside a vote for a class.
-_OPEN, _STUCK, _LOST = range(3)
-_NO_VOTES = 3
+# What becomes of a copy in a step, beside a vote for a class: it goes on, goes
+# on in float64, is given up, or is lost to NaN.
+_OPEN, _ROUNDED, _GIVEN_UP, _LOST = range(4)
+_NO_VOTES = 4
+# Rounding errors of float64, in those of float32, at most.
+_OF_FLOAT64 = 2.0**-29
 
 
 class ExactCounter(Counter):
@@ -33,13 +37,15 @@ class ExactCounter(Counter):
     one at z*, wherever the iteration started: the draws are independent, and
     nothing has to be corrected.
 
-    A copy that is settled makes room for the next. What cannot be settled,
-    because `max_iter` is reached or rounding is all that is left, votes for no
-    class, which counts against the candidate.
+    A copy that is settled makes room for the next. One that float32 cannot
+    settle, because rounding is all that is left of its error, goes on in
+    float64. What cannot be settled there, or not in `max_iter` steps, votes for
+    no class, which counts against the candidate.
 
     Rounding is that of the iteration and of the head. What the noisy input
-    injects is taken as computed: like the sum of input and noise itself it is
-    rounded to float32, as part of the base model.
+    injects, and the weights as the cell applies them, are taken as computed:
+    like the sum of input and noise itself they are rounded to float32, as part
+    of the base model.
 
     Args:
         base_model: as in `Counter`.
@@ -104,43 +110,61 @@ class ExactCounter(Counter):
             new = (state, injection, l2_norm(injection), owner, age)
             return tuple(tensor[: high - low] for tensor in new)
 
-        def fill(drawn_until, outcomes, *active):
-            """Iterates on, until half of the places are free."""
-            room = width - ops.shape(active[0])[0]
-            until = ops.minimum(drawn_until + room, total)
-            pairs = zip(active, copies(drawn_until, until), strict=True)
-            active = tuple(ops.concatenate(pair) for pair in pairs)
-            left = ops.where(until < total, width // 2, 0)
-            outcomes, *active = ops.while_loop(
-                lambda _, state, *__: ops.shape(state)[0] > left,
-                step,
-                (outcomes, *active),
-            )
-            return (until, outcomes, *active)
-
-        def step(outcomes, state, injection, size, owner, age):
+        def advance(outcomes, active):
+            """One step: the tally, the copies, what became of them."""
+            state, injection, size, owner, age = active
             following = noisy.iterate(injection)(state)
             age = age + 1
             outcome = self._judge(state, following, size, age)
             place = owner * kinds + outcome
             more = ops.segment_sum(ops.ones_like(place), place, places)
-            (left,) = ops.nonzero(outcome == classes + _OPEN)
-            active = (following, injection, size, owner, age)
-            active = (ops.take(tensor, left, axis=0) for tensor in active)
-            return (outcomes + more, *active)
+            return (
+                outcomes + more,
+                (following, injection, size, owner, age),
+                outcome - classes,
+            )
+
+        def step(outcomes, active, hard):
+            outcomes, active, outcome = advance(outcomes, active)
+            rounded = _doubled(_where(outcome == _ROUNDED, active))
+            active = _where(outcome == _OPEN, active)
+            return outcomes, active, _both(hard, rounded)
+
+        def hard_step(outcomes, hard):
+            outcomes, hard, outcome = advance(outcomes, hard)
+            return outcomes, _where(outcome == _OPEN, hard)
+
+        def fill(drawn_until, outcomes, active, hard):
+            """Iterates on, until half of the places are free."""
+            room = width - ops.shape(active[0])[0]
+            until = ops.minimum(drawn_until + room, total)
+            active = _both(active, copies(drawn_until, until))
+            left = ops.where(until < total, width // 2, 0)
+            outcomes, active, hard = ops.while_loop(
+                lambda _, active, __: ops.shape(active[0])[0] > left,
+                step,
+                (outcomes, active, hard),
+            )
+            outcomes, hard = ops.while_loop(
+                lambda _, hard: ops.shape(hard[0])[0] > left,
+                hard_step,
+                (outcomes, hard),
+            )
+            return until, outcomes, active, hard
 
         none = start - start
         outcomes = ops.zeros((places,), "int32")
+        nothing = copies(none, none)
         _, outcomes, *_ = ops.while_loop(
             lambda drawn_until, *_: drawn_until < total,
             fill,
-            (none, outcomes, *copies(none, none)),
+            (none, outcomes, nothing, _doubled(nothing)),
         )
         # Each step of each copy had one outcome.
         outcomes = ops.reshape(outcomes, (examples, -1))
         return {
             "counts": outcomes[:, :classes],
-            "unsettled": outcomes[:, classes + _STUCK],
+            "unsettled": outcomes[:, classes + _GIVEN_UP],
             "steps": ops.sum(outcomes, axis=1),
         }
 
@@ -148,17 +172,18 @@ class ExactCounter(Counter):
         """How much a step rounds off at most, in l2.
 
         Args:
-            residual: float32 tensor, shape `(copies,)`: how far the state
-                moved.
+            residual: tensor, shape `(copies,)`, of the type of the step: how
+                far the state moved.
             size: tensor of that shape, the norm of what it moved to.
             of_injection: tensor of that shape, the norm of the injection.
 
         Returns:
-            float32 tensor of that shape.
+            tensor of that shape.
         """
         before = self.gain * (size + residual) + of_injection
         of_activation = float32_rounding(ACTIVATION_UNITS)
-        return self.share * before + of_activation * size
+        rounding = self.share * before + of_activation * size
+        return _unit(residual) * rounding
 
     def _judge(self, state, following, of_injection, age):
         """What becomes of each copy: its vote, or classes + one of the others.
@@ -179,8 +204,8 @@ class ExactCounter(Counter):
         logits = self.head.logits(output)
         vote = ops.argmax(logits, axis=1)
         slope, offset = (float(max(r)) for r in self.head.rounding)
-        of_two_logits = 2 * (l2_norm(output) * slope + offset)
-        lipschitz = ops.cast(self.head.lipschitz, "float32")
+        of_two_logits = _unit(output) * 2 * (l2_norm(output) * slope + offset)
+        lipschitz = ops.cast(self.head.lipschitz, output.dtype)
         needed = ops.take(lipschitz, vote, axis=0)
         needed = needed * ops.expand_dims(error, 1)
         needed = needed + ops.expand_dims(of_two_logits, 1)
@@ -191,8 +216,32 @@ class ExactCounter(Counter):
         settled = behind == classes - 1
         lost = ops.logical_not(ops.isfinite(residual + ops.sum(logits, axis=1)))
         # More steps would make only the first part of the error smaller.
-        stuck = ops.logical_or(residual <= rounding, age >= self.max_iter)
-        outcome = ops.where(stuck, classes + _STUCK, classes + _OPEN)
+        at_the_end = _ROUNDED if _unit(residual) == 1 else _GIVEN_UP
+        outcome = ops.where(residual <= rounding, at_the_end, _OPEN)
+        outcome = ops.where(age >= self.max_iter, _GIVEN_UP, outcome)
+        outcome = classes + outcome
         outcome = ops.where(settled, ops.cast(vote, outcome.dtype), outcome)
         # Where the state is not finite the draw is one that gave NaN.
         return ops.where(lost, classes + _LOST, outcome)
+
+
+def _unit(tensor):
+    """The size of rounding errors of its type, in those of float32."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return {"float32": 1.0, "float64": _OF_FLOAT64}[dtype]
+
+
+def _doubled(copies):
+    """State, injection and its size in float64."""
+    *values, owner, age = copies
+    return (*(ops.cast(value, "float64") for value in values), owner, age)
+
+
+def _where(condition, copies):
+    (which,) = ops.nonzero(condition)
+    return tuple(ops.take(tensor, which, axis=0) for tensor in copies)
+
+
+def _both(copies, others):
+    pairs = zip(copies, others, strict=True)
+    return tuple(ops.concatenate(pair) for pair in pairs)

@@ -71,19 +71,23 @@ class Head:
             )
         self._layers, self._last = _up_to_the_logits(_chain(model))
         self._prove()
+        self._doubled = _doubled([*self._layers, self._last], model.inputs[0])
 
     def logits(self, z):
         """Logits `(batch, classes)`, before any activation of the last layer.
 
         Args:
-            z: tensor, shape `(batch, ...)`.
+            z: float32 or float64 tensor, shape `(batch, ...)`. In its type all
+                is computed.
         """
-        for layer in self._layers:
+        layers = [*self._layers, self._last]
+        if keras.backend.standardize_dtype(z.dtype) == "float64":
+            layers = self._doubled
+        *before, last = layers
+        for layer in before:
             z = layer(z)
-        logits = ops.matmul(z, self._last.kernel)
-        if self._last.use_bias:
-            logits = logits + self._last.bias
-        return logits
+        logits = ops.matmul(z, last.kernel)
+        return logits + last.bias if last.use_bias else logits
 
     def _prove(self):
         gain = np.ones(self._state_shape)
@@ -163,6 +167,18 @@ def _up_to_the_logits(chain):
         name = getattr(last, "name", None)
         raise _unknown("a Dense layer at the end", f"{name!r} there")
     return before, last
+
+
+def _doubled(chain, state):
+    """The same layers in float64."""
+    z = ops.zeros((1, *state.shape[1:]), "float64")
+    copies = []
+    for layer in chain:
+        config = {**layer.get_config(), "dtype": "float64"}
+        copies.append(type(layer).from_config(config))
+        z = copies[-1](z)
+        copies[-1].set_weights(layer.get_weights())
+    return copies
 
 
 def _check_dense(layer, gain):

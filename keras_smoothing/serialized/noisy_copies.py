@@ -1,3 +1,4 @@
+import keras
 from keras import ops
 
 from keras_smoothing.equilibrium.cells.cell import Cell
@@ -88,8 +89,12 @@ class NoisyInjections(NoisyCopies):
         return ops.take(self._clean, examples, axis=0) + noise
 
     def iterate(self, injection):
-        """The function z -> f(z, .) of what has that injection."""
-        return self._cell.iterate(injection, self._constants)
+        """The function z -> f(z, .) of what has that injection, in its type."""
+        constants = keras.tree.map_structure(
+            lambda constant: ops.cast(constant, injection.dtype),
+            self._constants,
+        )
+        return self._cell.iterate(injection, constants)
 
     def function(self, examples, numbers):
         return self.iterate(self.injection(examples, numbers))

@@ -190,8 +190,9 @@ class MonotoneConv2D(MonotoneCell):
             for axis, reach in zip(axes, self.reach, strict=True):
                 z = _wrap(z, axis, reach)
             return ops.conv(z, linear, data_format=self.data_format)
-        # Fourier transforms need float32 and space in the last axes.
-        z = ops.cast(z, "float32")
+        # Fourier transforms need full precision, and space in the last axes.
+        dtype = z.dtype
+        z = ops.cast(z, linear.dtype)
         if last:
             z = ops.transpose(z, (0, 3, 1, 2))
         spectrum = ops.concatenate(ops.fft2((z, ops.zeros_like(z))), axis=1)
@@ -199,7 +200,7 @@ class MonotoneConv2D(MonotoneCell):
         z, _ = ops.ifft2(ops.split(spectrum, 2, axis=1))
         if last:
             z = ops.transpose(z, (0, 2, 3, 1))
-        return ops.cast(z, self.compute_dtype)
+        return ops.cast(z, dtype)
 
     def linear_bounds(self):
         linear = to_numpy(self.linear_map()[0])
