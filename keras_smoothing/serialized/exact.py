@@ -9,10 +9,10 @@ class Exact(Form):
     For contractive and monotone cells, whose fixed point has a computable
     bound: a noisy copy is iterated on until nothing that is left can change its
     vote, which takes a few steps where it is clear and many where it is close.
-    The certificates are those of solving every draw to the end. Where the
-    rounding of float32 stands in the way, steps are taken in float64. Votes that
-    stay open, because logits are equal or `max_iter` is reached, count against
-    the candidate; `result.findings["unsettled"]` says how many they were, and
+    The certificates are those of solving every draw to the end. Where rounding
+    in float32 stands in the way, steps are taken in float64. Votes that stay
+    open, because logits are equal or `max_iter` is reached, count against the
+    candidate; `result.findings["unsettled"]` says how many they were, and
     `result.findings["steps"]` how many steps were taken in all.
 
     Args:
