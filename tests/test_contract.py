@@ -44,6 +44,10 @@ EXAMPLES = {
         num_draws=20,
         seed=1,
     ),
+    ks.training.Denoised: lambda: dict(
+        classifier=linear_model(np.ones(6)),
+        denoiser=keras.Sequential([keras.Input((6,)), keras.layers.Dense(6)]),
+    ),
     ks.RandomSelfEnsemble: lambda: dict(
         model=keras.Sequential(
             [
@@ -74,6 +78,7 @@ def public_objects():
     modules = [ks, ks.layers, ks.noise, ks.groups, ks.datasets]
     modules += [ks.attacks, ks.evaluation, ks.callbacks, ks.equilibrium]
     modules += [ks.equilibrium.cells, ks.applications, ks.serialized]
+    modules += [ks.training]
     return {
         thing
         for module in modules
