@@ -251,7 +251,6 @@ class SmoothedModel(keras.Model):
         return super().make_train_function(force)
 
     def train_step(self, data):
-        """One step of the optimizer on the losses of the objective."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
 
         def objective():
