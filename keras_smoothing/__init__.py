@@ -10,6 +10,7 @@ from keras_smoothing import groups as groups
 from keras_smoothing import layers as layers
 from keras_smoothing import noise as noise
 from keras_smoothing import serialized as serialized
+from keras_smoothing import training as training
 from keras_smoothing.certification import Plan as Plan
 from keras_smoothing.certification import plan as plan
 from keras_smoothing.insertion import add_input_noise as add_input_noise

@@ -22,6 +22,21 @@ def positive_float(name, value):
     return float(value)
 
 
+def nonnegative_float(name, value):
+    """Returns `value` as a float; raises unless it is finite and >= 0."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not math.isfinite(value)
+        or value < 0
+    ):
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a finite number "
+            f">= 0. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
 def positive_share(name, value):
     """Returns `value` as a float; raises unless it lies in (0, 1]."""
     value = positive_float(name, value)
@@ -42,6 +57,20 @@ def positive_int(name, value):
     if isinstance(value, bool) or integer < 1:
         raise ValueError(
             f"Invalid value for argument `{name}`. Expected an integer >= 1. "
+            f"Received: {name}={value!r}"
+        )
+    return integer
+
+
+def nonnegative_int(name, value):
+    """Returns `value` as an int; raises unless it is an integer >= 0."""
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        integer = -1
+    if isinstance(value, bool) or integer < 0:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected an integer >= 0. "
             f"Received: {name}={value!r}"
         )
     return integer

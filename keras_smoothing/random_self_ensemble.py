@@ -5,6 +5,7 @@ from keras_smoothing import backend
 from keras_smoothing import checks
 from keras_smoothing.insertion import split_input_noise
 from keras_smoothing.smoothed_model import SmoothedModel
+from keras_smoothing.voting import log_probabilities
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -176,8 +177,5 @@ class RandomSelfEnsemble(keras.Model):
         return cls(**{**config, "model": model})
 
     def _one_pass(self, inputs):
-        outputs = ops.cast(self.model(inputs, training=False), "float32")
-        if self.from_logits:
-            return ops.log_softmax(outputs)
-        # The smallest number whose logarithm and gradient are finite.
-        return ops.log(ops.maximum(outputs, 1e-37))
+        outputs = self.model(inputs, training=False)
+        return log_probabilities(outputs, self.from_logits)

@@ -1,4 +1,5 @@
 import functools
+import types
 import warnings
 
 import keras
@@ -13,8 +14,11 @@ from keras_smoothing.insertion import split_input_noise
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs import structure
 from keras_smoothing.noise import Noise
+from keras_smoothing.noise.noise import exact_sum
 from keras_smoothing.serialized.form import Form
 from keras_smoothing.statistics import FixedSampling
+from keras_smoothing.training import GaussianAugmentation
+from keras_smoothing.training import Objective
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting import count_votes
@@ -135,6 +139,10 @@ class SmoothedModel(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_jit = backend.prefers_xla()
         self._counters = {}
+        self.objective = GaussianAugmentation()
+        # In a namespace, which Keras does not search for metrics to keep: each
+        # `compile` has others.
+        self._terms = types.SimpleNamespace(trackers=[])
         shape = self._base_input_shape()
         if base_model.built and shape is not None:
             num_classes(base_model, shape[1:])
@@ -147,17 +155,126 @@ class SmoothedModel(keras.Model):
 
     def call(self, inputs, training=None):
         """The base model's output on one fresh noisy copy of each input."""
-        self._check_dtype(inputs)
+        noisy = self.draw_noise(inputs)(inputs)
+        return self.base_model(noisy, training=training)
+
+    def draw_noise(self, x, num_copies=1):
+        """Draws what makes noisy copies: noise, and elements of the group.
+
+        Args:
+            x: tensor, shape `(batch, ...)`, of floating type.
+            num_copies: int >= 1, copies of each example.
+
+        Returns:
+            function from tensors of the shape of x to their noisy copies, shape
+            `(num_copies * batch, ...)`, copy by copy. Its draws are always the
+            same.
+        """
+        self._check_dtype(x)
+        count, *shape = ops.shape(x)
+        count = num_copies * count
+        elements = None
         if self.group is not None:
             elements = self.group.sample(
-                ops.shape(inputs)[0], inputs.shape[1:], self.seed_generator
+                count, x.shape[1:], self.seed_generator
             )
-            inputs = self.group.act(inputs, elements)
-        noisy = self.noise.add_to(inputs, self.seed_generator)
-        return self.base_model(noisy, training=training)
+        noise = self.noise.sample((count, *shape), self.seed_generator)
+
+        def noisy_copies(x):
+            copies = ops.tile(x, (num_copies, *[1] * len(shape)))
+            if elements is not None:
+                copies = self.group.act(copies, elements)
+            return exact_sum(copies, noise)
+
+        return noisy_copies
 
     def compute_output_spec(self, inputs, training=None):
         return self.base_model.compute_output_spec(inputs)
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        *,
+        objective=None,
+        **kwargs,
+    ):
+        """Configures the model for training.
+
+        Args:
+            optimizer: as in `keras.Model.compile`.
+            loss: as there.
+            loss_weights: as there.
+            metrics: as there.
+            weighted_metrics: as there.
+            objective: `keras_smoothing.training.Objective`, what `fit` trains
+                for; None for `GaussianAugmentation`, the loss on one noisy
+                copy. `evaluate` shows that loss whatever the objective.
+            **kwargs: all others of `keras.Model.compile`.
+
+        Raises:
+            ValueError: if `objective` is not as described.
+        """
+        if objective is None:
+            objective = GaussianAugmentation()
+        checks.instance("objective", objective, Objective, "Stability()")
+        super().compile(
+            optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs
+        )
+        self.objective = objective
+        self._terms.trackers = [
+            keras.metrics.Mean(name=name) for name in objective.terms
+        ]
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if not config:
+            return config
+        objective = keras.saving.serialize_keras_object(self.objective)
+        return {**config, "objective": objective}
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self):
+        """Those of Keras, and the terms of the objective."""
+        return [*super().metrics, *self._terms.trackers]
+
+    def make_train_function(self, force=False):
+        if self.train_function is None:
+            self.objective.check(self)
+        return super().make_train_function(force)
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+
+        def objective():
+            losses, outputs = self.objective(self, x, y, sample_weight)
+            return sum(losses.values()), (losses, outputs)
+
+        loss, (losses, outputs) = backend.minimize(self, objective)
+        losses = {**losses, "loss": loss}
+        for metric in self.metrics:
+            if metric.name in ("loss", *self.objective.terms):
+                metric.update_state(
+                    losses[metric.name] * backend.num_replicas(),
+                    sample_weight=ops.shape(x)[0],
+                )
+        return self.compute_metrics(x, y, outputs, sample_weight)
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {
+            name: value
+            for name, value in logs.items()
+            if name not in self.objective.terms
+        }
 
     def predict_step(self, data):
         """Vote shares `(batch, classes)`; `predict` returns them."""

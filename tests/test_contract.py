@@ -38,11 +38,25 @@ EXAMPLES = {
     ks.noise.Distribution: lambda: dict(
         distribution=tfp.distributions.Normal(0.0, 0.3)
     ),
+    ks.training.GaussianAugmentation: dict,
+    ks.training.Stability: lambda: dict(gamma=3.0),
+    ks.training.Consistency: lambda: dict(num_copies=3, weight=4.0, eta=0.1),
+    ks.training.SmoothAdv: lambda: dict(
+        epsilon=0.5, num_steps=3, num_copies=4, warmup_steps=5, bounds=(-1, 1)
+    ),
+    ks.training.MACER: lambda: dict(
+        num_copies=3, weight=4.0, gamma=5.0, beta=6
+    ),
+    ks.training.Denoising: lambda: dict(reconstruction=2.0, stability=3.0),
     ks.SmoothedModel: lambda: dict(
         base_model=linear_model(np.ones(6)),
         noise=ks.noise.Gaussian(0.3),
         num_draws=20,
         seed=1,
+    ),
+    ks.training.Denoised: lambda: dict(
+        classifier=linear_model(np.ones(6)),
+        denoiser=keras.Sequential([keras.Input((6,)), keras.layers.Dense(6)]),
     ),
     ks.RandomSelfEnsemble: lambda: dict(
         model=keras.Sequential(
@@ -74,6 +88,7 @@ def public_objects():
     modules = [ks, ks.layers, ks.noise, ks.groups, ks.datasets]
     modules += [ks.attacks, ks.evaluation, ks.callbacks, ks.equilibrium]
     modules += [ks.equilibrium.cells, ks.applications, ks.serialized]
+    modules += [ks.training]
     return {
         thing
         for module in modules
@@ -105,6 +120,7 @@ LAYERS = [
     if kind not in [ks.equilibrium.cells.Cell, *CELLS]
 ]
 NOISES = public_subclasses(ks.noise.Noise)
+OBJECTIVES = public_subclasses(ks.training.Objective)
 
 
 def make(kind):
@@ -112,10 +128,10 @@ def make(kind):
 
 
 def test_the_walk_finds_what_there_is():
-    assert set(LAYERS + NOISES) == set(EXAMPLES)
+    assert set(LAYERS + NOISES + OBJECTIVES) == set(EXAMPLES)
 
 
-@pytest.mark.parametrize("kind", LAYERS + NOISES)
+@pytest.mark.parametrize("kind", LAYERS + NOISES + OBJECTIVES)
 def test_registered_and_config_round_trip(kind):
     thing = make(kind)
     name = keras.saving.get_registered_name(kind)
@@ -181,7 +197,7 @@ def test_mixed_precision(kind, policy):
     if issubclass(kind, keras.Model):
         keras.mixed_precision.set_global_policy(policy)
         base = linear_model(np.ones(6))
-        (name,) = {"base_model", "model"} & set(EXAMPLES[kind]())
+        (name,) = {"base_model", "model", "classifier"} & set(EXAMPLES[kind]())
         layer = kind(**{**EXAMPLES[kind](), name: base})
     elif kind is ks.layers.DeepEquilibrium:
         layer = kind(ks.equilibrium.cells.DenseCell(4, dtype=policy))
@@ -288,5 +304,5 @@ def test_every_public_class_and_function_has_an_example():
         for thing in public_objects()
         if "```python" not in (thing.__doc__ or "")
     }
-    bases = {"Noise", "Group", "Solver", "Gradient", "Cell"}
+    bases = {"Noise", "Group", "Solver", "Gradient", "Cell", "Objective"}
     assert without == bases | {"Plan", "RobustAccuracy"}

@@ -15,6 +15,7 @@ ORDER = [
     "attacks",
     "random_self_ensemble",
     "smoothed_model",
+    "training",
     "certification",
     "logs",
     "results",
@@ -32,6 +33,7 @@ ORDER = [
     "datasets",
     "backend",
     "data_format",
+    "l2_ball",
     "checks",
     "version",
 ]

@@ -6,6 +6,7 @@ from keras_smoothing import checks
 from keras_smoothing.attacks.attack_in_batches import attack_in_batches
 from keras_smoothing.attacks.check_examples import check_examples
 from keras_smoothing.attacks.target import target
+from keras_smoothing.l2_ball import step_in_ball
 
 
 def l2_pgd(
@@ -86,9 +87,8 @@ def l2_pgd(
             )
 
         gradient = backend.input_gradient(loss, x + delta)
-        delta = delta + step_size * epsilon * gradient / _norm(gradient)
-        delta = delta * ops.minimum(1.0, epsilon / _norm(delta))
-        return ops.clip(x + delta, *bounds) - x
+        length = step_size * epsilon
+        return step_in_ball(x, delta, gradient, epsilon, length, bounds)
 
     def attack(x, y, epsilon):
         epsilon = epsilon.reshape(-1, *[1] * (x.ndim - 1))
@@ -98,10 +98,3 @@ def l2_pgd(
         return x + ops.convert_to_numpy(delta)
 
     return attack_in_batches(attack, x, y, epsilon, bounds, size, verbose)
-
-
-def _norm(v):
-    """l2 norm of each example; tiny instead of 0, to divide by."""
-    axes = tuple(range(1, len(v.shape)))
-    norm = ops.sqrt(ops.sum(ops.square(v), axis=axes, keepdims=True))
-    return ops.maximum(norm, 1e-12)

@@ -1,6 +1,7 @@
 """The TensorFlow backend."""
 
 import functools
+import warnings
 
 import tensorflow as tf
 
@@ -61,6 +62,36 @@ def input_gradient(function, x, has_aux=False):
         value, aux = function(x) if has_aux else (function(x), None)
     gradient = tape.gradient(value, x, unconnected_gradients="zero")
     return (gradient, aux) if has_aux else gradient
+
+
+def minimize(model, function):
+    """One step of the optimizer of a compiled model.
+
+    Args:
+        model: `keras.Model`.
+        function: function of nothing to a pair: the loss, a scalar tensor, and
+            anything else.
+
+    Returns:
+        that pair.
+    """
+    with tf.GradientTape() as tape:
+        loss, aux = function()
+        scaled_loss = model.optimizer.scale_loss(loss)
+    weights = model.trainable_weights
+    if weights:
+        gradients = tape.gradient(scaled_loss, weights)
+        model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+    else:
+        warnings.warn(
+            "The model does not have any trainable weights.", stacklevel=2
+        )
+    return loss, aux
+
+
+def num_replicas():
+    """Devices among which Keras divides a batch, and by which the loss."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def is_eager():

@@ -72,9 +72,7 @@ class Noise:
         Returns:
             tensor of the shape of `x`, float32 or wider.
         """
-        noise = self.sample(ops.shape(x), seed)
-        dtype = keras.backend.result_type(x.dtype, "float32")
-        return ops.cast(x, dtype) + ops.cast(noise, dtype)
+        return exact_sum(x, self.sample(ops.shape(x), seed))
 
     def get_config(self):
         return {}
@@ -86,6 +84,12 @@ class Noise:
     def __repr__(self):
         arguments = ", ".join(f"{k}={v}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
+
+
+def exact_sum(x, noise):
+    """`x + noise` as in `Noise.add_to`, for noise that is drawn already."""
+    dtype = keras.backend.result_type(x.dtype, "float32")
+    return ops.cast(x, dtype) + ops.cast(noise, dtype)
 
 
 def top_half(p_lower):

@@ -1,0 +1,173 @@
+"""What the objectives share: passes of the base model, losses of a batch.
+
+`log_p` stands for float32 tensors of log-probabilities, shape `(copies, batch,
+classes)`.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_smoothing.voting import ballots
+from keras_smoothing.voting import log_probabilities
+
+
+def training_pass(model, copies, num_copies):
+    """All copies of a batch through the base model, in training mode.
+
+    They make one batch, over which BatchNormalization takes its statistics.
+
+    Args:
+        model: `SmoothedModel`.
+        copies: tensor, shape `(num_copies * batch, ...)`, copy by copy.
+        num_copies: int.
+
+    Returns:
+        log_p: float32 tensor, shape `(num_copies, batch, classes)`.
+        outputs: tensor, shape `(batch, classes)`, of the first copy.
+    """
+    outputs = model.base_model(copies, training=True)
+    if getattr(outputs, "_keras_mask", None) is not None:
+        raise ValueError(
+            "Expected a base model whose outputs have no Keras mask, which "
+            f"{model.objective} would lose; GaussianAugmentation keeps it. "
+            f"Received: {model.base_model!r}"
+        )
+    outputs = ops.reshape(outputs, (num_copies, -1, outputs.shape[-1]))
+    return log_probabilities(outputs, takes_logits(model)), outputs[0]
+
+
+def compiled_loss(model, x, y, log_p, sample_weight):
+    """The compiled loss, averaged over copies, and what layers add to it.
+
+    Args:
+        model: `SmoothedModel`.
+        x: tensor, the batch.
+        y: tensor, its labels.
+        log_p: what the copies are predicted to be.
+        sample_weight: tensor or None.
+
+    Returns:
+        float32 scalar tensor.
+    """
+    # Log-probabilities are logits. In front of a softmax Keras's losses find
+    # them: the gradient does not vanish where it rounds to 0.
+    copies = [log_p[k] for k in range(log_p.shape[0])]
+    if not takes_logits(model):
+        copies = [keras.activations.softmax(copy) for copy in copies]
+    losses = [
+        model.compute_loss(x, y, copy, sample_weight, training=True)
+        for copy in copies
+    ]
+    return sum(losses) / len(losses)
+
+
+def batch_loss(model, values, sample_weight):
+    """A loss of each example, weighted and reduced as the compiled loss is.
+
+    Args:
+        model: `SmoothedModel`.
+        values: float32 tensor, shape `(batch,)`.
+        sample_weight: tensor or None.
+
+    Returns:
+        float32 scalar tensor.
+    """
+    reduction = "sum_over_batch_size"
+    if model.loss is not None:
+        reduction = getattr(_single_loss(model), "reduction", reduction)
+    loss = _Values(reduction=reduction, name="batch_loss")
+    return loss(values, values, sample_weight)
+
+
+class _Values(keras.losses.Loss):
+    """Keras's reduction of losses that are known already."""
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
+def label_probabilities(y, num_classes):
+    """Labels as probabilities of the classes: `(batch, num_classes)`.
+
+    Args:
+        y: tensor, class numbers of shape `(batch,)` or `(batch, 1)`, or
+            probabilities such as one-hot labels.
+        num_classes: int.
+
+    Raises:
+        ValueError: for labels of another shape.
+    """
+    shape = None if y is None else tuple(y.shape)
+    if shape is not None and shape[1:] == (num_classes,):
+        return ops.cast(y, "float32")
+    if shape is not None and shape[1:] in ((), (1,)):
+        return ops.one_hot(
+            ops.cast(ops.reshape(y, (-1,)), "int32"), num_classes
+        )
+    raise ValueError(
+        f"Expected labels of shape (batch,) or (batch, {num_classes}). "
+        f"Received: labels of shape {shape}"
+    )
+
+
+def log_mean(log_p):
+    """Logarithm of the probabilities averaged over copies."""
+    return ops.logsumexp(log_p, axis=0) - float(np.log(log_p.shape[0]))
+
+
+def divergence(log_p, log_q):
+    """Kullback-Leibler divergence KL(p || q) over the last axis."""
+    return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def takes_logits(model):
+    """Whether the compiled loss takes logits, rather than probabilities.
+
+    A loss that does not say so takes probabilities, as Keras's own do.
+    """
+    return bool(getattr(_single_loss(model), "from_logits", False))
+
+
+def check_outputs(model):
+    """Raises unless the base model returns what the compiled loss takes.
+
+    Looked at are its outputs for a few random inputs, where its input has a
+    fixed shape.
+
+    Args:
+        model: `SmoothedModel`, built and compiled.
+
+    Raises:
+        ValueError: as said.
+    """
+    from_logits = takes_logits(model)
+    shape = getattr(model.base_model, "input_shape", None) or (None,)
+    if None in shape[1:] or len(shape) == 1:
+        return
+    probes = np.random.default_rng(0).normal(size=(8, *shape[1:]))
+    outputs = model.base_model(
+        ops.convert_to_tensor(probes, "float32"), training=False
+    )
+    if bool(ops.all(ballots.is_distribution(outputs))) == from_logits:
+        expected = "logits" if from_logits else "probabilities"
+        raise ValueError(
+            f"Expected a base model that returns {expected}, which the "
+            f"compiled loss takes, for {model.objective}. Received: "
+            f"loss={_single_loss(model)!r}, of which "
+            f"from_logits={from_logits}, and outputs such as "
+            f"{ops.convert_to_numpy(outputs[0])}"
+        )
+
+
+def _single_loss(model):
+    losses = [
+        loss for loss in keras.tree.flatten(model.loss) if loss is not None
+    ]
+    if len(losses) != 1:
+        raise ValueError(
+            "Expected one loss in `compile`, such as "
+            "SparseCategoricalCrossentropy(from_logits=True), for "
+            f"{model.objective}. Received: loss={model.loss!r}"
+        )
+    return losses[0]
