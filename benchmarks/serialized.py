@@ -12,7 +12,7 @@ ways, with one seed:
 - exact, adaptive_exact: `ks.serialized.Exact`, with fixed and with adaptive
   sampling; for contractive and monotone cells;
 - audited, adaptive_audited: `ks.serialized.Audited` of the network that stops
-  at tolerance; for free cells;
+  at tolerance, a quarter of the draws audited; for free cells;
 - truncated: `ks.serialized.truncate`, trained for some epochs more; for free
   cells.
 
@@ -137,7 +137,7 @@ def ways(name, sigma, arguments):
     found = models(name, sigma, arguments)
     short, form = "exact", ks.serialized.Exact()
     if name in FREE:
-        short, form = "audited", ks.serialized.Audited()
+        short, form = "audited", ks.serialized.Audited(arguments.n // 4)
     rules = {
         "": ks.FixedSampling(arguments.n),
         "adaptive_": ks.AdaptiveSampling(arguments.radii, max_n=arguments.n),
@@ -198,7 +198,7 @@ def speed(all_ways, x, arguments):
         model, given = all_ways[way]
         counter = model._counter(given.get("serialized"))
         claim = counter.claim(0.001, given["stopping"])
-        counters[way], _ = counter.tuned(x, claim)
+        counters[way] = counter.tuned(x, claim)
         counters[way].count(x, **settings)
     for _ in range(arguments.rounds):
         for way, counter in counters.items():

@@ -88,7 +88,9 @@ def test_useless_n_plans_a_radius_of_zero():
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.25, 0.05, 0.001, 1e-9])
-@pytest.mark.parametrize("form", [None, EXACT(), AUDITED()], ids=str)
+@pytest.mark.parametrize(
+    "form", [None, EXACT(), AUDITED()], ids=["none", "exact", "audited"]
+)
 def test_smallest_n_is_the_first_that_can_certify(alpha, form):
     n = ks.plan(100, alpha, NOISE, serialized=form).smallest_n
     # Of unanimous votes the bound is level ** (1 / n); audits take half of it.

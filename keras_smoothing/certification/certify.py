@@ -30,10 +30,10 @@ def certify(counter, claim, request, settings):
     """
     window = min(claim.stopping.window, settings.batch_size)
     examples, num_classes = request.open(counter, window)
-    counter, claim = counter.tuned(examples.first, claim)
     if settings.family_wise:
         claim = claim.shared_by(_known(examples.exact_total))
     check_can_certify(claim, num_classes)
+    counter = counter.tuned(examples.first, claim)
     log = CertificationLog(
         settings.log, _header(counter, claim, settings, num_classes), claim
     )

@@ -36,7 +36,7 @@ def classify(counter, request, *, n, alpha, batch_size, seed):
     claim = counter.claim(alpha, FixedSampling(n))
     check_can_classify(n, alpha)
     examples, num_classes = request.open(counter, min(WINDOW, batch_size))
-    counter, claim = counter.tuned(examples.first, claim)
+    counter = counter.tuned(examples.first, claim)
     labels = []
     for x, _ in examples.windows(num_classes):
 

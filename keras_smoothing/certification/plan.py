@@ -126,7 +126,7 @@ def plan(
         batch_size = checks.positive_int("batch_size", batch_size)
         window = min(WINDOW, num_examples, batch_size)
         x = np.zeros((window, *_example_shape(model)), "float32")
-        counter, _ = find(model, noise).tuned(x, claim)
+        counter = find(model, noise).tuned(x, claim)
         seconds = num_draws * _seconds_per_draw(counter, x, batch_size)
     return Plan(
         n=n,

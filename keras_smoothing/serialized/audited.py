@@ -2,7 +2,6 @@ from keras_smoothing import checks
 from keras_smoothing.serialized.audited_counter import AuditedCounter
 from keras_smoothing.serialized.form import Form
 from keras_smoothing.statistics import AuditedClaim
-from keras_smoothing.statistics.audited_claim import audit_share
 
 
 class Audited(Form):
@@ -24,7 +23,7 @@ class Audited(Form):
             `n`, or of `max_n` of adaptive sampling. None for as many as let
             unanimous votes prove seven tenths of the radius they have without.
         steps: int, of the layer's solver; None for as many as a pilot on draws
-            of its own needs for one mistake in a hundred, at most 5.
+            of its own needs for three mistakes in a thousand, at most 5.
         start: "clean" for the fixed point of the clean example; "previous" for
             the solution of another draw (of the one 16 numbers before, in
             chunks of 128).
@@ -69,8 +68,7 @@ class Audited(Form):
         self.layer = layer
 
     def claim(self, noise, alpha, stopping):
-        share = audit_share(self.num_audited, alpha, stopping)
-        return AuditedClaim(noise, alpha, stopping, audit_share=share)
+        return AuditedClaim.of(self.num_audited, noise, alpha, stopping)
 
     def counter(self, base_model, noise, voting="hard", group=None):
         return AuditedCounter(

@@ -8,7 +8,6 @@ from keras_smoothing.serialized.clean_states import clean_states
 from keras_smoothing.serialized.noisy_copies import noisy_copies
 from keras_smoothing.serialized.split import split
 from keras_smoothing.statistics import AuditedClaim
-from keras_smoothing.statistics.audited_claim import audit_share
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting import draws
 from keras_smoothing.voting import num_classes
@@ -20,7 +19,7 @@ from keras_smoothing.voting.counter import Counter
 _CHUNK, _DEPTH = 128, 8
 # Of a pilot: draws for each example, the share of mistakes to be had, and the
 # most steps it tries.
-_PILOT_DRAWS, _MISTAKES, _MOST_STEPS = 64, 0.01, 5
+_PILOT_DRAWS, _MISTAKES, _MOST_STEPS = 64, 0.003, 5
 
 
 class AuditedCounter(Counter):
@@ -73,15 +72,14 @@ class AuditedCounter(Counter):
         self._with = functools.cache(self._with)
 
     def claim(self, alpha, stopping, top_k=1):
-        return AuditedClaim(
-            *(self.noise, alpha, stopping, top_k, self.group),
-            audit_share=audit_share(self.num_audited, alpha, stopping),
+        return AuditedClaim.of(
+            self.num_audited, self.noise, alpha, stopping, top_k, self.group
         )
 
     def tuned(self, x, claim):
         """Audits as the claim says, and in as few steps as do."""
         steps = self._fewest_steps(x) if self.steps is None else self.steps
-        return self._with(steps, claim.audit_share), claim
+        return self._with(steps, claim.audit_share)
 
     def _fewest_steps(self, x):
         """By a pilot that audits every draw, of a stream of its own."""

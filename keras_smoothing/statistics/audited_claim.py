@@ -46,6 +46,32 @@ class AuditedClaim(Claim):
                 f"votes for any rival. Received: top_k={self.top_k}"
             )
 
+    @classmethod
+    def of(cls, num_audited, noise, alpha, stopping, top_k=1, group=None):
+        """The claim with so many audits, as of `ks.serialized.Audited`.
+
+        Args:
+            num_audited: int or None.
+            noise: as of `Claim`, like all that follow.
+            alpha: as there.
+            stopping: as there.
+            top_k: as there.
+            group: as there.
+
+        Raises:
+            ValueError: for more audits than draws.
+        """
+        claim = cls(noise, alpha, stopping, top_k, group)
+        n = stopping.max_n
+        if num_audited is None:
+            num_audited = claim._fewest_audits()
+        elif num_audited > n:
+            raise ValueError(
+                "Expected `num_audited` of at most the number of draws, "
+                f"{n}. Received: num_audited={num_audited}"
+            )
+        return dataclasses.replace(claim, audit_share=num_audited / n)
+
     def lower_bound(self, votes, candidate, level):
         count = votes.of(candidate)
         mistakes = hypergeometric_upper_bound(
@@ -70,38 +96,18 @@ class AuditedClaim(Claim):
         findings = {"audited": audited, "disagreed": 0 * audited}
         return dataclasses.replace(votes, findings=findings)
 
-
-def audit_share(num_audited, alpha, stopping):
-    """The probability that a draw is audited.
-
-    Args:
-        num_audited: int or None, as of `keras_smoothing.serialized.Audited`.
-        alpha: float in (0, 1), the failure probability of each certificate.
-        stopping: `StoppingRule`.
-
-    Returns:
-        float in (0, 1].
-
-    Raises:
-        ValueError: for more audits than draws.
-    """
-    n = stopping.max_n
-    if num_audited is not None:
-        if num_audited > n:
-            raise ValueError(
-                "Expected `num_audited` of at most the number of draws, "
-                f"{n}. Received: num_audited={num_audited}"
-            )
-        return num_audited / n
-    level = float(alpha * stopping.share(n))
-    most = ndtri(lower_confidence_bound(n, n, level))
-    number = n
-    # A tenth fewer, as long as unanimous votes still reach so far.
-    while number > 1:
-        fewer = int(0.9 * number)
-        mistakes = hypergeometric_upper_bound(0, fewer, n, level / 2)
-        p_lower = lower_confidence_bound(n - mistakes, n, level / 2)
-        if not ndtri(p_lower) >= _REACH * most:
-            break
-        number = fewer
-    return number / n
+    def _fewest_audits(self):
+        """As many as let unanimous votes reach some share of the radius."""
+        n = self.stopping.max_n
+        level = float(self.alpha * self.stopping.share(n))
+        most = ndtri(lower_confidence_bound(n, n, level))
+        number = n
+        # A tenth fewer, as long as they still reach so far.
+        while number > 1:
+            fewer = int(0.9 * number)
+            mistakes = hypergeometric_upper_bound(0, fewer, n, level / 2)
+            p_lower = lower_confidence_bound(n - mistakes, n, level / 2)
+            if not ndtri(p_lower) >= _REACH * most:
+                break
+            number = fewer
+        return number

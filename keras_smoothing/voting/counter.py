@@ -108,16 +108,16 @@ class Counter:
         return Claim(self.noise, alpha, stopping, top_k, self.group)
 
     def tuned(self, x, claim):
-        """This counter and that claim, or others made for the examples at hand.
+        """This counter, or one made for the claim and the examples at hand.
 
         Args:
             x: float32 array, shape `(examples, ...)`: the first examples.
             claim: `Claim` of this counter.
 
         Returns:
-            `Counter` and `Claim`.
+            `Counter`.
         """
-        return self, claim
+        return self
 
     def get_config(self):
         """All of this counter that certificates depend on, for JSON."""
