@@ -16,6 +16,7 @@ ORDER = [
     "random_self_ensemble",
     "smoothed_model",
     "certification",
+    "promises",
     "logs",
     "results",
     "serialized",
@@ -41,6 +42,7 @@ NUMPY_AND_SCIPY_ONLY = [
     PACKAGE / "statistics" / "bounds.py",
     PACKAGE / "statistics" / "votes.py",
     PACKAGE / "statistics" / "stopping_rule.py",
+    *PACKAGE.glob("promises/*.py"),
     PACKAGE / "checks.py",
 ]
 
@@ -83,7 +85,7 @@ def test_statistics_need_numpy_and_scipy_only(path):
     roots = {name.split(".")[0] for name in imports(path)}
     standard = set(sys.stdlib_module_names)
     assert roots <= standard | {
-        *("numpy", "scipy", "keras_smoothing", "matplotlib"),
+        *("numpy", "scipy", "keras_smoothing", "matplotlib", "psycopg"),
     }
 
 
@@ -99,7 +101,7 @@ def test_importing_the_package_imports_no_extra():
         "before = set(sys.modules)\n"
         "import keras_smoothing\n"
         "extras = {'tensorflow_probability', 'tensorflow_datasets',"
-        " 'matplotlib', 'foolbox', 'pandas', 'sklearn'}\n"
+        " 'matplotlib', 'foolbox', 'pandas', 'sklearn', 'psycopg'}\n"
         "print(sorted(extras & (set(sys.modules) - before)))"
     )
     output = subprocess.run(
