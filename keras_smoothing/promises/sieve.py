@@ -25,8 +25,9 @@ class Sieve:
         capacity: int, balls to make room for.
     """
 
-    # Why what is dropped is far: let P be the basis, shrunk to ||P|| <= 1, and
-    # z = fl32(P x) what is kept of x. Then ||z - P x|| <= 2^-23 ||x|| + 2^-140,
+    # Why what is dropped is far: let P be the basis, shrunk to ||P|| <= 1, x
+    # and y points less the mean of the sample, which makes them small, and z =
+    # fl32(P x) what is kept of x. Then ||z - P x|| <= 2^-23 ||x|| + 2^-140,
     # half of it for rounding to float32, half (far more than needed) for the
     # product in float64. So ||x - y|| is at least ||z_x - z_y|| less that of x
     # and of y. The square of ||z_x - z_y|| is |z_x|^2 + |z_y|^2 - 2 z_x z_y.
@@ -37,7 +38,8 @@ class Sieve:
 
     def __init__(self, points, reaches, capacity):
         sample = points[:: -(-len(points) // _SAMPLE)].astype(np.float64)
-        basis = np.linalg.svd(sample - sample.mean(0), full_matrices=False)[2]
+        self._mean = sample.mean(axis=0)
+        basis = np.linalg.svd(sample - self._mean, full_matrices=False)[2]
         basis = basis[:_COORDINATES]
         excess = np.linalg.norm(basis @ basis.T - np.eye(len(basis)))
         self._basis = basis / (np.sqrt(1 + excess) * (1 + 2.0**-30))
@@ -92,7 +94,7 @@ class Sieve:
 
     def _figures(self, points, reaches):
         """What is kept of balls: coordinates, squares and reaches."""
-        points = points.astype(np.float64)
+        points = points - self._mean
         norms = np.sqrt(np.einsum("ij,ij->i", points, points))
         z = (points @ self._basis.T).astype(np.float32)
         squares = np.einsum("ij,ij->i", z, z, dtype=np.float64) * self._share
