@@ -4,7 +4,7 @@ import numpy as np
 # distance; each doubles neither the time nor what they hold.
 _COORDINATES = 32
 # Points that the coordinates are learned from.
-_SAMPLE = 512
+_SAMPLE = 256
 # Points whose figures fit into a processor's cache together.
 _BLOCK = 2**16
 
