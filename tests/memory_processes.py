@@ -13,7 +13,7 @@ CLASSES = 3
 # The package itself imports TensorFlow, which the memory does without. So four
 # processes are forked from one that has imported no more than they need.
 SCRIPT = """
-import os, pathlib, random, signal, sys, time, types
+import os, pathlib, random, signal, sys, time, traceback, types
 
 package, address, folder, rounds = sys.argv[1:]
 stub = types.ModuleType("keras_smoothing")
@@ -22,6 +22,9 @@ sys.modules["keras_smoothing"] = stub
 
 import numpy as np
 from keras_smoothing.promises import CertificationMemory
+
+if "://" in address:
+    import psycopg  # So that no child spends its life on it.
 
 
 def work(seed):
@@ -51,8 +54,9 @@ for number in range(int(rounds)):
         if not child:
             try:
                 work(4 * number + i)
-            finally:
-                os._exit(1)
+            except BaseException:
+                traceback.print_exc()
+            os._exit(1)
         children.append(child)
     left = list(children)
     while left:

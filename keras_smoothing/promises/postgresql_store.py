@@ -14,7 +14,7 @@ class PostgresqlStore(SqlStore):
     """Promises in a PostgreSQL database, which many machines may share.
 
     A memory lives in the first schema of the search path, so that several of
-    them may share a database: `?options=-csearch_path=name` in the address.
+    them may share a database: `?options=-csearch_path%3Dname` in the address.
     Writers take turns by an advisory lock, which is theirs from before they
     read until they have committed, so that rows are numbered in the order of
     commits. A commit returns when the server's disk has it. A standby that
