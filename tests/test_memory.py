@@ -67,9 +67,8 @@ class Reference:
             or is_within(x, self.centers[i], [self.radii[i]], self.norm)
         ]
 
-    def check(self, x, prediction, radius, answer):
+    def check(self, x, prediction, radius, inside, answer):
         """That an answer is right; remembers what it promises."""
-        inside = self.containing(x)
         distances, radii = self.distances(x), np.array(self.radii)
         size = float(np.abs(x).max()) + radius
         close = 1e-12 * size
@@ -153,10 +152,11 @@ def test_decisions_are_those_of_exact_arithmetic(points, dimensions, norm):
         asked.append((x, radius))
         prediction = rng.integers(-1, 8)
         known = look_up(memory, x)
-        assert (known is not None) == bool(reference.containing(x))
+        inside = reference.containing(x)
+        assert (known is not None) == bool(inside)
         answer = promise(memory, x, prediction, radius)
         assert known in (None, answer)
-        reference.check(x, prediction, radius, answer)
+        reference.check(x, prediction, radius, inside, answer)
     stored = list(memory)
     assert len(stored) == len(memory) == len(reference.centers) > 280
     for (x, kept), center in zip(stored, reference.centers, strict=True):
@@ -346,6 +346,20 @@ def test_the_sieve_keeps_what_is_near_and_little_else(dimensions, offset):
         assert set(must) <= set(near)
         kept += len(near)
     assert kept / 300 < 60
+
+
+@pytest.mark.parametrize("step", [1e-7, 1e-6, 1e-5, 1e-4, 1e-3])
+def test_the_sieve_keeps_what_float32_cannot_tell_apart(step):
+    rng = np.random.default_rng(0)
+    points = 3 * rng.random((400, 20), dtype="float32")
+    directions = rng.normal(size=points.shape)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    others = (points + step * directions).astype("float32")
+    distances = np.linalg.norm(points.astype("f8") - others, axis=1)
+    sieve = Sieve(points, distances / 3, capacity=400)
+    for i, x in enumerate(others):
+        # The sum of the reaches is the distance, and a little more.
+        assert i in sieve.near(x, distances[i] * (2 / 3 + 1e-12), 400)
 
 
 def test_no_call_depends_on_the_sieves_block(monkeypatch):
