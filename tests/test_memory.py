@@ -213,6 +213,21 @@ def test_a_border_that_float64_cannot_decide():
     assert look_up(memory, [1, just_inside]).prediction == 1
 
 
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_near_the_center_the_remaining_radius_is_rounded_down(norm):
+    center = np.zeros(2)
+    for i in range(2, 40):
+        # A difference of floats is rounded up as often as down.
+        radius, x = (i + 1) / 3, np.array([2.0**-i, 0.9 ** (9 * i)])
+        memory = new_memory(norm)
+        promise(memory, center, 1, radius)
+        x = x.astype("float32")
+        rest = look_up(memory, x).radius
+        assert is_within(x, center, [radius, -rest], norm)
+        distance = np.linalg.norm(x.astype("f8"), 1 if norm == "l1" else 2)
+        assert rest == pytest.approx(radius - distance, rel=1e-14)
+
+
 def test_a_radius_of_0_promises_the_point():
     memory = new_memory()
     assert promise(memory, [0, 0], 1, 0.0).radius == 0
@@ -269,7 +284,9 @@ def ellipsoid_contains(ball, x):
     return np.linalg.norm(steps, axis=-1) - kept.radius
 
 
-def test_ellipsoids():
+def test_ellipsoids(monkeypatch):
+    # So that also few balls are sieved.
+    monkeypatch.setattr("keras_smoothing.promises.ball_index._FEW", 8)
     rng = np.random.default_rng(0)
     memory = new_memory()
     for _ in range(400):

@@ -107,10 +107,11 @@ def test_an_error_takes_all_of_a_transaction_back(written, monkeypatch):
             memory._store, "insert", lambda rows: memory._store._execute("?")
         )
         with pytest.raises(ValueError, match="syntax error"):
-            promise(memory, x)
+            memory.promise(x, [1, 2], [0.1, 0.1], 1 + x, 0.01)
         monkeypatch.undo()
         assert memory.look_up(x) == [None, None]
-        assert len(promise(memory, x)) == 2
+        assert [one.scale for one in promise(memory, x)] == [1.0, 1.0]
+        assert [one.scale for one in memory.look_up(x)] == [1.0, 1.0]
         assert len(memory) == 22
 
 
