@@ -120,7 +120,6 @@ def measure(kind, sizes, arguments, certificate):
     report = []
     for size in sizes:
         filled(memory, points, size, rng, arguments.radius)
-        # What was filled in is read as any reader of the memory could.
         centers = memory._index._points[:size]
         radii = memory._index._rows["radius"][:size].copy()
         runs = {"lookup": [], "insertion": [], "brute_force": []}
