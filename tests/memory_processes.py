@@ -47,6 +47,10 @@ def work(seed):
             ))
 
 
+def size(logs):
+    return sum(log.stat().st_size for log in logs if log.exists())
+
+
 for number in range(int(rounds)):
     children = []
     for i in range(4):
@@ -58,11 +62,17 @@ for number in range(int(rounds)):
                 traceback.print_exc()
             os._exit(1)
         children.append(child)
-    left = list(children)
-    while left:
-        # The first rounds may end while the memory is made.
-        time.sleep(random.uniform(0, 0.02 if number < 3 else 0.15))
-        child = left.pop(random.randrange(len(left)))
+    logs = [pathlib.Path(f"{folder}/{4 * number + i}") for i in range(4)]
+    while children:
+        # The first rounds end while the memory is made; the others once some
+        # more answers have come, however busy the processor is.
+        more = 0 if number < 3 else random.randrange(600)
+        wanted = size(logs) + more
+        give_up = time.monotonic() + 5
+        while time.monotonic() < give_up and size(logs) < wanted:
+            time.sleep(0.002)
+        child = children.pop(random.randrange(len(children)))
+        time.sleep(random.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status), "a process ended by itself"

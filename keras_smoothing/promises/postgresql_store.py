@@ -78,10 +78,14 @@ class PostgresqlStore(SqlStore):
         return self._open
 
     def _is_empty(self):
-        ((empty,),) = self._execute(
-            "SELECT to_regclass('keras_smoothing_memory') IS NULL"
+        # Not by `to_regclass`, which may remember from before the transaction
+        # waited that there was no such table.
+        ((exists,),) = self._execute(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class "
+            "WHERE relname = 'keras_smoothing_memory' "
+            "AND relnamespace = current_schema()::regnamespace)"
         )
-        return empty
+        return not exists
 
     def _is_ours(self):
         return True  # By the name of the table.
@@ -123,6 +127,7 @@ class PostgresqlStore(SqlStore):
                 self.name,
             ) from error
         except (
+            errors.InvalidSchemaName,
             errors.UndefinedTable,
             errors.UndefinedColumn,
             errors.DataCorrupted,

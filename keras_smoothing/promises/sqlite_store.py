@@ -2,6 +2,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import time
 
 from keras_smoothing.promises.sql_store import SqlStore
 
@@ -49,7 +50,7 @@ class SqliteStore(SqlStore):
 
     def create(self, identity):
         with self._named_errors():
-            self._execute("PRAGMA journal_mode=WAL")
+            self._switch_to_a_write_ahead_log()
         super().create(identity)
 
     @contextlib.contextmanager
@@ -77,6 +78,19 @@ class SqliteStore(SqlStore):
     def _is_ours(self):
         ((application,),) = self._execute("PRAGMA application_id")
         return application == _APPLICATION_ID
+
+    def _switch_to_a_write_ahead_log(self):
+        # Of all statements the one for which SQLite itself does not wait.
+        give_up = time.monotonic() + _TIMEOUT
+        while True:
+            try:
+                self._execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() > give_up:
+                    raise
+            time.sleep(0.01)
 
     def _mark(self):
         self._execute(f"PRAGMA application_id={_APPLICATION_ID}")
