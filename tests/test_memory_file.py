@@ -83,6 +83,7 @@ def test_what_another_adds_is_seen_and_respected(path, monkeypatch):
         assert len(other) == 307
 
 
+@pytest.mark.slow
 def test_four_processes_killed_at_random_lose_nothing(path, tmp_path):
     folder = tmp_path / "returned"
     folder.mkdir()
