@@ -16,6 +16,7 @@ from keras_smoothing.certification import plan as plan
 from keras_smoothing.insertion import add_input_noise as add_input_noise
 from keras_smoothing.insertion import randomize as randomize
 from keras_smoothing.logs import read_log as read_log
+from keras_smoothing.promises import CertificationMemory as CertificationMemory
 from keras_smoothing.random_self_ensemble import (
     RandomSelfEnsemble as RandomSelfEnsemble,
 )

@@ -118,8 +118,8 @@ def test_serialized_smoothing(network, tmp_path, request):
     output = run(
         "serialized_smoothing.py",
         tmp_path,
-        *("--network", network, "--epochs", "2"),
-        *("--train", "500", "--examples", "4", "--n", "200"),
+        *("--network", network, "--epochs", "1"),
+        *("--train", "200", "--examples", "2", "--n", "200"),
     )
     for part in (
         "every draw solved",

@@ -17,6 +17,7 @@ ORDER = [
     "smoothed_model",
     "training",
     "certification",
+    "promises",
     "logs",
     "results",
     "serialized",
@@ -43,6 +44,7 @@ NUMPY_AND_SCIPY_ONLY = [
     PACKAGE / "statistics" / "bounds.py",
     PACKAGE / "statistics" / "votes.py",
     PACKAGE / "statistics" / "stopping_rule.py",
+    *PACKAGE.glob("promises/*.py"),
     PACKAGE / "checks.py",
 ]
 
@@ -85,7 +87,7 @@ def test_statistics_need_numpy_and_scipy_only(path):
     roots = {name.split(".")[0] for name in imports(path)}
     standard = set(sys.stdlib_module_names)
     assert roots <= standard | {
-        *("numpy", "scipy", "keras_smoothing", "matplotlib"),
+        *("numpy", "scipy", "keras_smoothing", "matplotlib", "psycopg"),
     }
 
 
@@ -101,7 +103,7 @@ def test_importing_the_package_imports_no_extra():
         "before = set(sys.modules)\n"
         "import keras_smoothing\n"
         "extras = {'tensorflow_probability', 'tensorflow_datasets',"
-        " 'matplotlib', 'foolbox', 'pandas', 'sklearn'}\n"
+        " 'matplotlib', 'foolbox', 'pandas', 'sklearn', 'psycopg'}\n"
         "print(sorted(extras & (set(sys.modules) - before)))"
     )
     output = subprocess.run(

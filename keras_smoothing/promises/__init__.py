@@ -1,0 +1,6 @@
+"""Promises: certified balls, and the memory that keeps them."""
+
+from keras_smoothing.promises.certification_memory import (
+    CertificationMemory as CertificationMemory,
+)
+from keras_smoothing.promises.promise import Promise as Promise

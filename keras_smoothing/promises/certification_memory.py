@@ -1,0 +1,369 @@
+import math
+import os
+import threading
+
+import numpy as np
+
+from keras_smoothing import checks
+from keras_smoothing.promises.ball_index import BallIndex
+from keras_smoothing.promises.geometry import LARGEST
+from keras_smoothing.promises.identity import Identity
+from keras_smoothing.promises.postgresql_store import PostgresqlStore
+from keras_smoothing.promises.promise import Promise
+from keras_smoothing.promises.ram_store import RamStore
+from keras_smoothing.promises.rows import from_rows
+from keras_smoothing.promises.rows import to_row
+from keras_smoothing.promises.sqlite_store import SqliteStore
+
+
+class CertificationMemory:
+    """The promises made: certified balls, and what later queries owe to them.
+
+    A classifier that chooses its noise by the input has no certificate by
+    itself, since at another point of the ball it may choose other noise. So it
+    keeps its word instead. Every query, for a class or for a certificate, asks
+    the memory first:
+
+    - at most the radius away from an earlier point: the answer is that point's
+      class, with the radius that remains (of several balls, the largest);
+    - elsewhere: the certificate found there is clipped, so that its ball
+      touches none of another class, and is promised from then on.
+
+    Then no two balls of different classes ever have a point in common, and
+    every point of every ball is answered with the ball's class: exactly, as
+    real numbers, also where a point lies on a border. A radius of 0 promises
+    the point itself. An abstention promises nothing, and contradicts nothing.
+
+    What is promised depends on the order of the queries. Each certificate is
+    wrong with probability at most its own `alpha`, so the probability that any
+    promise is wrong is at most the sum over the balls.
+
+    With a path, promises live in an SQLite file that several processes of a
+    machine may share: lookup and insertion are one transaction, and a promise
+    that was returned survives a kill and a loss of power. With a
+    `postgresql://` address they live on a server, for many machines. Each
+    process also holds the points in RAM, four bytes for a coordinate.
+
+    Args:
+        path: None for promises in RAM; a path; or the address of a PostgreSQL
+            database, for which `pip install keras_smoothing[memory-server]`.
+
+    Attributes:
+        identity: what the promises are about, a tuple of `model`, `norm` and
+            `shape`; None before `bind`.
+
+    Raises:
+        ValueError: if the folder is missing, or if what is at the path is
+            not a memory, or is damaged.
+        OSError: if it cannot be reached, read or written: `PermissionError`,
+            `TimeoutError` for one that another process keeps locked,
+            `ConnectionError`, or another with the reason. All methods raise it;
+            what was not returned was not promised.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_smoothing as ks
+
+    with ks.CertificationMemory("promises.sqlite") as memory:
+        memory.bind(model="a fingerprint", norm="l2", shape=(2,))
+        x = np.array([[0, 0], [0.25, 0], [1, 0]], "float32")
+        memory.look_up(x)  # [None, None, None]: certify them, and then
+        for promise in memory.promise(
+            x, [7, 3, 3], [0.5, 0.4, 0.75], scale=1.0, alpha=0.001
+        ):
+            print(promise.prediction, promise.radius)
+        # 7 0.5, and 7 0.25 inside that ball, and 3 0.49... up to its border
+    ```
+
+    Reference:
+    - [Alfarra, Bibi, Torr and Ghanem, 2022](https://arxiv.org/abs/2012.04351)
+    """
+
+    def __init__(self, path=None):
+        self._store = _open(path)
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self._index = None
+        self.identity = None
+        try:
+            self._adopt(self._store.identity())
+        except BaseException:
+            self._store.close()
+            raise
+
+    def bind(self, model, norm, shape):
+        """Says which classifier makes the promises, or checks it.
+
+        Args:
+            model: str, the fingerprint of the base model.
+            norm: `"l1"` or `"l2"`, the norm of its certificates.
+            shape: tuple of ints, the shape of one example.
+
+        Raises:
+            ValueError: if the memory is of another model, norm or shape.
+        """
+        if not isinstance(model, str):
+            raise ValueError(
+                "Invalid value for argument `model`. Expected the fingerprint "
+                f"of a model, a str. Received: model={model!r}"
+            )
+        checks.one_of("norm", norm, ("l1", "l2"))
+        shape = tuple(checks.positive_int("shape", size) for size in shape)
+        wanted = Identity(model, norm, shape)
+        with self._lock:
+            self._check_usable()
+            if self.identity is None:
+                self._store.create(wanted)
+                self._adopt(self._store.identity())
+            for name, ours, theirs in zip(
+                Identity._fields, wanted, self.identity, strict=True
+            ):
+                if ours != theirs:
+                    raise ValueError(
+                        f"The memory {self._store.name} is of another "
+                        f"classifier. Expected {name}={ours!r}. Received: "
+                        f"{name}={theirs!r} in the memory. Choose another path."
+                    )
+
+    def look_up(self, x):
+        """What has been promised of points.
+
+        Args:
+            x: float32 array, shape `(examples, ...)`, in input units.
+
+        Returns:
+            list of `Promise`, with the radius that remains around each point;
+            None for points that no ball contains.
+
+        Raises:
+            ValueError: if `x` is not such an array, or nothing is bound.
+        """
+        with self._lock:
+            points = self._check_points(x)
+            self._refresh()
+            found = [self._index.find(point) for point in points]
+            return [None if one is None else self._shaped(one) for one in found]
+
+    def promise(self, x, prediction, radius, scale, alpha):
+        """Promises what certificates say, as far as earlier promises allow.
+
+        The points are decided in order, each in view of those before it, and
+        looked up once more: another process may have promised meanwhile. All
+        is one transaction.
+
+        Args:
+            x: float32 array, shape `(examples, ...)`, in input units.
+            prediction: int array, shape `(examples,)`; `ks.ABSTAIN` (-1) for
+                none.
+            radius: float array, shape `(examples,)`, in input units and the
+                norm of the memory; 0 for a class without a certificate.
+            scale: float or float array, shape `(examples,)`: what the noise
+                was multiplied by. One for each coordinate, as a float32
+                array, shape `(examples, ...)`, promises the ellipsoid with
+                semi-axes `radius * scale / min(scale)`. Between ellipsoids of
+                different classes some room is lost, since they are told apart
+                by the triangle inequality in the norm of either.
+            alpha: float or float array, shape `(examples,)`: probability that
+                a certificate is wrong.
+
+        Returns:
+            list of `Promise`, those to be answered with. Of an abstention
+            outside all balls, an abstention.
+
+        Raises:
+            ValueError: if an argument is not as described, or nothing is bound.
+        """
+        with self._lock:
+            points = self._check_points(x)
+            wanted = _to_promises(x, prediction, radius, scale, alpha)
+            self._refresh()  # The bulk of it before others have to wait.
+            known = len(self._index)
+            try:
+                with self._store.exclusive():
+                    self._refresh()
+                    known = len(self._index)
+                    answers = [
+                        self._decide(*pair)
+                        for pair in zip(points, wanted, strict=True)
+                    ]
+                    self._store.insert(
+                        [
+                            to_row(i + 1, *self._index[i])
+                            for i in range(known, len(self._index))
+                        ]
+                    )
+            except BaseException:
+                # Whatever the store has kept all the same is read from there.
+                self._index.truncate(known)
+                raise
+            return [self._shaped(answer) for answer in answers]
+
+    def close(self):
+        """Lets go of the file or the server. A second call does nothing."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+            self._store = self._index = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def __len__(self):
+        with self._lock:
+            self._check_usable()
+            if self.identity is None:
+                return 0
+            self._refresh()
+            return len(self._index)
+
+    def __iter__(self):
+        """Yields the points, shape `(...)`, and the `Promise` of each."""
+        for i in range(len(self)):
+            with self._lock:
+                self._check_usable()
+                point, promise = self._index[i]
+            yield (
+                point.reshape(self.identity.shape).copy(),
+                self._shaped(promise),
+            )
+
+    def _adopt(self, identity):
+        self.identity = identity
+        if identity is not None:
+            self._index = BallIndex(math.prod(identity.shape), identity.norm)
+
+    def _shaped(self, promise):
+        """A promise of the index with scales of the shape of an example."""
+        if np.ndim(promise.scale) == 0:
+            return promise
+        scale = promise.scale.reshape(self.identity.shape).copy()
+        return promise._replace(scale=scale)
+
+    def _decide(self, x, wanted):
+        """Answers one point, and adds to the index what is new."""
+        found = self._index.find(x)
+        if found is not None:
+            return found
+        if wanted.prediction < 0:  # An abstention.
+            return wanted
+        new = self._index.clip(x, wanted)
+        self._index.extend(x[np.newaxis], [new])
+        return new
+
+    def _refresh(self):
+        """Reads what other processes have promised since."""
+        dimensions = math.prod(self.identity.shape)
+        for rows in self._store.rows_after(len(self._index)):
+            self._index.extend(*from_rows(rows, len(self._index), dimensions))
+
+    def _check_usable(self):
+        if self._store is None:
+            raise ValueError(
+                "Expected an open memory. Received: one that was closed."
+            )
+        if os.getpid() != self._process:
+            # Neither SQLite nor PostgreSQL survives a fork.
+            raise ValueError(
+                "Expected a memory that this process has opened. Received: one "
+                "of the process that it was forked from. Open it here."
+            )
+
+    def _check_points(self, x):
+        """`x` as rows of coordinates."""
+        self._check_usable()
+        if self.identity is None:
+            raise ValueError(
+                "Expected a memory of a classifier. Received: one that is "
+                "empty. Call `bind` first."
+            )
+        shape = self.identity.shape
+        if (
+            not isinstance(x, np.ndarray)
+            or x.dtype != np.float32
+            or x.shape[1:] != shape
+        ):
+            raise ValueError(
+                "Expected `x` to be a float32 array of shape "
+                f"{('examples', *shape)}. Received: "
+                f"{getattr(x, 'dtype', type(x))} of shape {np.shape(x)}"
+            )
+        points = x.reshape(len(x), math.prod(shape))
+        norms = np.linalg.norm(points.astype(np.float64), axis=1)
+        if not np.all(norms < LARGEST):
+            raise ValueError(
+                f"Expected `x` of finite points with norms below {LARGEST:g}. "
+                f"Received: norms {norms}"
+            )
+        return points
+
+
+def _open(path):
+    if path is None:
+        return RamStore()
+    if isinstance(path, str) and path.startswith(
+        ("postgresql://", "postgres://")
+    ):
+        return PostgresqlStore(path)
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            "Invalid value for argument `path`. Expected None, a path or a "
+            f"postgresql:// address. Received: path={path!r}"
+        )
+    return SqliteStore(path)
+
+
+def _to_promises(x, prediction, radius, scale, alpha):
+    """One `Promise` for each example."""
+    count = len(x)
+    prediction = checks.labels(prediction, count)
+    if np.any(prediction < -1):
+        raise ValueError(
+            "Expected `prediction` to be classes, or -1 for an abstention. "
+            f"Received: prediction={prediction}"
+        )
+    radius = np.asarray(radius, np.float64)
+    if radius.shape != (count,) or not np.all(
+        (radius >= 0) & (radius < LARGEST)
+    ):
+        raise ValueError(
+            f"Expected `radius` of shape ({count},), with numbers >= 0 and "
+            f"below {LARGEST:g}. Received: radius={radius}"
+        )
+    scale = np.asarray(scale)
+    if scale.ndim > 1:
+        if scale.shape != x.shape or scale.dtype != np.float32:
+            raise ValueError(
+                "Expected `scale` to be numbers, one for each example, or a "
+                f"float32 array of shape {x.shape}. Received: {scale.dtype} of "
+                f"shape {scale.shape}"
+            )
+        scales = list(scale.reshape(count, -1).copy())
+    else:
+        scales = _one_each("scale", scale.astype(np.float64), count)
+    if not np.all((scale > 0) & np.isfinite(scale)):
+        raise ValueError(
+            "Invalid value for argument `scale`. Expected finite numbers > 0. "
+            f"Received: scale={scale}"
+        )
+    alpha = _one_each("alpha", checks.probabilities("alpha", alpha), count)
+    return [
+        Promise(*values)
+        for values in zip(
+            prediction.tolist(), radius.tolist(), scales, alpha, strict=True
+        )
+    ]
+
+
+def _one_each(name, numbers, count):
+    """A list with a number for each example."""
+    if numbers.shape not in ((), (count,)):
+        raise ValueError(
+            f"Expected `{name}` to be a number, or one for each of {count} "
+            f"examples. Received: {name} of shape {numbers.shape}"
+        )
+    return np.broadcast_to(numbers, (count,)).tolist()

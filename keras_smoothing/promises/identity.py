@@ -1,0 +1,15 @@
+from typing import NamedTuple
+
+
+class Identity(NamedTuple):
+    """Of which classifier promises are.
+
+    Attributes:
+        model: str, the fingerprint of the base model.
+        norm: `"l1"` or `"l2"`.
+        shape: tuple of ints, the shape of one example.
+    """
+
+    model: str
+    norm: str
+    shape: tuple

@@ -1,0 +1,81 @@
+"""Promises as rows of a table."""
+
+import struct
+import zlib
+
+import numpy as np
+
+from keras_smoothing.promises.geometry import LARGEST
+from keras_smoothing.promises.promise import Promise
+
+
+def to_row(number, x, promise):
+    """A promise as it is stored.
+
+    Args:
+        number: int, of the row.
+        x: float32 array, shape `(dimensions,)`.
+        promise: `Promise`.
+
+    Returns:
+        tuple of `id, x, prediction, radius, scale, scales, alpha, checksum`,
+        ints, floats and bytes. `scale` is the smallest of `scales`, which is
+        None unless there is one for each coordinate.
+    """
+    scales = None
+    if np.ndim(promise.scale):
+        scales = promise.scale.astype("<f4").tobytes()
+    row = (
+        number,
+        x.astype("<f4").tobytes(),
+        promise.prediction,
+        promise.radius,
+        float(np.min(promise.scale)),
+        scales,
+        promise.alpha,
+    )
+    return (*row, _checksum(*row))
+
+
+def from_rows(rows, last, dimensions):
+    """Promises as they were stored.
+
+    Args:
+        rows: list of rows.
+        last: int, the number before that of the first row.
+        dimensions: int, of a point.
+
+    Returns:
+        float32 array, shape `(rows, dimensions)`, and a list of `Promise`.
+
+    Raises:
+        ValueError: if a row is missing, or is not as it was written.
+    """
+    points = np.empty((len(rows), dimensions), np.float32)
+    promises = []
+    for i, row in enumerate(rows):
+        number, x, prediction, radius, scale, scales, alpha, checksum = row
+        try:
+            intact = (
+                number == last + 1 + i
+                and _checksum(*row[:-1]) == checksum
+                and 0 <= radius < LARGEST
+            )
+            points[i] = np.frombuffer(x, "<f4")
+            if scales is not None:
+                scale = np.frombuffer(scales, "<f4").astype(np.float32)
+        except (TypeError, ValueError, struct.error):
+            intact = False
+        if not intact:
+            raise ValueError(
+                f"The memory is damaged. Expected promise {last + 1 + i} as it "
+                f"was written. Received: row {number}, changed or out of place."
+            )
+        promises.append(Promise(prediction, radius, scale, alpha))
+    return points, promises
+
+
+def _checksum(number, x, prediction, radius, scale, scales, alpha):
+    # A bit that flips in a file of balls makes other promises of them.
+    numbers = struct.pack("<qqddd", number, prediction, radius, scale, alpha)
+    return zlib.crc32(scales or b"", zlib.crc32(x, zlib.crc32(numbers)))

@@ -1,0 +1,125 @@
+import json
+
+from keras_smoothing.promises.identity import Identity
+from keras_smoothing.promises.store import Store
+
+# Counted up whenever the same promises would be stored otherwise.
+_FORMAT = 1
+
+# Rows that are read at once.
+_ROWS = 4096
+
+_COLUMNS = "id, x, prediction, radius, scale, scales, alpha, checksum"
+
+
+class SqlStore(Store):
+    """What databases have in common. Subclasses say how to reach one.
+
+    Attributes:
+        placeholder: str, for a value in a statement.
+        types: dict, the database's words for "bytes", "int" and "float".
+    """
+
+    placeholder = None
+    types = None
+
+    def identity(self):
+        with self._named_errors():
+            if self._is_empty():
+                return None
+            if not self._is_ours():
+                raise ValueError(
+                    f"Expected {self.name} to be a memory of this library, or "
+                    "empty. Received: a database of something else. Choose "
+                    "another path."
+                )
+            settings = self._execute(
+                "SELECT format, model, norm, shape FROM keras_smoothing_memory"
+            )
+        if [row[0] for row in settings] != [_FORMAT]:
+            raise ValueError(
+                f"Expected {self.name} to be a memory in format {_FORMAT}. "
+                f"Received: settings {settings}, damaged or of another version."
+            )
+        ((_, model, norm, shape),) = settings
+        return Identity(model, norm, tuple(json.loads(shape)))
+
+    def create(self, identity):
+        with self.exclusive():
+            if self.identity() is not None:
+                return
+            self._execute(
+                "CREATE TABLE keras_smoothing_memory (format {int} NOT NULL, "
+                "model TEXT NOT NULL, norm TEXT NOT NULL, "
+                "shape TEXT NOT NULL)".format(**self.types)
+            )
+            self._execute(
+                "CREATE TABLE keras_smoothing_promises ("
+                "id {int} PRIMARY KEY, x {bytes} NOT NULL, "
+                "prediction {int} NOT NULL, radius {float} NOT NULL, "
+                "scale {float} NOT NULL, scales {bytes}, "
+                "alpha {float} NOT NULL, checksum {int} NOT NULL"
+                ")".format(**self.types)
+            )
+            self._execute(
+                "INSERT INTO keras_smoothing_memory (format, model, norm, "
+                f"shape) VALUES ({self._placeholders(4)})",
+                (
+                    _FORMAT,
+                    identity.model,
+                    identity.norm,
+                    json.dumps(identity.shape),
+                ),
+            )
+            self._mark()
+
+    def rows_after(self, last):
+        while True:
+            with self._named_errors():
+                rows = self._execute(
+                    f"SELECT {_COLUMNS} FROM keras_smoothing_promises "
+                    f"WHERE id > {self.placeholder} ORDER BY id LIMIT {_ROWS}",
+                    (last,),
+                )
+            if rows:
+                yield rows
+            if len(rows) < _ROWS:
+                return
+            last = rows[-1][0]
+
+    def insert(self, rows):
+        self._insert_many(
+            f"INSERT INTO keras_smoothing_promises ({_COLUMNS}) "
+            f"VALUES ({self._placeholders(8)})",
+            rows,
+        )
+
+    def _placeholders(self, count):
+        return ", ".join([self.placeholder] * count)
+
+    def _is_empty(self):
+        """Whether the database holds nothing yet."""
+        raise TypeError(f"{type(self).__name__} does not define `_is_empty`.")
+
+    def _is_ours(self):
+        """Whether what it holds was made by `create`."""
+        raise TypeError(f"{type(self).__name__} does not define `_is_ours`.")
+
+    def _mark(self):
+        """Lets `_is_ours` know, inside `exclusive`."""
+
+    def _execute(self, statement, values=()):
+        """Runs a statement; returns its rows, if any, as a list."""
+        raise TypeError(f"{type(self).__name__} does not define `_execute`.")
+
+    def _insert_many(self, statement, rows):
+        """Runs a statement for each of several rows."""
+        raise TypeError(
+            f"{type(self).__name__} does not define `_insert_many`."
+        )
+
+    def _named_errors(self):
+        """A context that gives errors of the database Python's names."""
+        raise TypeError(
+            f"{type(self).__name__} does not define `_named_errors`."
+        )

@@ -1,0 +1,149 @@
+import contextlib
+import errno
+import os
+import sqlite3
+import time
+
+from keras_smoothing.promises.sql_store import SqlStore
+
+# Seconds to wait for another process that writes.
+_TIMEOUT = 60.0
+
+# In the header of the file, where SQLite keeps whose file it is.
+_APPLICATION_ID = 0x6B736D31
+
+
+class SqliteStore(SqlStore):
+    """Promises in an SQLite file, which processes of one machine may share.
+
+    A transaction is on the disk when it is over: the write-ahead log is synced
+    at every commit (`synchronous=FULL`), so that neither a kill nor a loss of
+    power loses what was returned. Readers do not wait for a writer. The file
+    belongs on a disk of the machine: SQLite's locks do not hold on every
+    network file system.
+
+    Args:
+        path: str or `os.PathLike`.
+
+    Raises:
+        ValueError: if the folder is missing, or the path is a folder.
+    """
+
+    placeholder = "?"
+    types = {"bytes": "BLOB", "int": "INTEGER", "float": "REAL"}
+
+    def __init__(self, path):
+        self.name = os.fspath(path)
+        folder = os.path.dirname(os.path.abspath(self.name))
+        if not os.path.isdir(folder) or os.path.isdir(self.name):
+            raise ValueError(
+                "Expected argument `path` to be the path of a file in an "
+                f"existing folder. Received: path={self.name!r}"
+            )
+        with self._named_errors():
+            self._connection = sqlite3.connect(
+                self.name,
+                timeout=_TIMEOUT,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+
+    def create(self, identity):
+        with self._named_errors():
+            self._switch_to_a_write_ahead_log()
+        super().create(identity)
+
+    @contextlib.contextmanager
+    def exclusive(self):
+        with self._named_errors():
+            # Of this connection, and not the default everywhere.
+            self._execute("PRAGMA synchronous=FULL")
+            self._execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._execute("COMMIT")
+            except BaseException:
+                # After some errors SQLite has done so itself.
+                if self._connection.in_transaction:
+                    self._execute("ROLLBACK")
+                raise
+
+    def close(self):
+        self._connection.close()
+
+    def _is_empty(self):
+        ((tables,),) = self._execute("SELECT count(*) FROM sqlite_master")
+        return not tables
+
+    def _is_ours(self):
+        ((application,),) = self._execute("PRAGMA application_id")
+        return application == _APPLICATION_ID
+
+    def _switch_to_a_write_ahead_log(self):
+        # Of all statements the one for which SQLite itself does not wait.
+        give_up = time.monotonic() + _TIMEOUT
+        while True:
+            try:
+                self._execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() > give_up:
+                    raise
+            time.sleep(0.01)
+
+    def _mark(self):
+        self._execute(f"PRAGMA application_id={_APPLICATION_ID}")
+
+    def _execute(self, statement, values=()):
+        return self._connection.execute(statement, values).fetchall()
+
+    def _insert_many(self, statement, rows):
+        self._connection.executemany(statement, rows)
+
+    @contextlib.contextmanager
+    def _named_errors(self):
+        try:
+            yield
+        except sqlite3.Error as error:
+            # The low byte of a code says what the others refine.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise TimeoutError(
+                    f"The memory {self.name} is locked by another process. "
+                    f"Expected it to be free within {_TIMEOUT:g} s. Received: "
+                    f"{error}. Nothing was promised; try again."
+                ) from error
+            if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                raise PermissionError(
+                    errno.EACCES,
+                    "Expected a memory that this process may write, in a "
+                    f"folder where it may make files. Received: {error}. "
+                    "Nothing was promised.",
+                    self.name,
+                ) from error
+            if code == sqlite3.SQLITE_FULL:
+                raise OSError(
+                    errno.ENOSPC,
+                    f"Expected room on the disk. Received: {error}. Nothing "
+                    "was promised, and no earlier promise is lost.",
+                    self.name,
+                ) from error
+            if code == sqlite3.SQLITE_IOERR:
+                raise OSError(
+                    errno.EIO,
+                    f"Expected a disk that can be read and written. Received: "
+                    f"{error}. Nothing was promised.",
+                    self.name,
+                ) from error
+            # The last is for tables that are not there.
+            if code in (
+                sqlite3.SQLITE_CORRUPT,
+                sqlite3.SQLITE_NOTADB,
+                sqlite3.SQLITE_ERROR,
+            ):
+                raise ValueError(
+                    f"Expected {self.name} to be a memory of this library, "
+                    f"undamaged. Received: {error}. Choose another path."
+                ) from error
+            raise

@@ -1,0 +1,51 @@
+class Store:
+    """Where promises are kept, for one process or for many.
+
+    Rows are numbered from 1 on, in the order in which they were committed,
+    without gaps, and are never changed. A row is `(id, x, prediction, radius,
+    scale, scales, alpha, checksum)`; see `rows`.
+
+    Attributes:
+        name: str, what the store is called in messages.
+    """
+
+    name = None
+
+    def identity(self):
+        """The `Identity` of the promises here, or None where there is none.
+
+        Raises:
+            ValueError: if what is here is not a memory, or is damaged.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `identity`.")
+
+    def create(self, identity):
+        """Makes this a memory of `identity`, if none was made before."""
+        raise TypeError(f"{type(self).__name__} does not define `create`.")
+
+    def exclusive(self):
+        """A context in which nobody else adds rows.
+
+        What was inserted in it is kept once it is left, and not at all if it
+        is left by an exception.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `exclusive`.")
+
+    def rows_after(self, last):
+        """Yields lists of the rows that others added, in order.
+
+        Args:
+            last: int, the number of the last row that is known.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `rows_after`.")
+
+    def insert(self, rows):
+        """Adds rows, inside `exclusive`.
+
+        Args:
+            rows: list of rows.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `insert`.")
+
+    def close(self):
+        """Lets go of the store."""
