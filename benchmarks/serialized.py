@@ -12,7 +12,7 @@ ways, with one seed:
 - exact, adaptive_exact: `ks.serialized.Exact`, with fixed and with adaptive
   sampling; for contractive and monotone cells;
 - audited, adaptive_audited: `ks.serialized.Audited` of the network that stops
-  at tolerance, a quarter of the draws audited; for free cells;
+  at tolerance, in three steps, a fifth of the draws audited; for free cells;
 - truncated: `ks.serialized.truncate`, trained for some epochs more; for free
   cells.
 
@@ -137,7 +137,8 @@ def ways(name, sigma, arguments):
     found = models(name, sigma, arguments)
     short, form = "exact", ks.serialized.Exact()
     if name in FREE:
-        short, form = "audited", ks.serialized.Audited(arguments.n // 4)
+        short = "audited"
+        form = ks.serialized.Audited(arguments.n // 5, steps=3)
     rules = {
         "": ks.FixedSampling(arguments.n),
         "adaptive_": ks.AdaptiveSampling(arguments.radii, max_n=arguments.n),
