@@ -20,7 +20,7 @@ What makes it safe, in three ways:
 - exact: go on with each copy until a proved bound of the remaining error is too
   small to change its vote. Then the vote is the network's own. For cells that
   have such a bound (contractive, monotone).
-- audited: take a few steps for all copies, and let the network itself vote on
+- audited: take three steps for all copies, and let the network itself vote on
   some of them, chosen at random beforehand. Whatever made the shortcut fail, so
   many of its votes and no more may be wrong. For all cells; it costs radius.
 - truncated: start from one state that is the same for all inputs, and call what
@@ -141,7 +141,7 @@ def main():
 
     ways = {
         "every draw solved": (model, None),
-        "audited": (model, ks.serialized.Audited()),
+        "audited": (model, ks.serialized.Audited(steps=3)),
         "truncated": (short, None),
     }
     if is_proved:
