@@ -37,6 +37,7 @@ from keras import layers
 
 import keras_smoothing as ks
 from keras_smoothing import backend
+from keras_smoothing.equilibrium.state import l2_norm
 from keras_smoothing.serialized.noisy_copies import noisy_copies
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import draws
@@ -268,7 +269,7 @@ def shares(counter, x, steps, per_draw, arguments):
     noisy = noisy_copies(counter.parts, x, None, drawn, None)
     injection = noisy.injection(owner, number)
     state = injection * 0.0
-    size = keras.ops.sum(injection, axis=tuple(range(1, injection.ndim)))
+    size = l2_norm(injection)
 
     @backend.compile
     def inject(x, noise):

@@ -9,32 +9,12 @@ import numpy as np
 
 def positive_float(name, value):
     """Returns `value` as a float; raises unless it is finite and > 0."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Real)
-        or not math.isfinite(value)
-        or value <= 0
-    ):
-        raise ValueError(
-            f"Invalid value for argument `{name}`. Expected a finite number "
-            f"> 0. Received: {name}={value!r}"
-        )
-    return float(value)
+    return _float(name, value, lambda number: number > 0, "> 0")
 
 
 def nonnegative_float(name, value):
     """Returns `value` as a float; raises unless it is finite and >= 0."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Real)
-        or not math.isfinite(value)
-        or value < 0
-    ):
-        raise ValueError(
-            f"Invalid value for argument `{name}`. Expected a finite number "
-            f">= 0. Received: {name}={value!r}"
-        )
-    return float(value)
+    return _float(name, value, lambda number: number >= 0, ">= 0")
 
 
 def positive_share(name, value):
@@ -50,30 +30,12 @@ def positive_share(name, value):
 
 def positive_int(name, value):
     """Returns `value` as an int; raises unless it is an integer >= 1."""
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        integer = 0
-    if isinstance(value, bool) or integer < 1:
-        raise ValueError(
-            f"Invalid value for argument `{name}`. Expected an integer >= 1. "
-            f"Received: {name}={value!r}"
-        )
-    return integer
+    return _int(name, value, 1, "an integer >= 1")
 
 
 def nonnegative_int(name, value):
     """Returns `value` as an int; raises unless it is an integer >= 0."""
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        integer = -1
-    if isinstance(value, bool) or integer < 0:
-        raise ValueError(
-            f"Invalid value for argument `{name}`. Expected an integer >= 0. "
-            f"Received: {name}={value!r}"
-        )
-    return integer
+    return _int(name, value, 0, "an integer >= 0")
 
 
 def instance(name, value, kind, example):
@@ -132,13 +94,31 @@ def probabilities(name, value):
 
 def seed(value):
     """Returns `value` as an int; raises unless it is an integer >= 0."""
+    return _int("seed", value, 0, "an integer >= 0 or None")
+
+
+def _float(name, value, is_allowed, what):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not math.isfinite(value)
+        or not is_allowed(value)
+    ):
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a finite number "
+            f"{what}. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def _int(name, value, least, what):
     try:
         integer = operator.index(value)
     except TypeError:
-        integer = -1
-    if isinstance(value, bool) or integer < 0:
+        integer = least - 1
+    if isinstance(value, bool) or integer < least:
         raise ValueError(
-            "Invalid value for argument `seed`. Expected an integer >= 0 or "
-            f"None. Received: seed={value!r}"
+            f"Invalid value for argument `{name}`. Expected {what}. Received: "
+            f"{name}={value!r}"
         )
     return integer

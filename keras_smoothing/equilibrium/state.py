@@ -84,6 +84,18 @@ def check_specs(what, expected, received):
         )
 
 
+def map_shapes(function, shapes):
+    """Applies a function to each shape, a tuple, of a structure of shapes.
+
+    Lists of sizes are shapes too: so they come back from a saved model.
+    """
+    if isinstance(shapes, dict):
+        return {k: map_shapes(function, shape) for k, shape in shapes.items()}
+    if not all(isinstance(n, int | None) for n in shapes):
+        return [map_shapes(function, shape) for shape in shapes]
+    return function(tuple(shapes))
+
+
 def l2_norm(tensor):
     """The l2 norm of each example, over all other axes, shape `(batch,)`."""
     axes = tuple(range(1, len(tensor.shape)))

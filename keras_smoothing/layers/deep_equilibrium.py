@@ -8,6 +8,7 @@ from keras_smoothing import backend
 from keras_smoothing import equilibrium
 from keras_smoothing.equilibrium.cells.cell import Cell
 from keras_smoothing.equilibrium.state import check_specs
+from keras_smoothing.equilibrium.state import map_shapes
 from keras_smoothing.equilibrium.state import select
 from keras_smoothing.equilibrium.state import specs
 
@@ -146,7 +147,7 @@ class DeepEquilibrium(keras.layers.Layer):
         if z_init_shape is None:
             z = self._state_spec(x)
         else:
-            z = _map_shapes(tensor, z_init_shape)
+            z = map_shapes(tensor, z_init_shape)
         self._state_specs = specs(z)
         image = specs(self.cell(z, x))
         check_specs("a cell that keeps its state", self._state_specs, image)
@@ -244,7 +245,7 @@ class DeepEquilibrium(keras.layers.Layer):
     def compute_output_shape(self, x_shape, z_init_shape=None):
         x = keras.KerasTensor(x_shape, self.compute_dtype)
         if z_init_shape is not None:
-            z_init_shape = _map_shapes(keras.KerasTensor, z_init_shape)
+            z_init_shape = map_shapes(keras.KerasTensor, z_init_shape)
         output = self.compute_output_spec(x, z_init_shape)
         return keras.tree.map_structure(lambda z: z.shape, output)
 
@@ -284,12 +285,3 @@ class _Symbolic(keras.Operation):
     def __init__(self, function):
         super().__init__()
         self.call = function
-
-
-def _map_shapes(function, shapes):
-    """Applies a function to each shape of a structure of shapes."""
-    if isinstance(shapes, dict):
-        return {k: _map_shapes(function, shape) for k, shape in shapes.items()}
-    if shapes and not all(isinstance(n, int | None) for n in shapes):
-        return [_map_shapes(function, shape) for shape in shapes]
-    return function(tuple(shapes))

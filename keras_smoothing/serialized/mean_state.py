@@ -1,6 +1,8 @@
 import keras
 from keras import ops
 
+from keras_smoothing.equilibrium.state import map_shapes
+
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class MeanState(keras.layers.Layer):
@@ -25,7 +27,7 @@ class MeanState(keras.layers.Layer):
                 shape=shape, initializer="zeros", name="state"
             )
 
-        self.state = _map_shapes(add, self.state_shape)
+        self.state = map_shapes(add, self.state_shape)
 
     def call(self, x):
         def repeat(state):
@@ -38,16 +40,7 @@ class MeanState(keras.layers.Layer):
         def tensor(shape):
             return keras.KerasTensor((x.shape[0], *shape), self.compute_dtype)
 
-        return _map_shapes(tensor, self.state_shape)
+        return map_shapes(tensor, self.state_shape)
 
     def get_config(self):
         return {**super().get_config(), "state_shape": self.state_shape}
-
-
-def _map_shapes(function, shape):
-    """Applies a function to each shape; lists are shapes, too, once saved."""
-    if isinstance(shape, dict):
-        return {k: _map_shapes(function, part) for k, part in shape.items()}
-    if not all(isinstance(n, int) for n in shape):
-        return [_map_shapes(function, part) for part in shape]
-    return function(tuple(shape))
