@@ -13,6 +13,10 @@ from keras_smoothing import serialized as serialized
 from keras_smoothing import training as training
 from keras_smoothing.certification import Plan as Plan
 from keras_smoothing.certification import plan as plan
+from keras_smoothing.data_dependent import ANCER as ANCER
+from keras_smoothing.data_dependent import (
+    DataDependentSigma as DataDependentSigma,
+)
 from keras_smoothing.insertion import add_input_noise as add_input_noise
 from keras_smoothing.insertion import randomize as randomize
 from keras_smoothing.logs import read_log as read_log

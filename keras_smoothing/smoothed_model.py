@@ -158,12 +158,14 @@ class SmoothedModel(keras.Model):
         noisy = self.draw_noise(inputs)(inputs)
         return self.base_model(noisy, training=training)
 
-    def draw_noise(self, x, num_copies=1):
+    def draw_noise(self, x, num_copies=1, scale=1.0):
         """Draws what makes noisy copies: noise, and elements of the group.
 
         Args:
             x: tensor, shape `(batch, ...)`, of floating type.
             num_copies: int >= 1, copies of each example.
+            scale: 1.0, or a tensor, shape `(batch,)`: what the noise of each
+                example is multiplied by.
 
         Returns:
             function from tensors of the shape of x to their noisy copies, shape
@@ -179,6 +181,9 @@ class SmoothedModel(keras.Model):
                 count, x.shape[1:], self.seed_generator
             )
         noise = self.noise.sample((count, *shape), self.seed_generator)
+        if not isinstance(scale, float):
+            scale = ops.reshape(scale, (-1, *[1] * len(shape)))
+            noise = ops.tile(scale, (num_copies, *[1] * len(shape))) * noise
 
         def noisy_copies(x):
             copies = ops.tile(x, (num_copies, *[1] * len(shape)))

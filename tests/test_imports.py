@@ -22,6 +22,7 @@ ORDER = [
     "results",
     "serialized",
     "insertion",
+    "data_dependent",
     "voting",
     "applications",
     "callbacks",

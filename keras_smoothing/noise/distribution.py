@@ -85,6 +85,9 @@ class Distribution(Noise):
     def radius(self, p_lower):
         return self._with_formula().radius(p_lower)
 
+    def soft_radius(self, p1, p2):
+        return self._with_formula().soft_radius(p1, p2)
+
     def shifted(self, p, distance):
         return self._with_formula().shifted(p, distance)
 

@@ -1,4 +1,7 @@
+import math
+
 import keras
+from keras import ops
 from scipy.special import ndtr
 from scipy.special import ndtri
 
@@ -51,8 +54,16 @@ class Gaussian(Noise):
     def radius(self, p_lower):
         return self.sigma * ndtri(top_half(p_lower))
 
+    def soft_radius(self, p1, p2):
+        return self.sigma / 2 * (_quantile(p1) - _quantile(p2))
+
     def shifted(self, p, distance):
         return ndtr(ndtri(p) - distance / self.sigma)
 
     def get_config(self):
         return {"sigma": self.sigma}
+
+
+def _quantile(p):
+    """Of the normal distribution, in a graph."""
+    return math.sqrt(2) * ops.erfinv(2 * p - 1)

@@ -56,6 +56,10 @@ class Laplace(Noise):
         with np.errstate(divide="ignore"):  # An infinite radius at p = 1.
             return self.scale * np.log(0.5 / (1 - top_half(p_lower)))
 
+    def soft_radius(self, p1, p2):
+        ratio = ops.log(p1 / p2) / 2
+        return self.scale * ops.maximum(ratio, -ops.log(1 - p1 + p2))
+
     def shifted(self, p, distance):
         # No event's probability changes by more than this factor, nor does
         # that of its complement.

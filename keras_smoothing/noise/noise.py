@@ -42,6 +42,23 @@ class Noise:
         """
         raise TypeError(f"{type(self).__name__} does not define `radius`.")
 
+    def soft_radius(self, p1, p2):
+        """Radius of a classifier whose probabilities are known, in a graph.
+
+        What searches and training objectives maximise: differentiable, in
+        float32, and no certificate.
+
+        Args:
+            p1: float32 tensor, shape `(...)`, in (0, 1): the probability of the
+                top class under this noise.
+            p2: float32 tensor of that shape, in (0, 1): the largest of the
+                others.
+
+        Returns:
+            float32 tensor of that shape, in input units; 0 at p1 = p2.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `soft_radius`.")
+
     def shifted(self, p, distance):
         """How improbable an event can become when the input moves.
 

@@ -57,6 +57,9 @@ class Uniform(Noise):
     def radius(self, p_lower):
         return 2 * self.half_width * (top_half(p_lower) - 0.5)
 
+    def soft_radius(self, p1, p2):
+        return self.half_width * (p1 - p2)
+
     def shifted(self, p, distance):
         # What the shifted cube no longer covers may all be the event's.
         return np.maximum(p - distance / (2 * self.half_width), 0.0)

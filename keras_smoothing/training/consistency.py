@@ -63,8 +63,8 @@ class Consistency(Objective):
         self.weight = checks.nonnegative_float("weight", weight)
         self.eta = checks.nonnegative_float("eta", eta)
 
-    def __call__(self, model, x, y, sample_weight):
-        copies = model.draw_noise(x, self.num_copies)(x)
+    def __call__(self, model, x, y, sample_weight, scale=1.0):
+        copies = model.draw_noise(x, self.num_copies, scale)(x)
         log_p, outputs = training_pass(model, copies, self.num_copies)
         mean = log_mean(log_p)
         disagreement = ops.mean(divergence(mean, log_p), axis=0)

@@ -74,11 +74,11 @@ class Denoising(Objective):
             if weight
         )
 
-    def __call__(self, model, x, y, sample_weight):
+    def __call__(self, model, x, y, sample_weight, scale=1.0):
         pair = model.base_model
         if self.stability:
             clean = pair.classifier(x, training=False)
-        noisy = model.draw_noise(x)(x)
+        noisy = model.draw_noise(x, scale=scale)(x)
         denoised = pair.denoiser(noisy, training=True)
         outputs = pair.classifier(denoised, training=False)
         losses = {}

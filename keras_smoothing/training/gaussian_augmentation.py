@@ -30,8 +30,9 @@ class GaussianAugmentation(Objective):
     - [Cohen, Rosenfeld and Kolter, 2019](https://arxiv.org/abs/1902.02918)
     """
 
-    def __call__(self, model, x, y, sample_weight):
+    def __call__(self, model, x, y, sample_weight, scale=1.0):
         # The outputs as they are: Keras finds masks and logits on them.
-        outputs = model(x, training=True)
+        noisy = model.draw_noise(x, scale=scale)(x)
+        outputs = model.base_model(noisy, training=True)
         loss = model.compute_loss(x, y, outputs, sample_weight, training=True)
         return {"loss": loss}, outputs

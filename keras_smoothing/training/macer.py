@@ -1,5 +1,3 @@
-import math
-
 import keras
 from keras import ops
 
@@ -69,20 +67,21 @@ class MACER(Objective):
             )
         self.beta = checks.positive_float("beta", beta)
 
-    def __call__(self, model, x, y, sample_weight):
-        copies = model.draw_noise(x, self.num_copies)(x)
+    def __call__(self, model, x, y, sample_weight, scale=1.0):
+        copies = model.draw_noise(x, self.num_copies, scale)(x)
         log_p, outputs = training_pass(model, copies, self.num_copies)
         mean = ops.mean(ops.exp(log_p), axis=0, keepdims=True)
         label = label_probabilities(y, log_p.shape[-1])
-        gap = _gap(ops.log_softmax(self.beta * log_p), label)
-        counts = ops.logical_and(gap >= 0, gap <= self.gamma)
-        short = ops.where(counts, self.gamma - gap, 0.0)
+        p = ops.mean(ops.exp(ops.log_softmax(self.beta * log_p)), axis=0)
+        radius = model.noise.soft_radius(*_of_label_and_others(p, label))
+        largest = model.noise.sigma / 2 * self.gamma
+        counts = ops.logical_and(radius >= 0, radius <= largest)
+        short = scale * ops.where(counts, largest - radius, 0.0)
         losses = {
             "classification_loss": compiled_loss(
                 model, x, y, ops.log(mean + 1e-10), sample_weight
             ),
             "radius_loss": self.weight
-            * (model.noise.sigma / 2)
             * batch_loss(model, short, sample_weight),
         }
         return losses, outputs
@@ -109,17 +108,9 @@ class MACER(Objective):
 _CLAMP = 1e-6
 
 
-def _gap(log_p, label):
-    """Phi^-1(p1) - Phi^-1(p2) of mean probabilities, p1 that of the label.
-
-    It is negative where another class is more probable.
-    """
-    p = ops.mean(ops.exp(log_p), axis=0)
+def _of_label_and_others(p, label):
+    """The probability of the label, and the largest of the others."""
     is_label = label >= ops.max(label, axis=-1, keepdims=True)
     p1 = ops.sum(ops.where(is_label, p, 0.0), axis=-1)
     p2 = ops.max(ops.where(is_label, 0.0, p), axis=-1)
-    return _quantile(p1) - _quantile(p2)
-
-
-def _quantile(p):
-    return math.sqrt(2) * ops.erfinv(2 * ops.clip(p, _CLAMP, 1 - _CLAMP) - 1)
+    return ops.clip(p1, _CLAMP, 1 - _CLAMP), ops.clip(p2, _CLAMP, 1 - _CLAMP)

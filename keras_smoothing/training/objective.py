@@ -12,7 +12,7 @@ class Objective:
 
     terms = ()
 
-    def __call__(self, model, x, y, sample_weight):
+    def __call__(self, model, x, y, sample_weight, scale=1.0):
         """The losses of a batch in training.
 
         Args:
@@ -20,6 +20,8 @@ class Objective:
             x: tensor, shape `(batch, ...)`.
             y: tensor, labels, or None.
             sample_weight: tensor, shape `(batch,)`, or None.
+            scale: 1.0, or a tensor, shape `(batch,)`: what the noise of each
+                example is multiplied by, for `model.draw_noise`.
 
         Returns:
             losses: dict of scalar tensors by name.

@@ -83,8 +83,8 @@ class SmoothAdv(Objective):
                 )
         self.bounds = bounds
 
-    def __call__(self, model, x, y, sample_weight):
-        noisy_copies = model.draw_noise(x, self.num_copies)
+    def __call__(self, model, x, y, sample_weight, scale=1.0):
+        noisy_copies = model.draw_noise(x, self.num_copies, scale)
         adversarial = self._attack(model, noisy_copies, x, y)
         log_p, outputs = training_pass(
             model, noisy_copies(adversarial), self.num_copies

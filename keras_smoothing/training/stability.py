@@ -51,8 +51,8 @@ class Stability(Objective):
     def __init__(self, gamma=2.0):
         self.gamma = checks.nonnegative_float("gamma", gamma)
 
-    def __call__(self, model, x, y, sample_weight):
-        noisy = model.draw_noise(x)(x)
+    def __call__(self, model, x, y, sample_weight, scale=1.0):
+        noisy = model.draw_noise(x, scale=scale)(x)
         both = ops.concatenate([noisy, ops.cast(x, noisy.dtype)])
         log_p, outputs = training_pass(model, both, num_copies=2)
         change = divergence(log_p[1], log_p[0])

@@ -4,6 +4,9 @@ from keras_smoothing.voting.counter import Counter as Counter
 from keras_smoothing.voting.log_probabilities import (
     log_probabilities as log_probabilities,
 )
+from keras_smoothing.voting.log_probabilities import (
+    returns_probabilities as returns_probabilities,
+)
 from keras_smoothing.voting.vote_counter import VoteCounter as VoteCounter
 from keras_smoothing.voting.vote_counter import count_votes as count_votes
 from keras_smoothing.voting.vote_counter import num_classes as num_classes

@@ -12,7 +12,7 @@ from keras import ops
 
 # Streams of draws, independent of each other: what selects a class must not
 # estimate its probability.
-SELECTION, ESTIMATION, PREDICTION, PILOT = range(4)
+SELECTION, ESTIMATION, PREDICTION, PILOT, SEARCH = range(5)
 
 _TILE_VALUES = 2**20
 

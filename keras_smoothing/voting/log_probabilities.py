@@ -1,4 +1,7 @@
+import numpy as np
 from keras import ops
+
+from keras_smoothing.voting import ballots
 
 
 def log_probabilities(outputs, from_logits):
@@ -17,3 +20,15 @@ def log_probabilities(outputs, from_logits):
     # Not smaller, so that the gradient is finite also where what is made of the
     # logarithm is steep.
     return ops.log(ops.maximum(outputs, 1e-30))
+
+
+def returns_probabilities(model, shape):
+    """Whether a classifier's outputs for a few random inputs are probabilities.
+
+    Args:
+        model: Keras model from `(batch, ...)` to `(batch, classes)`.
+        shape: tuple of ints, the shape of an example.
+    """
+    probes = np.random.default_rng(0).normal(size=(8, *shape))
+    outputs = model(ops.convert_to_tensor(probes, "float32"), training=False)
+    return bool(ops.all(ballots.is_distribution(outputs)))

@@ -1,0 +1,106 @@
+import numpy as np
+from keras import ops
+
+from keras_smoothing import backend
+from keras_smoothing.data_dependent.found_sigma import FoundSigma
+from keras_smoothing.voting import draws
+from keras_smoothing.voting import log_probabilities
+from keras_smoothing.voting import returns_probabilities
+
+# Of a mean over a hundred draws, probabilities closer to 0 and 1 say nothing,
+# and their quantiles are too steep.
+_CLAMP = 1e-3
+
+
+class Searcher:
+    """A `SigmaSearch`, compiled for a model.
+
+    Examples are searched one after the other, each with all draws in one batch,
+    so that what is found for one is the same, bit by bit, whatever others there
+    are. The base model is in inference mode and keeps its statistics.
+
+    Args:
+        search: `SigmaSearch`.
+        model: `SmoothedModel` or `Counter`: what has a base model, noise and a
+            group.
+
+    Raises:
+        ValueError: if the noise has no radius formula.
+    """
+
+    def __init__(self, search, model):
+        model.noise.radius(0.5)  # Raises where there is no formula.
+        self._search = search
+        self._base_model = model.base_model
+        self._noise = model.noise
+        self._group = model.group
+        self._from_logits = None
+        self._compiled = backend.compile(self._find)
+
+    def __call__(self, x, seed):
+        """Finds sigma for examples.
+
+        Args:
+            x: float32 array, shape `(examples, ...)`.
+            seed: int, the root of the draws.
+
+        Returns:
+            `FoundSigma`.
+        """
+        shape = x.shape[1:]
+        if self._from_logits is None:
+            self._from_logits = not returns_probabilities(
+                self._base_model, shape
+            )
+        tiles = -(-self._search.num_draws // draws.tile_size(shape))
+        found = self._compiled(
+            shape,
+            ops.convert_to_tensor(x),
+            draws.tile_seeds(seed, draws.SEARCH, 0, tiles),
+        )
+        sigma, sigma_trace, value_trace = map(ops.convert_to_numpy, found)
+        failed = ~np.isfinite(value_trace).all(axis=1)
+        where = failed.reshape((-1,) + (1,) * (sigma.ndim - 1))
+        return FoundSigma(
+            np.where(where, self._noise.stddev, sigma.astype(np.float64)),
+            failed,
+            sigma_trace,
+            value_trace,
+        )
+
+    def _find(self, shape, x, seeds):
+        drawn = draws.draw_tiles(seeds, shape, self._noise, self._group)
+        count = self._search.num_draws
+        noise, elements = drawn.noise[:count], drawn.elements[:count]
+        stddev = self._noise.stddev
+
+        def of_one(example):
+            copies = ops.reshape(example, (1, *shape))
+            if self._group is not None:
+                copies = self._group.orbit(copies, elements)[0]
+
+            def gap(sigma):
+                noisy = copies + sigma / stddev * noise
+                outputs = self._base_model(noisy, training=False)
+                log_p = log_probabilities(outputs, self._from_logits)
+                return soft_radius(log_p, self._noise) / stddev
+
+            return self._search.climb(gap, stddev, shape)
+
+        return ops.map(of_one, x)
+
+
+def soft_radius(log_p, noise):
+    """The radius that draws suggest, differentiable: no certificate.
+
+    Args:
+        log_p: float32 tensor, shape `(draws, ..., classes)`: logarithms of the
+            probabilities of each draw.
+        noise: `keras_smoothing.noise.Noise`.
+
+    Returns:
+        float32 tensor, shape `(...)`, in input units.
+    """
+    p = ops.top_k(ops.mean(ops.exp(log_p), axis=0), 2)[0]
+    p = ops.clip(p, _CLAMP, 1 - _CLAMP)
+    return noise.soft_radius(p[..., 0], p[..., 1])
