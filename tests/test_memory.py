@@ -67,17 +67,18 @@ class Reference:
             or is_within(x, self.centers[i], [self.radii[i]], self.norm)
         ]
 
-    def check(self, x, prediction, radius, inside, answer):
+    def check(self, x, prediction, radius, inside, answer, stored):
         """That an answer is right; remembers what it promises."""
         distances, radii = self.distances(x), np.array(self.radii)
         size = float(np.abs(x).max()) + radius
         close = 1e-12 * size
         if inside:
             assert {self.classes[i] for i in inside} == {answer.prediction}
-            rest = (radii - distances)[inside]
-            assert answer.radius == pytest.approx(
-                max(rest.max(), 0), rel=1e-12, abs=close
-            )
+            rest = max((radii - distances)[inside].max(), 0)
+        if inside and stored > len(self.centers):  # A point has grown.
+            assert rest <= close
+        elif inside:
+            assert answer.radius == pytest.approx(rest, rel=1e-12, abs=close)
             assert any(
                 Fraction(answer.radius) <= Fraction(self.radii[i])
                 and is_within(
@@ -155,8 +156,8 @@ def test_decisions_are_those_of_exact_arithmetic(points, dimensions, norm):
         inside = reference.containing(x)
         assert (known is not None) == bool(inside)
         answer = promise(memory, x, prediction, radius)
-        assert known in (None, answer)
-        reference.check(x, prediction, radius, inside, answer)
+        assert known in (None, answer) or known.radius == 0
+        reference.check(x, prediction, radius, inside, answer, len(memory))
     stored = list(memory)
     assert len(stored) == len(memory) == len(reference.centers) > 280
     for (x, kept), center in zip(stored, reference.centers, strict=True):
@@ -236,6 +237,85 @@ def test_a_radius_of_0_promises_the_point():
     assert 0.999 < answer.radius < 1  # Up to the point, and without it.
     assert look_up(memory, [0, 0]).prediction == 1
     assert promise(memory, [1, 1e-30], 3, 0.0).prediction == 2
+
+
+def test_a_promised_point_may_become_a_ball_of_its_class():
+    memory = new_memory()
+    promise(memory, [0, 0], 1, 0.0)
+    assert promise(memory, [0, 0], 1, 0.0).radius == 0
+    assert len(memory) == 1
+    promise(memory, [2, 0], 2, 0.5)
+    assert promise(memory, [0, 0], 1, 9.0, alpha=0.01).radius == (
+        pytest.approx(1.5, abs=1e-12)
+    )
+    assert look_up(memory, [0, 0])[2:] == (1.0, 0.01)
+    assert len(memory) == 3
+    # A ball keeps its radius: the promise of the first query is the promise.
+    assert promise(memory, [0, 0.5], 1, 9.0).radius < 1.01
+    assert len(memory) == 3
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_rearrangements_of_a_point_are_promised_together(norm):
+    rng = np.random.default_rng(0)
+    elements = np.array(list(itertools.permutations(range(3))))
+    memory = ks.CertificationMemory()
+    memory.bind(MODEL, norm, (3,), elements)
+    for _ in range(500):
+        x, radius = on_a_lattice(rng, 3)
+        promise(memory, x, rng.integers(4), radius / 2)
+    balls = list(memory)
+    assert len({kept.prediction for _, kept in balls}) == 4
+    for x, kept in balls:
+        for image in x[elements]:
+            answer = look_up(memory, image)
+            assert answer.prediction == kept.prediction
+            assert answer.radius >= kept.radius
+            assert promise(memory, image, 9, 1.0) == answer
+    close = 0
+    for (x, one), (y, other) in itertools.combinations(balls, 2):
+        if one.prediction != other.prediction:
+            radii = [one.radius, other.radius]
+            for image in y[elements]:
+                gap = np.abs(x - image).max() - sum(radii)
+                if gap < 0.01:
+                    close += 1
+                    assert not is_within(x, image, radii, norm)
+    assert close > 20
+
+
+@pytest.mark.parametrize(
+    ("symmetries", "words"),
+    [
+        ([[0, 1, 1]], "rearrangements of 3 coordinates"),
+        ([[1, 0, 2]], "the identity among them"),
+        ([[0, 1]], r"shape \(order, 3\)"),
+        ([[0.0, 1.0, 2.0]], "Received: float64"),
+    ],
+)
+def test_symmetries_are_checked(symmetries, words):
+    with (
+        ks.CertificationMemory() as memory,
+        pytest.raises(ValueError, match=words),
+    ):
+        memory.bind(MODEL, "l2", (3,), symmetries)
+
+
+def test_symmetries_are_part_of_what_a_memory_is_of(tmp_path):
+    swap = [[0, 1], [1, 0]]
+    with ks.CertificationMemory(tmp_path / "memory.sqlite") as memory:
+        memory.bind(MODEL, "l2", (2,), swap)
+        promise(memory, [0, 2], 5, 1.0)
+        assert look_up(memory, [2, 0]).prediction == 5
+        with pytest.raises(ValueError, match="one scale for each example"):
+            promise(memory, [0, 2], 5, 1.0, scale=[1.0, 2.0])
+        with pytest.raises(ValueError, match="Expected symmetries=''"):
+            memory.bind(MODEL, "l2", (2,))
+    with ks.CertificationMemory(tmp_path / "memory.sqlite") as memory:
+        with pytest.raises(ValueError, match="`bind` to be called first"):
+            look_up(memory, [2, 0])
+        memory.bind(MODEL, "l2", (2,), swap)
+        assert look_up(memory, [2, 0]).prediction == 5
 
 
 def test_abstentions_store_nothing_and_conflict_with_nothing():
@@ -447,7 +527,7 @@ def test_a_memory_of_another_classifier_is_refused_by_name(bad, words):
     with pytest.raises(ValueError, match=words):
         memory.bind(**{**dict(model=MODEL, norm="l2", shape=(2,)), **bad})
     memory.bind(MODEL, "l2", (2,))
-    assert memory.identity == (MODEL, "l2", (2,))
+    assert memory.identity == (MODEL, "l2", (2,), "")
 
 
 def test_nothing_is_answered_before_bind_and_after_close(monkeypatch):

@@ -55,7 +55,7 @@ def test_promises_are_read_back_as_they_were(path):
         memory.promise(x[30:], [4] * 10, [0.2] * 10, scales[30:], 0.02)
         before = list(memory)
     with ks.CertificationMemory(path) as memory:
-        assert memory.identity == (MODEL, "l2", (DIMENSIONS,))
+        assert memory.identity == (MODEL, "l2", (DIMENSIONS,), "")
         after = list(memory)
         assert len(after) == 40
         found = memory.look_up(x)

@@ -122,7 +122,7 @@ def test_it_decides_as_one_in_ram(address):
         kept = str(list(there))
         assert str(list(here)) == kept
     with ks.CertificationMemory(address) as again:
-        assert again.identity == (MODEL, "l2", (2,))
+        assert again.identity == (MODEL, "l2", (2,), "")
         assert str(list(again)) == kept
 
 

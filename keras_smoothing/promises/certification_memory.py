@@ -1,3 +1,4 @@
+import hashlib
 import math
 import os
 import threading
@@ -32,7 +33,11 @@ class CertificationMemory:
     Then no two balls of different classes ever have a point in common, and
     every point of every ball is answered with the ball's class: exactly, as
     real numbers, also where a point lies on a border. A radius of 0 promises
-    the point itself. An abstention promises nothing, and contradicts nothing.
+    the point itself, and leaves it to a later certificate of that class to
+    promise more. An abstention promises nothing, and contradicts nothing.
+
+    Under a group a promise is about all rearrangements of a point: they are
+    looked up, and kept clear of, together.
 
     What is promised depends on the order of the queries. Each certificate is
     wrong with probability at most its own `alpha`, so the probability that any
@@ -49,8 +54,8 @@ class CertificationMemory:
             database, for which `pip install keras_smoothing[memory-server]`.
 
     Attributes:
-        identity: what the promises are about, a tuple of `model`, `norm` and
-            `shape`; None before `bind`.
+        identity: what the promises are about, a tuple of `model`, `norm`,
+            `shape` and a hash of the `symmetries`; None before `bind`.
 
     Raises:
         ValueError: if the folder is missing, or if what is at the path is
@@ -86,6 +91,7 @@ class CertificationMemory:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._index = None
+        self._symmetries = None
         self.identity = None
         try:
             self._adopt(self._store.identity())
@@ -93,16 +99,19 @@ class CertificationMemory:
             self._store.close()
             raise
 
-    def bind(self, model, norm, shape):
+    def bind(self, model, norm, shape, symmetries=None):
         """Says which classifier makes the promises, or checks it.
 
         Args:
             model: str, the fingerprint of the base model.
             norm: `"l1"` or `"l2"`, the norm of its certificates.
             shape: tuple of ints, the shape of one example.
+            symmetries: int array, shape `(order, coordinates)`: a group of
+                rearrangements of the coordinates of an example, as indices,
+                that the classifier does not tell apart; or None.
 
         Raises:
-            ValueError: if the memory is of another model, norm or shape.
+            ValueError: if the memory is of another model, norm, shape or group.
         """
         if not isinstance(model, str):
             raise ValueError(
@@ -111,7 +120,11 @@ class CertificationMemory:
             )
         checks.one_of("norm", norm, ("l1", "l2"))
         shape = tuple(checks.positive_int("shape", size) for size in shape)
-        wanted = Identity(model, norm, shape)
+        symmetries = _to_symmetries(symmetries, math.prod(shape))
+        digest = ""
+        if symmetries is not None:
+            digest = hashlib.sha256(symmetries.tobytes()).hexdigest()
+        wanted = Identity(model, norm, shape, digest)
         with self._lock:
             self._check_usable()
             if self.identity is None:
@@ -126,6 +139,7 @@ class CertificationMemory:
                         f"classifier. Expected {name}={ours!r}. Received: "
                         f"{name}={theirs!r} in the memory. Choose another path."
                     )
+            self._symmetries = symmetries
 
     def look_up(self, x):
         """What has been promised of points.
@@ -143,7 +157,7 @@ class CertificationMemory:
         with self._lock:
             points = self._check_points(x)
             self._refresh()
-            found = [self._index.find(point) for point in points]
+            found = [self._find(point) for point in points]
             return [None if one is None else self._shaped(one) for one in found]
 
     def promise(self, x, prediction, radius, scale, alpha):
@@ -178,6 +192,12 @@ class CertificationMemory:
         with self._lock:
             points = self._check_points(x)
             wanted = _to_promises(x, prediction, radius, scale, alpha)
+            if self.identity.symmetries and np.ndim(scale) > 1:
+                raise ValueError(
+                    "Expected one scale for each example under symmetries, "
+                    "which move coordinates. Received: scales of shape "
+                    f"{np.shape(scale)}"
+                )
             self._refresh()  # The bulk of it before others have to wait.
             known = len(self._index)
             try:
@@ -246,14 +266,38 @@ class CertificationMemory:
 
     def _decide(self, x, wanted):
         """Answers one point, and adds to the index what is new."""
-        found = self._index.find(x)
-        if found is not None:
+        found = self._find(x)
+        if found is not None and not (
+            found.radius == 0 < wanted.radius
+            and found.prediction == wanted.prediction
+        ):
             return found
         if wanted.prediction < 0:  # An abstention.
             return wanted
-        new = self._index.clip(x, wanted)
+        new = wanted
+        for image in self._images(x):
+            new = self._index.clip(image, new)
+        if found is not None and not new.radius:
+            return found
         self._index.extend(x[np.newaxis], [new])
         return new
+
+    def _find(self, x):
+        """What is promised of a point or of its rearrangements, or None."""
+        found = [self._index.find(image) for image in self._images(x)]
+        promises = [promise for promise in found if promise is not None]
+        return max(promises, key=lambda promise: promise.radius, default=None)
+
+    def _images(self, x):
+        """The rearrangements of a point, the point itself among them."""
+        if self.identity.symmetries and self._symmetries is None:
+            raise ValueError(
+                "Expected `bind` to be called first, with the symmetries of "
+                f"the memory {self._store.name}. Received: no call"
+            )
+        if self._symmetries is None:
+            return x[np.newaxis]
+        return x[self._symmetries]
 
     def _refresh(self):
         """Reads what other processes have promised since."""
@@ -315,6 +359,28 @@ def _open(path):
             f"postgresql:// address. Received: path={path!r}"
         )
     return SqliteStore(path)
+
+
+def _to_symmetries(symmetries, dimensions):
+    """Rearrangements of coordinates as an int64 array, or None."""
+    if symmetries is None:
+        return None
+    array = np.asarray(symmetries)
+    if (
+        array.dtype.kind not in "iu"
+        or array.shape[1:] != (dimensions,)
+        or not np.array_equal(
+            np.sort(array, axis=1), np.arange(dimensions) + 0 * array
+        )
+        or not np.any(np.all(array == np.arange(dimensions), axis=1))
+    ):
+        raise ValueError(
+            "Invalid value for argument `symmetries`. Expected rearrangements "
+            f"of {dimensions} coordinates, the identity among them, as an int "
+            f"array of shape (order, {dimensions}). Received: {array.dtype} of "
+            f"shape {array.shape}"
+        )
+    return array.astype(np.int64)
 
 
 def _to_promises(x, prediction, radius, scale, alpha):

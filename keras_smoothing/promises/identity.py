@@ -8,8 +8,11 @@ class Identity(NamedTuple):
         model: str, the fingerprint of the base model.
         norm: `"l1"` or `"l2"`.
         shape: tuple of ints, the shape of one example.
+        symmetries: str, a hash of the rearrangements of an example that get the
+            same answer; empty where there are none.
     """
 
     model: str
     norm: str
     shape: tuple
+    symmetries: str

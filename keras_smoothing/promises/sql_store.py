@@ -4,7 +4,7 @@ from keras_smoothing.promises.identity import Identity
 from keras_smoothing.promises.store import Store
 
 # Counted up whenever the same promises would be stored otherwise.
-_FORMAT = 1
+_FORMAT = 2
 
 # Rows that are read at once.
 _ROWS = 4096
@@ -34,15 +34,16 @@ class SqlStore(Store):
                     "another path."
                 )
             settings = self._execute(
-                "SELECT format, model, norm, shape FROM keras_smoothing_memory"
+                "SELECT format, model, norm, shape, symmetries "
+                "FROM keras_smoothing_memory"
             )
         if [row[0] for row in settings] != [_FORMAT]:
             raise ValueError(
                 f"Expected {self.name} to be a memory in format {_FORMAT}. "
                 f"Received: settings {settings}, damaged or of another version."
             )
-        ((_, model, norm, shape),) = settings
-        return Identity(model, norm, tuple(json.loads(shape)))
+        ((_, model, norm, shape, symmetries),) = settings
+        return Identity(model, norm, tuple(json.loads(shape)), symmetries)
 
     def create(self, identity):
         with self.exclusive():
@@ -51,7 +52,9 @@ class SqlStore(Store):
             self._execute(
                 "CREATE TABLE keras_smoothing_memory (format {int} NOT NULL, "
                 "model TEXT NOT NULL, norm TEXT NOT NULL, "
-                "shape TEXT NOT NULL)".format(**self.types)
+                "shape TEXT NOT NULL, symmetries TEXT NOT NULL)".format(
+                    **self.types
+                )
             )
             self._execute(
                 "CREATE TABLE keras_smoothing_promises ("
@@ -63,12 +66,13 @@ class SqlStore(Store):
             )
             self._execute(
                 "INSERT INTO keras_smoothing_memory (format, model, norm, "
-                f"shape) VALUES ({self._placeholders(4)})",
+                f"shape, symmetries) VALUES ({self._placeholders(5)})",
                 (
                     _FORMAT,
                     identity.model,
                     identity.norm,
                     json.dumps(identity.shape),
+                    identity.symmetries,
                 ),
             )
             self._mark()
