@@ -8,6 +8,8 @@ from keras import ops
 from keras_smoothing import backend
 from keras_smoothing import certification
 from keras_smoothing import checks
+from keras_smoothing.data_dependent import Searcher
+from keras_smoothing.data_dependent import SigmaSearch
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import split_input_noise
@@ -15,6 +17,7 @@ from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs import structure
 from keras_smoothing.noise import Noise
 from keras_smoothing.noise.noise import exact_sum
+from keras_smoothing.promises import CertificationMemory
 from keras_smoothing.serialized.form import Form
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.training import GaussianAugmentation
@@ -138,7 +141,7 @@ class SmoothedModel(keras.Model):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_jit = backend.prefers_xla()
-        self._counters = {}
+        self._kept = {}
         self.objective = GaussianAugmentation()
         # In a namespace, which Keras does not search for metrics to keep: each
         # `compile` has others.
@@ -319,6 +322,8 @@ class SmoothedModel(keras.Model):
         seed=None,
         check_independence=True,
         serialized=None,
+        sigma=None,
+        memory=None,
     ):
         """Predicts with the smoothed classifier, or abstains.
 
@@ -335,10 +340,14 @@ class SmoothedModel(keras.Model):
                 the operating system.
             check_independence: bool, as in `certify`.
             serialized: as in `certify`.
+            sigma: as in `certify`.
+            memory: as in `certify`. What is answered without a certificate is
+                promised too, of that input alone.
 
         Returns:
             int64 array, shape `(examples,)`; `ks.ABSTAIN` (-1) where the votes
-            do not decide, or where the base model returned NaN.
+            do not decide, or where the base model returned NaN, unless an
+            earlier promise says the class.
 
         Raises:
             ValueError: for bad input, a base model that mixes the examples of a
@@ -351,6 +360,8 @@ class SmoothedModel(keras.Model):
             alpha=alpha,
             batch_size=batch_size,
             seed=seed,
+            searcher=self._searcher(sigma),
+            memory=_checked(memory),
         )
 
     def certify(
@@ -371,6 +382,8 @@ class SmoothedModel(keras.Model):
         log=None,
         check_independence=True,
         serialized=None,
+        sigma=None,
+        memory=None,
         verbose="auto",
     ):
         """Certifies predictions of the smoothed classifier.
@@ -421,6 +434,15 @@ class SmoothedModel(keras.Model):
             serialized: `ks.serialized.Exact` or `Audited`, how to find the
                 votes of a base model with a `DeepEquilibrium` layer in fewer
                 steps; or None.
+            sigma: `ks.DataDependentSigma` or `ks.ANCER`, how the noise of each
+                example is chosen; or None for that of the model. A classifier
+                that chooses its noise by the input is certified by a `memory`
+                only; without one a warning says so, and result and log do.
+            memory: `ks.CertificationMemory`, the promises made; or None. An
+                example inside a ball that was promised is answered from there,
+                without draws; any other is certified, up to what was promised
+                of other classes, and promised from then on, in the order of
+                the examples. Pass the same memory to `classify`.
             verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
                 silence.
 
@@ -430,9 +452,10 @@ class SmoothedModel(keras.Model):
         Raises:
             ValueError: for bad input, noise without a radius formula, a base
                 model that mixes the examples of a batch, `n` too small to
-                certify anything, or a log of another run. Examples
-                of a dataset are checked as they are read; rows already logged
-                stay valid.
+                certify anything, a log of another run, or a memory of another
+                model, norm, shape or group. Examples of a dataset are checked
+                as they are read; rows already logged stay valid.
+            OSError: for a memory that cannot be reached, read or written.
         """
         if stopping is None:
             stopping = FixedSampling(100_000 if n is None else n)
@@ -454,6 +477,8 @@ class SmoothedModel(keras.Model):
                 log=log,
                 verbose=verbose,
             ),
+            self._searcher(sigma),
+            _checked(memory),
         )
 
     def get_config(self):
@@ -480,33 +505,49 @@ class SmoothedModel(keras.Model):
         return cls(**config)
 
     def _counter(self, serialized=None):
-        """The counter of a way to find votes, kept: compiling it takes time.
+        """The counter of a way to find votes.
 
-        All that its compiled graph holds fast is compared first. Weights are
-        variables, which it reads anew; but what serialized smoothing proves of
-        them is held fast as well.
+        Its graph reads weights anew, which are variables; but what serialized
+        smoothing proves of them is held fast as well.
         """
-        kind, find = None, VoteCounter
-        model = structure(self.base_model)
-        if serialized is not None:
-            checks.instance(
-                "serialized", serialized, Form, "ks.serialized.Exact()"
-            )
-            kind, find = type(serialized), serialized.counter
-            model = fingerprint(self.base_model)
+        if serialized is None:
+            return self._keep(None, structure, VoteCounter)
+        checks.instance("serialized", serialized, Form, "ks.serialized.Exact()")
+        return self._keep(serialized, fingerprint, serialized.counter)
+
+    def _searcher(self, sigma):
+        """What finds the noise of each example, or None."""
+        if sigma is None:
+            return None
+        checks.instance(
+            "sigma", sigma, SigmaSearch, "ks.DataDependentSigma(0.1, 1.0)"
+        )
+        return self._keep(sigma, structure, lambda *_: Searcher(sigma, self))
+
+    def _keep(self, settings, of_model, make):
+        """What `make` compiles, kept for the next call: it takes time.
+
+        All that a compiled graph holds fast is compared first.
+
+        Args:
+            settings: object whose attributes hold all settings, or None.
+            of_model: function from the base model to what is held fast of it.
+            make: function of base model, noise, voting and group.
+        """
         held = (
             id(self.base_model),
-            model,
+            of_model(self.base_model),
             id(self.noise),
             dict(vars(self.noise)),
             self.voting,
             id(self.group),
-            serialized and dict(vars(serialized)),
+            settings and dict(vars(settings)),
         )
-        if self._counters.get(kind, (None,))[0] != held:
-            counter = find(self.base_model, self.noise, self.voting, self.group)
-            self._counters[kind] = held, counter
-        return self._counters[kind][1]
+        kind = type(settings)
+        if self._kept.get(kind, (None,))[0] != held:
+            made = make(self.base_model, self.noise, self.voting, self.group)
+            self._kept[kind] = held, made
+        return self._kept[kind][1]
 
     def _request(self, x, y, x_key, y_key, check_independence):
         shape = self._base_input_shape()
@@ -533,3 +574,11 @@ class SmoothedModel(keras.Model):
                 "Expected inputs of floating type, in the units of the noise. "
                 f"Received: dtype {inputs.dtype}"
             )
+
+
+def _checked(memory):
+    if memory is not None:
+        checks.instance(
+            "memory", memory, CertificationMemory, "CertificationMemory(path)"
+        )
+    return memory

@@ -153,12 +153,21 @@ def test_logs_of_format_3_are_read():
     assert result.recertify(1e-4).radius[0] < 0.38
 
 
+def test_logs_of_format_4_are_read():
+    result = ks.read_log(DATA / "format_4.tsv")
+    np.testing.assert_array_equal(result.prediction, [0, -1, -1])
+    np.testing.assert_array_equal(result.scale, [1, 1, 1])
+    np.testing.assert_array_equal(result.mean_scale, [1, 1, 1])
+    assert result.radius[0] == pytest.approx(0.4960136)
+    assert result.deployable and result.promises is None
+
+
 def test_logs_of_format_3_are_not_resumed(tmp_path):
     for name in ("format_3.tsv", "format_3.tsv.json"):
         (tmp_path / name).write_bytes((DATA / name).read_bytes())
     model = smoothed(linear_model([1.0, 0.0]), sigma=0.5)
     x = np.array([[0.5, 0], [-0.2, 0], [0.01, 0]], "float32")
-    with pytest.raises(ValueError, match="in format 4 to resume. Received"):
+    with pytest.raises(ValueError, match="in format 5 to resume. Received"):
         model.certify(
             x,
             [0, 1, 1],

@@ -405,13 +405,13 @@ def test_html_says_what_the_summary_says(detailed, six_columns):
         lines = []
         result.summary(print_fn=lines.append)
         text, (heading, *rows), _ = parsed(result._repr_html_())
-        # What was found beside votes has lines of its own.
+        # What was found beside votes, and scales, have lines of their own.
         said = lines[0].splitlines()
-        named = len(result.findings or ())
-        assert text == "".join(said[: 2 + named])
+        table = [line.split()[0] for line in said].index("radius")
+        assert text == "".join(said[:table])
         assert heading[1] == "certified accuracy"
         radii = [float(radius) for radius, _ in rows]
-        columns = said[2 + named].split()[3:]
+        columns = said[table].split()[3:]
         assert [f"{radius:.4g}" for radius in radii] == columns
         shares = [float(share.rstrip("%")) / 100 for _, share in rows]
         np.testing.assert_allclose(shares, result.certified_accuracy(radii))

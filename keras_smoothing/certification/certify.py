@@ -1,10 +1,15 @@
 """From examples to certificates."""
 
+import dataclasses
+import functools
+
 import keras
 import numpy as np
 import scipy
 
 from keras_smoothing import backend
+from keras_smoothing.certification import promising
+from keras_smoothing.certification.evidence import warn_of_evidence
 from keras_smoothing.certification.plan import check_can_certify
 from keras_smoothing.certification.progress import Progress
 from keras_smoothing.certification.sampling import sample
@@ -16,7 +21,7 @@ from keras_smoothing.logs.log_format import describe
 from keras_smoothing.version import __version__
 
 
-def certify(counter, claim, request, settings):
+def certify(counter, claim, request, settings, searcher=None, memory=None):
     """Certificates of examples. See `SmoothedModel.certify`.
 
     Args:
@@ -24,37 +29,66 @@ def certify(counter, claim, request, settings):
         claim: `Claim`, what is to be proved.
         request: `Request`, of which examples.
         settings: `Settings`, how it is run.
+        searcher: `Searcher` for the noise of each example, or None.
+        memory: `CertificationMemory` or None.
 
     Returns:
         `CertificationResult`.
     """
     window = min(claim.stopping.window, settings.batch_size)
-    examples, num_classes = request.open(counter, window)
+    examples, num_classes = request.open(counter, window, searcher)
+    if searcher is not None and memory is None:
+        warn_of_evidence()
+        claim = dataclasses.replace(claim, deployable=False)
+    if memory is not None:
+        if claim.top_k > 1:
+            raise ValueError(
+                "Expected top_k=1 with a memory, which promises one class. "
+                f"Received: top_k={claim.top_k}"
+            )
+        promising.bind(memory, counter, examples.first.shape[1:])
     if settings.family_wise:
         claim = claim.shared_by(_known(examples.exact_total))
     check_can_certify(claim, num_classes)
     counter = counter.tuned(examples.first, claim)
     log = CertificationLog(
-        settings.log, _header(counter, claim, settings, num_classes), claim
+        settings.log,
+        {
+            **_header(counter, claim, settings, num_classes),
+            "sigma": searcher and searcher.get_config(),
+            "memory": memory is not None,
+        },
+        claim,
     )
     progress = Progress(examples.total, settings.verbose)
     done = 0
+    certify_some = functools.partial(
+        sample,
+        counter,
+        claim=claim,
+        searcher=searcher,
+        n0=settings.n0,
+        seed=log.settings["seed"],
+        batch_size=settings.batch_size,
+        on_draws=progress.on_draws,
+    )
+    if memory is not None:
+        certify_some = functools.partial(
+            promising.certify_new,
+            memory,
+            certify_some,
+            claim=claim,
+            no_votes=counter.no_votes(1, num_classes),
+        )
     for x, labels in examples.windows(num_classes):
         known = log.records[done : done + len(x)]
         _check_same_examples(known, x, labels, done)
+        if memory is not None:
+            promising.check_kept(memory, known, x, done)
         x, labels = x[len(known) :], labels[len(known) :]
         if len(x):
-            records = sample(
-                counter,
-                x,
-                labels,
-                claim,
-                first=len(log.records),
-                n0=settings.n0,
-                seed=log.settings["seed"],
-                batch_size=settings.batch_size,
-                on_draws=progress.on_draws,
-            )
+            index = len(log.records) + np.arange(len(x))
+            records, _ = certify_some(x, labels, index)
             log.append(records)
         progress.on_examples_end(log.result(done, done + len(known) + len(x)))
         done += len(known) + len(x)

@@ -1,10 +1,14 @@
+import functools
 import secrets
 
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.certification import promising
+from keras_smoothing.certification.evidence import warn_of_evidence
 from keras_smoothing.certification.plan import check_can_classify
 from keras_smoothing.certification.sampling import warn_of_nan
+from keras_smoothing.certification.scales import find_scales
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.statistics.bounds import two_sided_binomial_test
@@ -15,7 +19,17 @@ from keras_smoothing.voting import draws
 _N0 = 100
 
 
-def classify(counter, request, *, n, alpha, batch_size, seed):
+def classify(
+    counter,
+    request,
+    *,
+    n,
+    alpha,
+    batch_size,
+    seed,
+    searcher=None,
+    memory=None,
+):
     """Predictions that may abstain. See `SmoothedModel.classify`.
 
     Args:
@@ -25,6 +39,8 @@ def classify(counter, request, *, n, alpha, batch_size, seed):
         alpha: float in (0, 1).
         batch_size: int, noisy copies in one forward pass.
         seed: int or None.
+        searcher: `Searcher` for the noise of each example, or None.
+        memory: `CertificationMemory` or None.
 
     Returns:
         int64 array, shape `(examples,)`.
@@ -35,32 +51,73 @@ def classify(counter, request, *, n, alpha, batch_size, seed):
     seed = secrets.randbits(63) if seed is None else checks.seed(seed)
     claim = counter.claim(alpha, FixedSampling(n))
     check_can_classify(n, alpha)
-    examples, num_classes = request.open(counter, min(WINDOW, batch_size))
+    examples, num_classes = request.open(
+        counter, min(WINDOW, batch_size), searcher
+    )
+    if memory is not None:
+        promising.bind(memory, counter, examples.first.shape[1:])
+    elif searcher is not None:
+        warn_of_evidence()
     counter = counter.tuned(examples.first, claim)
+    decide = functools.partial(
+        _decide,
+        counter,
+        claim=claim,
+        searcher=searcher,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    if memory is not None:
+        decide = functools.partial(
+            promising.classify_new, memory, decide, alpha=alpha
+        )
     labels = []
     for x, _ in examples.windows(num_classes):
-
-        def count(stream, stop, x=x):
-            return counter.count(
-                x,
-                seed=seed,
-                stream=stream,
-                start=0,
-                stop=stop,
-                batch_size=batch_size,
-            )
-
-        votes = count(draws.PREDICTION, n)
-        if counter.finds_own_votes:
-            answer = np.argmax(votes.counts, axis=1)
-            second, first = np.sort(votes.counts, axis=1)[:, -2:].T
-            # A vote that is not known may be the runner-up's.
-            second = np.minimum(first, second + votes.unsettled)
-            decided = two_sided_binomial_test(first, second) <= alpha
-        else:
-            # Other draws choose the class of which the majority is proved.
-            answer = np.argmax(count(draws.SELECTION, _N0).counts, axis=1)
-            decided = claim.prove(votes, answer)[1] > 0
-        decided &= ~warn_of_nan(votes.nan_draws, len(labels))
-        labels.extend(np.where(decided, answer, ABSTAIN))
+        answers, _ = decide(x, len(labels) + np.arange(len(x)))
+        labels.extend(answers)
     return np.array(labels, np.int64)
+
+
+def _decide(counter, x, index, *, claim, searcher, seed, batch_size):
+    """The class that votes decide for each example, or `ABSTAIN`; its scale.
+
+    Args:
+        counter: as in `classify`.
+        x: float32 array, shape `(examples, ...)`.
+        index: int array, shape `(examples,)`, their numbers in the call.
+        claim: `Claim`, of alpha and the number of draws.
+        searcher: as in `classify`.
+        seed: int, the root of all draws.
+        batch_size: as in `classify`.
+
+    Returns:
+        int64 array, shape `(examples,)`, and a float32 array of scales.
+    """
+    scale = find_scales(
+        searcher, x, stddev=counter.noise.stddev, seed=seed, index=index
+    )
+
+    def count(stream, stop):
+        return counter.count(
+            x,
+            scale=scale,
+            seed=seed,
+            stream=stream,
+            start=0,
+            stop=stop,
+            batch_size=batch_size,
+        )
+
+    votes = count(draws.PREDICTION, claim.stopping.max_n)
+    if counter.finds_own_votes:
+        answer = np.argmax(votes.counts, axis=1)
+        second, first = np.sort(votes.counts, axis=1)[:, -2:].T
+        # A vote that is not known may be the runner-up's.
+        second = np.minimum(first, second + votes.unsettled)
+        decided = two_sided_binomial_test(first, second) <= claim.alpha
+    else:
+        # Other draws choose the class of which the majority is proved.
+        answer = np.argmax(count(draws.SELECTION, _N0).counts, axis=1)
+        decided = claim.prove(votes, answer)[1] > 0
+    decided &= ~warn_of_nan(votes.nan_draws, index)
+    return np.where(decided, answer, ABSTAIN), scale

@@ -33,12 +33,13 @@ class Request:
     shape: tuple | None = None
     check_independence: bool = True
 
-    def open(self, counter, window):
+    def open(self, counter, window, searcher=None):
         """Validates what can be seen at once, and builds the model for it.
 
         Args:
             counter: `Counter`.
             window: int, examples drawn for together.
+            searcher: `Searcher` for the noise of each example, or None.
 
         Returns:
             `Examples`, and the number of classes.
@@ -48,7 +49,10 @@ class Request:
         """
         noise, base_model = counter.noise, counter.base_model
         # Sums in float32 are then right to a thousandth of the noise.
-        limit = 2.0**14 * noise.stddev
+        least = noise.stddev
+        if searcher is not None:
+            least = min(least, searcher.sigma_min)
+        limit = 2.0**14 * least
         entries = Entries(self.x_key, self.y_key, _input_name(base_model))
         source = open_source(
             self.x, self.y, entries, shape=self.shape, window=window

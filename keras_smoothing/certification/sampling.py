@@ -7,6 +7,8 @@ import warnings
 
 import numpy as np
 
+from keras_smoothing.certification import scales
+from keras_smoothing.certification.scales import find_scales
 from keras_smoothing.logs import example_digest
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
@@ -14,27 +16,45 @@ from keras_smoothing.statistics import Votes
 from keras_smoothing.voting import draws
 
 
-def sample(counter, x, labels, claim, *, first, n0, seed, batch_size, on_draws):
+def sample(
+    counter,
+    x,
+    labels,
+    index,
+    *,
+    claim,
+    searcher,
+    n0,
+    seed,
+    batch_size,
+    on_draws,
+):
     """Selects a class for each example and counts the votes for it.
 
     Args:
         counter: `Counter`.
         x: float32 array, shape `(examples, ...)`.
         labels: list of ints or of None.
+        index: int array, shape `(examples,)`, their numbers in the run.
         claim: `Claim`. For the top k of several the class is the label where
             there is one, as in the paper; else it is the most voted.
-        first: int, the index of the first example in the run.
+        searcher: `Searcher` for the noise of each example, or None for the
+            noise as it is.
         n0: int, draws that select the class.
         seed: int, the root of all draws.
         batch_size: int, noisy copies in one forward pass.
         on_draws: called with the work done, in examples.
 
     Returns:
-        list of `Record`.
+        list of `Record`, and the scales of the noise: float32 array, shape
+        `(examples,)` or `(examples, ...)`.
     """
     began = time.perf_counter()
     most = n0 + claim.stopping.max_n
-    scale = np.ones(len(x))  # The noise as it is, for all.
+    scale = find_scales(
+        searcher, x, stddev=counter.noise.stddev, seed=seed, index=index
+    )
+    least, mean = scales.least(scale), scales.mean(scale)
 
     def draw(which, start, stop, stream=draws.ESTIMATION):
         return counter.count(
@@ -53,26 +73,28 @@ def sample(counter, x, labels, claim, *, first, n0, seed, batch_size, on_draws):
     if claim.top_k > 1 and labels[0] is not None:
         candidate = np.array(labels)
     candidate = np.where(selection.nan_draws == 0, candidate, ABSTAIN)
-    votes = estimate(draw, candidate, claim, scale)
+    votes = estimate(draw, candidate, claim, least)
     on_draws(np.sum(claim.stopping.max_n - votes.num_samples) / most)
     nan_draws = selection.nan_draws + votes.nan_draws
-    candidate = np.where(warn_of_nan(nan_draws, first), ABSTAIN, candidate)
+    candidate = np.where(warn_of_nan(nan_draws, index), ABSTAIN, candidate)
     total = n0 + votes.num_samples
     seconds = (time.perf_counter() - began) * total / total.sum()
-    return [
+    records = [
         Record(
             label=labels[i],
             candidate=int(candidate[i]),
             counts=votes.counts[i],
             num_samples=int(votes.num_samples[i]),
             nan_draws=int(nan_draws[i]),
-            scale=float(scale[i]),
+            scale=float(least[i]),
+            mean_scale=float(mean[i]),
             time=float(seconds[i]),
             digest=example_digest(x[i]),
             findings={name: found[i] for name, found in votes.findings.items()},
         )
         for i in range(len(x))
     ]
+    return records, scale
 
 
 def estimate(draw, candidate, claim, scale):
@@ -110,14 +132,14 @@ def estimate(draw, candidate, claim, scale):
     return Votes.concatenate(parts)[np.argsort(np.concatenate(order))]
 
 
-def warn_of_nan(nan_draws, first):
-    """Which examples met a NaN; warns of them by index."""
+def warn_of_nan(nan_draws, index):
+    """Which examples met a NaN; warns of them by their numbers in the run."""
     gave_nan = nan_draws > 0
     if gave_nan.any():
         warnings.warn(
             "The base model returned NaN under noise (or no probabilities, "
             "under soft voting), so the smoothed model abstains on example(s) "
-            f"{first + np.flatnonzero(gave_nan)}.",
-            stacklevel=5,
+            f"{index[gave_nan]}.",
+            stacklevel=6,
         )
     return gave_nan

@@ -69,6 +69,18 @@ class ANCER(SigmaSearch):
     def num_draws(self):
         return self.start.num_draws
 
+    @property
+    def sigma_min(self):
+        return self.start.sigma_min
+
+    def check(self, model):
+        super().check(model)
+        if model.group is not None:
+            raise ValueError(
+                "Expected a model without a group, whose elements move "
+                f"coordinates, for {self}. Received: group={model.group}"
+            )
+
     def climb(self, gap, stddev, shape):
         common, _, _ = self.start.climb(gap, stddev, shape)
 

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 from keras import ops
 
@@ -25,17 +26,26 @@ class Searcher:
             group.
 
     Raises:
-        ValueError: if the noise has no radius formula.
+        ValueError: for a model whose noise cannot be chosen so.
     """
 
     def __init__(self, search, model):
-        model.noise.radius(0.5)  # Raises where there is no formula.
+        search.check(model)
         self._search = search
         self._base_model = model.base_model
         self._noise = model.noise
         self._group = model.group
         self._from_logits = None
         self._compiled = backend.compile(self._find)
+
+    @property
+    def sigma_min(self):
+        """float, the least sigma that is found."""
+        return self._search.sigma_min
+
+    def get_config(self):
+        """All that sigma depends on beside model, example and seed."""
+        return keras.saving.serialize_keras_object(self._search)
 
     def __call__(self, x, seed):
         """Finds sigma for examples.

@@ -15,9 +15,11 @@ class SigmaSearch:
 
     Attributes:
         num_draws: int, noisy copies from which a radius is estimated.
+        sigma_min: float, the least sigma that is found.
     """
 
     num_draws = None
+    sigma_min = None
 
     def search(self, model, x, seed=0):
         """Finds sigma for examples.
@@ -40,6 +42,14 @@ class SigmaSearch:
                 f"floating type. Received: {x.dtype} of shape {x.shape}"
             )
         return Searcher(self, model)(x.astype("float32"), checks.seed(seed))
+
+    def check(self, model):
+        """Raises ValueError for a model whose noise cannot be chosen so.
+
+        Args:
+            model: `SmoothedModel` or `Counter`.
+        """
+        model.noise.radius(0.5)  # Raises where there is no formula.
 
     def climb(self, gap, stddev, shape):
         """The search for one example, in a graph.

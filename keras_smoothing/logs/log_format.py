@@ -14,13 +14,14 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.promises import Promise
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
 from keras_smoothing.results import to_result
 from keras_smoothing.statistics import Claim
 
 # Counted up whenever the same settings would give other draws or other rows.
-FORMAT = 4
+FORMAT = 5
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 # By format. Columns of findings follow.
@@ -30,12 +31,21 @@ MORE_COLUMNS = {
         *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
         *("counts", "digest"),
     ),
+    5: (
+        *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
+        *("mean_scale", "counts", "digest"),
+    ),
 }
+# Before those, where there is a memory.
+PROMISE_COLUMNS = ("promised", "promised_radius", "promised_alpha")
 
 
 def heading(record):
     """The first line, without its end, of a log of such records."""
-    return "\t".join((*COLUMNS, *MORE_COLUMNS[FORMAT], *record.findings))
+    promise = () if record.promise is None else PROMISE_COLUMNS
+    return "\t".join(
+        (*COLUMNS, *MORE_COLUMNS[FORMAT], *promise, *record.findings)
+    )
 
 
 def format_row(index, record, result, i):
@@ -49,6 +59,13 @@ def format_row(index, record, result, i):
     """
     label = -1 if record.label is None else record.label
     prediction = int(result.prediction[i])
+    promise = ()
+    if record.promise is not None:
+        promise = (
+            record.promise.prediction,
+            repr(record.promise.radius),
+            repr(record.promise.alpha),
+        )
     return "\t".join(
         str(value)
         for value in (
@@ -63,8 +80,10 @@ def format_row(index, record, result, i):
             record.candidate,
             record.nan_draws,
             repr(float(record.scale)),
+            repr(float(record.mean_scale)),
             _format_numbers(record.counts),
             record.digest,
+            *promise,
             *map(_format_numbers, record.findings.values()),
         )
     )
@@ -147,6 +166,8 @@ def to_claim(path, settings):
         if "claim" in settings:  # In format 3 there was one kind of them.
             kind = keras.saving.get_registered_object(settings["claim"])
         names = [field.name for field in dataclasses.fields(kind)]
+        if settings["format"] < 5:  # All noise was fixed.
+            names.remove("deployable")
         return kind.from_config({name: settings[name] for name in names})
     # What Keras and a constructor raise for damaged settings has any type.
     except Exception as error:
@@ -192,6 +213,21 @@ def parse_rows(path, text, columns, parse):
     return parsed
 
 
+def _parse_promise(row, scale, classes):
+    """The `Promise` of a row, or None of a log without a memory."""
+    if not any(name in row for name in PROMISE_COLUMNS):
+        return None
+    prediction, radius, alpha = (row[name] for name in PROMISE_COLUMNS)
+    promise = Promise(int(prediction), float(radius), scale, float(alpha))
+    if not (
+        ABSTAIN <= promise.prediction < classes
+        and 0 <= promise.radius < math.inf
+        and 0 < promise.alpha < 1
+    ):
+        raise ValueError(f"a promise expected, {promise} received")
+    return promise
+
+
 def parse_records(path, text, settings, claim):
     """Records of a log of ours, whose votes prove what its rows say."""
     classes = settings["num_classes"]
@@ -215,8 +251,14 @@ def parse_records(path, text, settings, claim):
             raise ValueError(f"a class expected, {candidate=} received")
         # All noise had the scale 1 when the format had no column for it.
         scale = float(row.get("scale", 1.0))
-        if not 0 < scale < math.inf:
-            raise ValueError(f"a scale > 0 expected, {scale} received")
+        mean_scale = float(row.get("mean_scale", scale))
+        if not 0 < scale <= mean_scale < math.inf:
+            raise ValueError(
+                f"scales > 0 expected, {scale} and {mean_scale} received"
+            )
+        promise = _parse_promise(row, mean_scale, classes)
+        if not num_samples and promise is None:
+            raise ValueError("draws expected, none received")
         records.append(
             Record(
                 label=label if label >= 0 else None,
@@ -225,13 +267,15 @@ def parse_records(path, text, settings, claim):
                 num_samples=num_samples,
                 nan_draws=int(row["nan_draws"]),
                 scale=scale,
+                mean_scale=mean_scale,
                 time=float(row["time"]),
                 digest=row["digest"],
                 findings={
                     name: _parse_numbers(text, classes)
                     for name, text in row.items()
-                    if name not in columns
+                    if name not in (*columns, *PROMISE_COLUMNS)
                 },
+                promise=promise,
             )
         )
 

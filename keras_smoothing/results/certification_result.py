@@ -40,11 +40,23 @@ class CertificationResult:
             first n0 draws (the label, with labels and `top_k` above 1);
             `ks.ABSTAIN` where the model returned NaN.
         scale: float64 array, shape `(examples,)`: what the noise of each
-            example was multiplied by, and its radius with it. 1 in
-            `SmoothedModel.certify`.
+            example was multiplied by, and its radius with it. 1 unless `sigma`
+            was given; of one for each coordinate the smallest.
+        mean_scale: float64 array, shape `(examples,)`: their geometric mean.
+        sigma: float64 array, shape `(examples,)`: the standard deviation of the
+            noise of each example, `scale` times that of `noise`.
+        volume_radius: float64 array, shape `(examples,)`: the radius of the
+            ball that has the volume of what is certified; `radius` itself
+            unless there is a sigma for each coordinate.
+        promises: dict of arrays, shape `(examples,)`: the "prediction",
+            "radius" and "alpha" that a memory has promised of each example; or
+            None without a memory. See `recertify`.
+        deployable: bool; False where `sigma` was chosen by the input and no
+            memory was given. A certificate is then evidence about the noise of
+            its own example, and no promise of a classifier that is deployed.
         findings: dict of int64 arrays, shape `(examples,)` or `(examples,
-            classes)`: what was counted beside the votes. Empty in
-            `SmoothedModel.certify`.
+            classes)`: what was counted beside the votes. Empty unless votes
+            were found by serialized smoothing.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each certificate.
         stopping: `FixedSampling` or `AdaptiveSampling`.
@@ -90,6 +102,8 @@ class CertificationResult:
     num_samples: np.ndarray | None = None
     candidate: np.ndarray | None = None
     scale: np.ndarray | None = None
+    mean_scale: np.ndarray | None = None
+    promises: dict | None = None
     findings: dict | None = None
     claim: Claim | None = None
     seed: int | None = None
@@ -103,6 +117,8 @@ class CertificationResult:
         claim,
         *,
         scale=1.0,
+        mean_scale=None,
+        promises=None,
         findings=None,
         **fields,
     ):
@@ -114,6 +130,8 @@ class CertificationResult:
             num_samples: int64 array, shape `(examples,)`.
             claim: `Claim`.
             scale: float or float64 array, shape `(examples,)`.
+            mean_scale: likewise, or None for `scale`.
+            promises: dict of arrays, or None without a memory.
             findings: dict of arrays, as of `Votes`, or None for none.
             **fields: the other attributes.
 
@@ -121,15 +139,32 @@ class CertificationResult:
             `CertificationResult`.
         """
         votes = Votes(counts, num_samples, findings or {})
-        p_lower, radius = claim.prove(votes, candidate, scale)
+        scale = np.broadcast_to(np.float64(scale), candidate.shape)
+        mean_scale = scale if mean_scale is None else mean_scale
+        p_lower, radius = np.zeros((2, len(candidate)))
+        drawn = num_samples > 0  # All, unless a memory knew the answer.
+        p_lower[drawn], radius[drawn] = claim.prove(
+            votes[drawn], candidate[drawn], scale[drawn]
+        )
+        prediction = candidate
+        if promises is not None:
+            prediction = promises["prediction"]
+            # What votes prove of the same class, as far as it was promised; or
+            # the promise, where it is as probable as the claim.
+            radius = np.minimum(radius, promises["radius"])
+            radius[prediction != candidate] = 0.0
+            holds = promises["alpha"] <= claim.alpha
+            radius[holds] = promises["radius"][holds]
         return cls(
-            prediction=np.where(radius > 0, candidate, ABSTAIN),
+            prediction=np.where(radius > 0, prediction, ABSTAIN),
             radius=radius,
             p_lower=p_lower,
             counts=counts,
             num_samples=num_samples,
             candidate=candidate,
-            scale=np.broadcast_to(np.float64(scale), candidate.shape),
+            scale=scale,
+            mean_scale=np.broadcast_to(np.float64(mean_scale), scale.shape),
+            promises=promises,
             findings=votes.findings,
             claim=claim,
             **fields,
@@ -187,6 +222,18 @@ class CertificationResult:
     @property
     def top_k(self):
         return self.claim and self.claim.top_k
+
+    @property
+    def deployable(self):
+        return self.claim and self.claim.deployable
+
+    @property
+    def sigma(self):
+        return self.claim and self.scale * self.noise.stddev
+
+    @property
+    def volume_radius(self):
+        return self.claim and self.radius * (self.mean_scale / self.scale)
 
     @property
     def correct(self):
@@ -253,6 +300,10 @@ class CertificationResult:
         smaller one the radii are only smaller than if one had sampled for it:
         examples that just reached an edge of the grid fall below.
 
+        What a memory has promised is not enlarged: at no `alpha` is a radius
+        above the promised one, and what an earlier promise answered, without
+        draws of its own, abstains at an `alpha` below that promise's.
+
         Args:
             alpha: float in (0, 1).
             family_wise: bool, whether `alpha` is the probability that any of
@@ -278,6 +329,8 @@ class CertificationResult:
             self.num_samples,
             claim.shared_by(max(1, len(self))) if family_wise else claim,
             scale=self.scale,
+            mean_scale=self.mean_scale,
+            promises=self.promises,
             findings=self.findings,
             label=self.label,
             time=self.time,
@@ -391,10 +444,28 @@ class CertificationResult:
             if self.num_samples is not None:
                 draws = np.mean(self.num_samples)
                 lines[-1] += f", {draws:,.0f} draws per example"
+            lines += self._of_scales()
+            draws = max(1, self.num_samples.sum()) if self.findings else 1
             lines += [
-                f"{name}: {found.sum() / self.num_samples.sum():.4g} per draw"
+                f"{name}: {found.sum() / draws:.4g} per draw"
                 for name, found in (self.findings or {}).items()
             ]
+        return lines
+
+    def _of_scales(self):
+        """What is to be said of noise chosen by the input, and of a memory."""
+        lines = []
+        if self.claim and np.any(self.mean_scale != 1):
+            least, median, most = np.quantile(self.sigma, [0, 0.5, 1])
+            lines.append(
+                f"sigma {least:.3g} to {most:.3g}, median {median:.3g}"
+            )
+        if self.claim and np.any(self.mean_scale != self.scale):
+            volume = round_down(np.median(self.volume_radius), 4)
+            lines[-1] += f"; median radius of equal volume {volume:.4f}"
+        if self.promises is not None:
+            answered = np.sum(self.num_samples == 0)
+            lines.append(f"{answered} answered by earlier promises")
         return lines
 
     def _radii(self):
@@ -410,6 +481,7 @@ class CertificationResult:
         top = f"top {self.top_k}, " if self.top_k > 1 else ""
         return (
             f"{top}{self.noise}, {self.distance} distance, alpha={self.alpha}"
+            + ("" if self.deployable else ", evidence without a memory")
         )
 
 

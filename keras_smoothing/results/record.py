@@ -2,6 +2,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_smoothing.promises import Promise
 from keras_smoothing.results.certification_result import CertificationResult
 
 
@@ -16,10 +17,13 @@ class Record(NamedTuple):
         nan_draws: int, draws for which the model returned NaN.
         scale: float, what its noise was multiplied by; of scales for each
             coordinate the smallest.
+        mean_scale: float, their geometric mean.
         time: float, seconds.
         digest: str, a hash of the example.
         findings: dict from names to ints or to int64 arrays, shape
             `(classes,)`: what the counter found beside the votes.
+        promise: `keras_smoothing.promises.Promise` of a memory, or None where
+            there is no memory.
     """
 
     label: int | None
@@ -28,9 +32,11 @@ class Record(NamedTuple):
     num_samples: int
     nan_draws: int
     scale: float
+    mean_scale: float
     time: float
     digest: str
     findings: dict
+    promise: Promise | None = None
 
 
 def to_result(records, claim, seed):
@@ -43,6 +49,10 @@ def to_result(records, claim, seed):
         np.array([record.num_samples for record in records], np.int64),
         claim,
         scale=np.array([record.scale for record in records], np.float64),
+        mean_scale=np.array(
+            [record.mean_scale for record in records], np.float64
+        ),
+        promises=_promises([record.promise for record in records]),
         findings={
             name: np.array([record.findings[name] for record in records])
             for name in names
@@ -51,3 +61,14 @@ def to_result(records, claim, seed):
         time=np.array([record.time for record in records], np.float64),
         seed=seed,
     )
+
+
+def _promises(promises):
+    """A list of `Promise` as arrays, or None without a memory."""
+    if None in promises:
+        return None
+    return {
+        "prediction": np.array([p.prediction for p in promises], np.int64),
+        "radius": np.array([p.radius for p in promises], np.float64),
+        "alpha": np.array([p.alpha for p in promises], np.float64),
+    }

@@ -49,6 +49,7 @@ class AuditedCounter(Counter):
     """
 
     finds_own_votes = False
+    findings = {"audited": True, "disagreed": True, "steps": False}
 
     def __init__(
         self,

@@ -59,6 +59,8 @@ class ExactCounter(Counter):
             float32.
     """
 
+    findings = {"unsettled": False, "steps": False}
+
     def __init__(self, base_model, noise, group, layer, max_iter):
         super().__init__(base_model, noise, "hard", group)
         self.parts = split(base_model, layer)

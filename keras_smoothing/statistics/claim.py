@@ -31,6 +31,10 @@ class Claim:
         top_k: int, at least 1 and below the number of classes.
         group: `keras_smoothing.groups.Group` under which the smoothed
             classifier is invariant, or None.
+        deployable: bool, whether the smoothed classifier of the claim is one
+            and the same at all points. It is not where the noise is chosen by
+            the input and no memory keeps the promises: a certificate is then
+            about the noise of its own example, as evidence.
 
     Raises:
         ValueError: if an attribute is not as described.
@@ -45,6 +49,7 @@ class Claim:
     stopping: StoppingRule
     top_k: int = 1
     group: Group | None = None
+    deployable: bool = True
 
     def __post_init__(self):
         checks.probability("alpha", self.alpha)
@@ -52,6 +57,7 @@ class Claim:
         checks.instance("noise", self.noise, Noise, "Gaussian(sigma=0.25)")
         if self.group is not None:
             checks.instance("group", self.group, Group, "D4()")
+        checks.one_of("deployable", self.deployable, (True, False))
         if not isinstance(self.stopping, StoppingRule):
             raise ValueError(
                 "Invalid value for argument `stopping`. Expected a stopping "
@@ -76,7 +82,7 @@ class Claim:
         Args:
             votes: `Votes`.
             candidate: int64 array, shape `(examples,)`; -1 for none.
-            scale: float or float64 array, shape `(examples,)`: how much larger
+            scale: float or float array, shape `(examples,)`: how much larger
                 than `noise` the noise of each example was. Then so is what it
                 proves. Of scales for each coordinate, the smallest, since the
                 ball of that radius lies in the body that is proved.

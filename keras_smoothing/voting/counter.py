@@ -30,9 +30,12 @@ class Counter:
         group: `keras_smoothing.groups.Group`, of which each draw applies a
             random element to the example; or None.
         finds_own_votes: bool, whether each vote is that of the base model.
+        findings: dict from the names of what `find` returns beside the votes to
+            whether it is counted for each class.
     """
 
     finds_own_votes = True
+    findings = {}
 
     def __init__(self, base_model, noise, voting="hard", group=None):
         self.base_model = base_model
@@ -102,6 +105,19 @@ class Counter:
                 on_draws(end - start)
             start = end
         return Votes(found.pop("counts"), num_samples, found)
+
+    def no_votes(self, num_examples, num_classes):
+        """The `Votes` of no draws."""
+        by_example = np.zeros(num_examples, np.int64)
+        by_class = np.zeros((num_examples, num_classes), np.int64)
+        return Votes(
+            by_class,
+            by_example,
+            {
+                name: by_class if is_by_class else by_example
+                for name, is_by_class in self.findings.items()
+            },
+        )
 
     def claim(self, alpha, stopping, top_k=1):
         """The `Claim` that is proved from what this counter finds."""

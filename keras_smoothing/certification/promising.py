@@ -1,0 +1,144 @@
+"""What a memory of earlier promises does to a window of examples."""
+
+import numpy as np
+from keras import ops
+
+from keras_smoothing.certification import scales
+from keras_smoothing.logs import example_digest
+from keras_smoothing.logs import fingerprint
+from keras_smoothing.results import ABSTAIN
+from keras_smoothing.results import Record
+from keras_smoothing.results import to_result
+
+
+def bind(memory, counter, shape):
+    """Makes sure that a memory is of the classifier at hand.
+
+    Args:
+        memory: `CertificationMemory`.
+        counter: `Counter`, whose base model is built.
+        shape: tuple of ints, the shape of an example.
+
+    Raises:
+        ValueError: if it is of another, or if the group is too large to list.
+    """
+    symmetries = None
+    if counter.group is not None:
+        # Where each coordinate of a rearranged example comes from.
+        numbers = np.arange(np.prod(shape), dtype="int32").reshape(1, *shape)
+        images = counter.group.orbit(
+            ops.convert_to_tensor(numbers), counter.group.elements(shape)
+        )
+        symmetries = ops.convert_to_numpy(images).reshape(-1, numbers.size)
+    memory.bind(
+        fingerprint(counter.base_model), counter.noise.norm, shape, symmetries
+    )
+
+
+def certify_new(memory, sample, x, labels, index, *, claim, no_votes):
+    """Certificates of a window, as far as a memory allows, and from now on.
+
+    All examples are looked up first. Those in no ball, and points that were
+    promised without a radius, are certified and then promised in order, each
+    in view of those before it.
+
+    Args:
+        memory: `CertificationMemory`, bound.
+        sample: function of x, labels and index to a `Record` of each example,
+            and their scales.
+        x: float32 array, shape `(examples, ...)`.
+        labels: list of ints or of None.
+        index: int array, shape `(examples,)`, their numbers in the run.
+        claim: `Claim`.
+        no_votes: `Votes` of no draws, of one example.
+
+    Returns:
+        list of `Record`, and None in place of scales.
+    """
+    known = memory.look_up(x)
+    records = [
+        promise and _recalled(promise, x[i], labels[i], no_votes)
+        for i, promise in enumerate(known)
+    ]
+    new = np.array([i for i, p in enumerate(known) if not (p and p.radius)])
+    if len(new):
+        sampled, scale = sample(x[new], [labels[i] for i in new], index[new])
+        result = to_result(sampled, claim, seed=None)
+        promises = memory.promise(
+            x[new], result.prediction, result.radius, scale, claim.alpha
+        )
+        for i, record, promise in zip(new, sampled, promises, strict=True):
+            records[i] = record._replace(promise=promise)
+    return records, None
+
+
+def classify_new(memory, decide, x, index, *, alpha):
+    """Answers to a window, each promised from now on.
+
+    Args:
+        memory: `CertificationMemory`, bound.
+        decide: function of x and index to the class of each example, or
+            `ABSTAIN`, and their scales.
+        x: float32 array, shape `(examples, ...)`.
+        index: int array, shape `(examples,)`, their numbers in the call.
+        alpha: float, the probability that a class is wrong.
+
+    Returns:
+        list of ints, and None in place of scales.
+    """
+    answers = memory.look_up(x)
+    new = np.array([i for i, p in enumerate(answers) if p is None])
+    if len(new):
+        labels, scale = decide(x[new], index[new])
+        promises = memory.promise(
+            x[new], labels, np.zeros(len(new)), scale, alpha
+        )
+        for i, promise in zip(new, promises, strict=True):
+            answers[i] = promise
+    return [promise.prediction for promise in answers], None
+
+
+def check_kept(memory, records, x, first):
+    """Raises where a memory does not hold what rows of a log promise.
+
+    Args:
+        memory: `CertificationMemory`, bound.
+        records: list of `Record`, read from a log.
+        x: float32 array, shape `(examples, ...)`, of which the first are those
+            of the records.
+        first: int, the number of the first of them in the run.
+
+    Raises:
+        ValueError: as said.
+    """
+    kept = memory.look_up(x[: len(records)])
+    for i, (record, promise) in enumerate(zip(records, kept, strict=True)):
+        wanted = record.promise
+        if wanted.prediction != ABSTAIN and (
+            promise is None
+            or promise.prediction != wanted.prediction
+            or promise.radius < wanted.radius
+        ):
+            raise ValueError(
+                "Expected the memory that the log was written with, in which "
+                f"example {first + i} is promised class {wanted.prediction} "
+                f"at radius {wanted.radius}. Received: a memory with {promise}"
+            )
+
+
+def _recalled(promise, x, label, no_votes):
+    """The record of an example that an earlier promise answers."""
+    scale = np.asarray(promise.scale)[np.newaxis]
+    return Record(
+        label=label,
+        candidate=ABSTAIN,
+        counts=no_votes.counts[0],
+        num_samples=0,
+        nan_draws=0,
+        scale=float(scales.least(scale)[0]),
+        mean_scale=float(scales.mean(scale)[0]),
+        time=0.0,
+        digest=example_digest(x),
+        findings={name: found[0] for name, found in no_votes.findings.items()},
+        promise=promise,
+    )
