@@ -1,6 +1,7 @@
 """The command `keras-smoothing`."""
 
 import argparse
+import contextlib
 import pathlib
 import sys
 import warnings
@@ -11,8 +12,10 @@ from keras_smoothing import checks
 from keras_smoothing import datasets
 from keras_smoothing import evaluation
 from keras_smoothing.certification import plan
+from keras_smoothing.data_dependent import DataDependentSigma
 from keras_smoothing.logs import read_log
 from keras_smoothing.noise import Gaussian
+from keras_smoothing.promises import CertificationMemory
 from keras_smoothing.serialized import Audited
 from keras_smoothing.serialized import Exact
 from keras_smoothing.smoothed_model import SmoothedModel
@@ -51,22 +54,29 @@ def _certify(arguments):
                 "settled. Received: none"
             )
         stopping = AdaptiveSampling(arguments.radii, max_n=arguments.n)
+    sigma = _data_dependent(arguments, model)
     x, y = datasets.load(arguments.dataset, arguments.split)
-    result = model.certify(
-        x,
-        y,
-        n0=arguments.n0,
-        stopping=stopping,
-        alpha=arguments.alpha,
-        top_k=arguments.top_k,
-        family_wise=arguments.family_wise,
-        batch_size=arguments.batch_size,
-        seed=arguments.seed,
-        log=arguments.log,
-        check_independence=arguments.check_independence,
-        serialized=serialized,
-        verbose=arguments.verbose,
-    )
+    memory = contextlib.nullcontext()
+    if arguments.memory is not None:
+        memory = CertificationMemory(arguments.memory)
+    with memory as memory:
+        result = model.certify(
+            x,
+            y,
+            n0=arguments.n0,
+            stopping=stopping,
+            alpha=arguments.alpha,
+            top_k=arguments.top_k,
+            family_wise=arguments.family_wise,
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
+            log=arguments.log,
+            check_independence=arguments.check_independence,
+            serialized=serialized,
+            sigma=sigma,
+            memory=memory,
+            verbose=arguments.verbose,
+        )
     result.summary(arguments.radii)
 
 
@@ -151,6 +161,20 @@ def _serialized(arguments):
     return Exact() if arguments.serialized == "exact" else None
 
 
+def _data_dependent(arguments, model):
+    """The search for a sigma of each image that is asked for, or None."""
+    if arguments.data_dependent is None:
+        return None
+    stddev = model.noise.stddev
+    bounds = arguments.data_dependent or [stddev / 2, 4 * stddev]
+    if len(bounds) != 2:
+        raise ValueError(
+            "Expected --data-dependent alone or with two numbers, the least "
+            f"sigma and the largest. Received: --data-dependent {bounds}"
+        )
+    return DataDependentSigma(*bounds)
+
+
 def _smoothed(arguments):
     """The model file as a `SmoothedModel`."""
     model = keras.saving.load_model(arguments.model)
@@ -218,6 +242,20 @@ def _parser():
         "--family-wise",
         action="store_true",
         help="alpha is for all certificates together",
+    )
+    add(
+        "--data-dependent",
+        type=float,
+        nargs="*",
+        metavar="SIGMA",
+        help="a sigma for each image, from the least to the largest given; "
+        "without, from half to four times that of the model",
+    )
+    add(
+        "--memory",
+        metavar="FILE",
+        help="keeps the promises made, in an SQLite file or at a "
+        "postgresql:// address",
     )
     add(
         "--check-independence",

@@ -208,12 +208,12 @@ def test_nan_leaves_the_noise_of_the_model():
     class Broken(keras.layers.Layer):
         def call(self, x):
             # For the second example only.
-            far = ops.any(ops.abs(x - 90.0) < 50.0, axis=-1, keepdims=True)
+            far = ops.any(ops.abs(x + 90.0) < 50.0, axis=-1, keepdims=True)
             return ops.where(far, float("nan"), 3.0 * x[:, :2])
 
     base = keras.Sequential([keras.Input((2,)), Broken()])
     model = smoothed(base, sigma=0.3)
-    x = np.array([[1.0, 0.5], [90.0, 0.0], [0.4, 0.5]], "float32")
+    x = np.array([[1.0, 0.5], [-90.0, 0.0], [0.4, 0.5]], "float32")
     found = SEARCH.search(model, x)
     np.testing.assert_array_equal(found.failed, [False, True, False])
     assert found.sigma[1] == 0.3

@@ -1,0 +1,414 @@
+"""Certificates and classes under a memory of earlier promises."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import columns_without_time
+from conftest import linear_model
+from conftest import smoothed
+from keras import ops
+
+import keras_smoothing as ks
+from keras_smoothing.logs import CertificationLog
+
+SEARCH = ks.DataDependentSigma(0.05, 2.0, steps=30, num_draws=200)
+SETTINGS = dict(
+    n0=50, n=1_000, alpha=0.01, seed=0, verbose=0, check_independence=False
+)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Stripes(keras.layers.Layer):
+    """Logits of class 0 on narrow stripes, of class 1 between them."""
+
+    def call(self, x):
+        logit = 10 * (ops.cos(2 * np.pi * x[:, :1]) - 0.6)
+        return ops.concatenate([logit, ops.zeros_like(logit)], axis=1)
+
+
+@pytest.fixture(scope="module")
+def stripes():
+    """A model of which sigma decides the class; a window of points."""
+    base = keras.Sequential([keras.Input((2,)), Stripes()])
+    x = np.random.default_rng(0).uniform(-4, 4, (120, 2)).astype("float32")
+    return smoothed(base, sigma=0.1), x
+
+
+@pytest.fixture
+def memory():
+    with ks.CertificationMemory() as memory:
+        yield memory
+
+
+def evidence(model, x, search=SEARCH, **settings):
+    with pytest.warns(UserWarning, match="evidence about each input"):
+        return model.certify(x, sigma=search, **{**SETTINGS, **settings})
+
+
+def test_certificates_follow_the_rule_of_the_paper(stripes, memory):
+    model, _ = stripes
+    x = np.random.default_rng(0).uniform(-3, 3, (240, 2)).astype("float32")
+    alone = evidence(model, x)
+    result = model.certify(x, sigma=SEARCH, memory=memory, **SETTINGS)
+    balls, clipped, inside = [], 0, 0
+    for i, point in enumerate(x.astype("f8")):
+        prediction, radius = alone.prediction[i], alone.radius[i]
+        rests = [
+            (r - np.linalg.norm(point - center), c) for center, r, c in balls
+        ]
+        held = [(rest, c) for rest, c in rests if rest >= 0]
+        if held:
+            inside += 1
+            radius, prediction = max(held)
+        elif prediction != ks.ABSTAIN:
+            room = min([-rest for rest, c in rests if c != prediction] + [9])
+            clipped += room < radius
+            radius = min(radius, room)
+            balls.append((point, radius, prediction))
+        assert result.prediction[i] == prediction
+        assert result.radius[i] == pytest.approx(radius, abs=1e-12)
+    assert inside > 10 and clipped > 2 and len(memory) == len(balls) > 10
+    assert result.deployable and result.promises is not None
+
+
+def test_a_promise_is_kept_whoever_asks(stripes, memory):
+    model, x = stripes
+    result = model.certify(x, sigma=SEARCH, memory=memory, **SETTINGS)
+    certified = result.radius > 0
+    balls = len(memory)
+    again = model.certify(
+        x[::-1], sigma=SEARCH, memory=memory, **{**SETTINGS, "seed": 1}
+    )
+    np.testing.assert_array_equal(
+        again.prediction[::-1][certified], result.prediction[certified]
+    )
+    assert (again.radius[::-1] >= result.radius)[certified].all()
+    assert not again.num_samples[::-1][certified].any()
+    # An attacker: points all over the balls, up to their borders.
+    rng = np.random.default_rng(0)
+    step = rng.normal(size=(40, *x[certified].shape))
+    step *= rng.choice([0.5, 0.9, 1 - 1e-6], size=(40, 1, 1)) / (
+        np.linalg.norm(step, axis=2, keepdims=True)
+    )
+    moved = x[certified] + step * result.radius[certified][:, np.newaxis]
+    moved = moved.astype("float32")
+    distance = np.linalg.norm(moved.astype("f8") - x[certified], axis=2)
+    within = distance < result.radius[certified]
+    promised = np.tile(result.prediction[certified], (40, 1))[within]
+    moved = moved[within]
+    calls = dict(sigma=SEARCH, n=200, alpha=0.01, seed=2)
+    answers = model.classify(moved, memory=memory, **calls)
+    np.testing.assert_array_equal(answers, promised)
+    assert len(memory) <= balls + (~certified).sum()
+    # Without the memory the same classifier gives some of them away.
+    with pytest.warns(UserWarning, match="evidence about each input"):
+        given_away = model.classify(moved[:400], **calls) != promised[:400]
+    assert given_away.mean() > 0.02
+
+
+def test_what_classify_says_is_promised_too(stripes, memory):
+    model, x = stripes
+    calls = dict(sigma=SEARCH, memory=memory, n=300, alpha=0.01)
+    labels = model.classify(x[:40], seed=0, **calls)
+    decided = labels != ks.ABSTAIN
+    assert len(memory) == decided.sum() > 30
+    again = model.classify(x[:40], seed=1, **calls)
+    np.testing.assert_array_equal(labels[decided], again[decided])
+    # The point is promised, and may be certified, as the same class.
+    result = model.certify(x[:40], sigma=SEARCH, memory=memory, **SETTINGS)
+    certified = result.radius > 0
+    assert certified.sum() > 25
+    certified &= decided
+    np.testing.assert_array_equal(
+        result.prediction[certified], labels[certified]
+    )
+
+
+def test_queries_of_one_batch_are_decided_in_order(stripes, memory):
+    model, _ = stripes
+    # The first is a class 1 of wide noise, the second lies in its ball.
+    x = np.array([[0.5, 0], [0.0, 0], [0.5, 0], [0.0, 0]], "float32")
+    wide = ks.DataDependentSigma(1.9, 2.0, steps=2, num_draws=100)
+    narrow = ks.DataDependentSigma(0.05, 0.06, steps=2, num_draws=100)
+    classes = [
+        evidence(model, x[i : i + 1], search).prediction[0]
+        for search, i in ((wide, 0), (narrow, 1))
+    ]
+    assert classes == [1, 0]
+    result = model.certify(x, sigma=wide, memory=memory, **SETTINGS)
+    np.testing.assert_array_equal(result.prediction, [1, 1, 1, 1])
+    assert result.radius[1] == pytest.approx(result.radius[0] - 0.5)
+    np.testing.assert_array_equal(result.radius[2:], result.radius[:2])
+    later = model.certify(x, sigma=narrow, memory=memory, **SETTINGS)
+    np.testing.assert_array_equal(later.radius, result.radius)
+    # The other way round: the narrow ball stands, the wide one is clipped.
+    with ks.CertificationMemory() as other:
+        first = model.certify(x[1:], sigma=narrow, memory=other, **SETTINGS)
+        np.testing.assert_array_equal(first.prediction, [0, 1, 0])
+        point = np.array([[0.0, 3.0]], "float32")
+        last = model.certify(point, sigma=wide, memory=other, **SETTINGS)
+        assert last.prediction[0] == 1
+        unclipped = evidence(model, point, wide).radius[0]
+        assert last.radius[0] == pytest.approx(
+            min(unclipped, 3 - first.radius[0]), abs=1e-9
+        )
+
+
+@pytest.mark.parametrize("rows", [1, 16, 31])
+def test_a_run_with_a_memory_is_resumed(stripes, memory, tmp_path, rows):
+    model, x = stripes
+    calls = dict(sigma=SEARCH, **SETTINGS)
+    log = tmp_path / "run.tsv"
+    whole = model.certify(x[:40], memory=memory, log=log, **calls)
+    expected = columns_without_time(log)
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[: 1 + rows]) + "7\t1")
+    resumed = model.certify(x[:40], memory=memory, log=log, **calls)
+    np.testing.assert_array_equal(resumed.prediction, whole.prediction)
+    np.testing.assert_array_equal(resumed.radius, whole.radius)
+    assert [row[:5] for row in columns_without_time(log)] == [
+        row[:5] for row in expected
+    ]
+    with ks.CertificationMemory() as empty:
+        log.write_text("".join(lines[: 1 + rows]))
+        with pytest.raises(ValueError, match="Received: a memory with None"):
+            model.certify(x[:40], memory=empty, log=log, **calls)
+    assert log.read_text() == "".join(lines[: 1 + rows])
+
+
+def test_a_crash_between_promise_and_log(stripes, tmp_path, monkeypatch):
+    model, x = stripes
+    calls = dict(sigma=SEARCH, log=tmp_path / "run.tsv", **SETTINGS)
+    with ks.CertificationMemory() as memory:
+        expected = model.certify(
+            x[:40], memory=memory, sigma=SEARCH, **SETTINGS
+        )
+    path = tmp_path / "promises.sqlite"
+    append = CertificationLog.append
+
+    def crash(self, records):
+        if len(self.records) >= 16:
+            raise KeyboardInterrupt
+        append(self, records)
+
+    with ks.CertificationMemory(path) as memory, monkeypatch.context() as patch:
+        patch.setattr(CertificationLog, "append", crash)
+        with pytest.raises(KeyboardInterrupt):
+            model.certify(x[:40], memory=memory, **calls)
+    with ks.CertificationMemory(path) as memory:
+        promised = len(memory)
+        result = model.certify(x[:40], memory=memory, **calls)
+        assert len(memory) >= promised > 0
+    np.testing.assert_array_equal(result.prediction, expected.prediction)
+    np.testing.assert_array_equal(result.radius, expected.radius)
+    read = ks.read_log(tmp_path / "run.tsv")
+    np.testing.assert_array_equal(read.radius, result.radius)
+
+
+def test_logs_keep_promises_and_scales(stripes, memory, tmp_path):
+    model, x = stripes
+    log = tmp_path / "run.tsv"
+    result = model.certify(
+        x[:60], sigma=SEARCH, memory=memory, log=log, **SETTINGS
+    )
+    assert len(set(result.scale)) > 10
+    read = ks.read_log(log)
+    for name in ("prediction", "radius", "scale", "mean_scale", "sigma"):
+        np.testing.assert_array_equal(
+            getattr(read, name), getattr(result, name), name
+        )
+    for alpha in (1e-4, 0.01, 0.1):
+        np.testing.assert_array_equal(
+            read.recertify(alpha).radius, result.recertify(alpha).radius
+        )
+    settings = json.loads((tmp_path / "run.tsv.json").read_text())
+    assert settings["memory"] is True and settings["deployable"] is True
+    assert settings["sigma"]["config"] == SEARCH.get_config()
+
+
+def test_at_another_alpha_no_promise_is_enlarged(stripes, memory):
+    model, x = stripes
+    model.certify(x[:30], sigma=SEARCH, memory=memory, **SETTINGS)
+    result = model.certify(x, sigma=SEARCH, memory=memory, **SETTINGS)
+    recalled = result.num_samples == 0
+    assert 30 < recalled.sum() < len(x)
+    same = result.recertify(0.01)
+    np.testing.assert_array_equal(same.radius, result.radius)
+    np.testing.assert_array_equal(same.prediction, result.prediction)
+    larger, smaller = result.recertify(0.1), result.recertify(0.001)
+    np.testing.assert_array_equal(larger.radius, result.radius)
+    assert (smaller.prediction[recalled] == ks.ABSTAIN).all()
+    drawn = ~recalled & (smaller.radius > 0)
+    assert drawn.any()
+    assert (smaller.radius <= result.radius).all()
+    alone = evidence(model, x).recertify(0.001)
+    assert (smaller.radius <= alone.radius)[drawn].all()
+
+
+def test_evidence_is_marked(stripes, memory, tmp_path):
+    model, x = stripes
+    log = tmp_path / "run.tsv"
+    result = evidence(model, x[:4], log=log)
+    assert not result.deployable and not ks.read_log(log).deployable
+    for text in (repr(result), result._repr_html_(), repr(ks.read_log(log))):
+        assert "evidence without a memory" in text
+    assert not result.recertify(0.1).deployable
+    kept = model.certify(x[:4], sigma=SEARCH, memory=memory, **SETTINGS)
+    assert "evidence" not in repr(kept)
+    with pytest.raises(ValueError, match="one claim.*deployable"):
+        ks.CertificationResult.concatenate([result, kept])
+    fixed = model.certify(x[:4], **SETTINGS)
+    with pytest.raises(ValueError, match="promises='none'"):
+        ks.CertificationResult.concatenate([fixed, kept])
+    joined = ks.CertificationResult.concatenate([kept, kept[:2]])
+    np.testing.assert_array_equal(
+        joined.recertify(0.001).radius[4:], kept.recertify(0.001).radius[:2]
+    )
+    with pytest.raises(ValueError, match="is of another run.*deployable"):
+        model.certify(x[:4], sigma=SEARCH, memory=memory, log=log, **SETTINGS)
+    other = dict(log=tmp_path / "other.tsv", memory=memory, **SETTINGS)
+    model.certify(x[:4], sigma=SEARCH, **other)
+    with pytest.raises(ValueError, match="is of another run.*sigma=None"):
+        model.certify(x[:4], **other)
+
+
+def test_a_fixed_sigma_may_have_a_memory(stripes, memory):
+    model, x = stripes
+    result = model.certify(x, memory=memory, **SETTINGS)
+    assert (result.scale == 1).all() and result.deployable
+    labels = model.classify(x, memory=memory, n=100)
+    certified = result.radius > 0
+    np.testing.assert_array_equal(
+        labels[certified], result.prediction[certified]
+    )
+
+
+def test_adaptive_sampling(stripes, memory):
+    model, x = stripes
+    settings = {**SETTINGS, "n": None}
+    stopping = ks.AdaptiveSampling([0.0, 0.25], max_n=4_000)
+    result = model.certify(
+        x, stopping=stopping, sigma=SEARCH, memory=memory, **settings
+    )
+    assert len({*result.num_samples}) > 2
+    assert (result.radius > 0.25).any()
+    np.testing.assert_array_equal(result.recertify(0.01).radius, result.radius)
+
+
+def test_orbits_are_promised(digits_model, digits, memory):
+    x, y = digits
+    model = ks.SmoothedModel(
+        digits_model.base_model, digits_model.noise, group=ks.groups.D4()
+    )
+    search = ks.DataDependentSigma(0.1, 0.5, steps=5, num_draws=50)
+    calls = dict(sigma=search, memory=memory)
+    result = model.certify(x[:32], y[:32], **calls, **SETTINGS)
+    assert result.distance == "l2 up to D4('channels_last')"
+    certified = result.radius > 0
+    assert certified.sum() >= 4
+    turned = np.rot90(x[:32], axes=(1, 2))[:, ::-1][certified].copy()
+    labels = model.classify(turned, n=100, seed=1, **calls)
+    np.testing.assert_array_equal(labels, result.prediction[certified])
+    again = model.certify(turned, **calls, **SETTINGS)
+    np.testing.assert_array_equal(again.radius, result.radius[certified])
+    assert not again.num_samples.any()
+    with pytest.raises(ValueError, match="is of another.*symmetries"):
+        digits_model.certify(x[:32], memory=memory, **SETTINGS)
+
+
+def test_an_ellipsoid_is_promised(memory):
+    # Only the first coordinate matters; sigma of the other is large.
+    model = smoothed(
+        keras.Sequential([keras.Input((2,)), Stripes()]), sigma=0.1
+    )
+    start = ks.DataDependentSigma(0.05, 0.15, steps=20, num_draws=200)
+    search = ks.ANCER(start, steps=30, learning_rate=0.05)
+    x = np.array([[0.5, 0.0]], "float32")
+    calls = dict(sigma=search, memory=memory)
+    result = model.certify(x, **calls, **SETTINGS)
+    radius, volume = result.radius[0], result.volume_radius[0]
+    assert 0.1 < radius < 0.98 * volume
+    assert volume == radius * result.mean_scale[0] / result.scale[0]
+    along = np.array([[0.5, 1.02 * radius]], "float32")
+    across = np.array([[0.5 + 1.02 * radius, 0.0]], "float32")
+    assert memory.look_up(along)[0].prediction == 1
+    assert memory.look_up(across) == [None]
+    recalled = model.certify(along, **calls, **SETTINGS)
+    assert recalled.num_samples[0] == 0
+    assert recalled.volume_radius[0] > recalled.radius[0] > 0
+
+
+def test_votes_of_serialized_smoothing_are_promised(memory):
+    keras.utils.set_random_seed(0)
+    cell = ks.equilibrium.cells.ContractiveDense(8, contraction=0.5)
+    base = keras.Sequential(
+        [
+            keras.Input((4,)),
+            ks.layers.DeepEquilibrium(cell),
+            keras.layers.Dense(3),
+        ]
+    )
+    model = smoothed(base)
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+    search = ks.DataDependentSigma(0.1, 0.5, steps=3, num_draws=20)
+    calls = dict(sigma=search, memory=memory, serialized=ks.serialized.Exact())
+    first = model.certify(x, **calls, **SETTINGS)
+    again = model.certify(x, **calls, **SETTINGS)
+    np.testing.assert_array_equal(first.prediction, again.prediction)
+    both = ks.CertificationResult.concatenate([first, again])
+    assert both.findings["steps"][: len(x)].all()
+    labels = model.classify(x, n=200, **calls)
+    certified = first.radius > 0
+    assert certified.any()
+    np.testing.assert_array_equal(
+        labels[certified], first.prediction[certified]
+    )
+
+
+def test_nan_promises_nothing(memory):
+    class Broken(keras.layers.Layer):
+        def call(self, x):
+            far = ops.any(ops.abs(x + 90.0) < 50.0, axis=-1, keepdims=True)
+            return ops.where(far, float("nan"), 3.0 * x)
+
+    model = smoothed(keras.Sequential([keras.Input((2,)), Broken()]))
+    x = np.array([[-90.0, 0.0], [1.0, 0.0]], "float32")
+    with (
+        pytest.warns(UserWarning, match=r"example\(s\) \[0\] get the noise"),
+        pytest.warns(UserWarning, match=r"abstains on example\(s\) \[0\]"),
+    ):
+        result = model.certify(x, sigma=SEARCH, memory=memory, **SETTINGS)
+    np.testing.assert_array_equal(result.prediction, [ks.ABSTAIN, 0])
+    assert len(memory) == 1
+
+
+def test_bad_memories(stripes, memory):
+    model, x = stripes
+    model.certify(x[:2], memory=memory, **SETTINGS)
+    with pytest.raises(ValueError, match="argument `memory`"):
+        model.certify(x, memory="promises.sqlite", verbose=0)
+    with pytest.raises(ValueError, match="top_k=1 with a memory"):
+        three = smoothed(
+            keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        )
+        three.certify(x, top_k=2, memory=memory, **SETTINGS)
+    with pytest.raises(ValueError, match="is of another classifier.*model"):
+        smoothed(linear_model([1.0, 2.0])).classify(x, memory=memory)
+    other = ks.SmoothedModel(model.base_model, ks.noise.Uniform(0.2))
+    with pytest.raises(ValueError, match="is of another classifier.*norm"):
+        other.certify(x, memory=memory, **SETTINGS)
+    memory.close()
+    with pytest.raises(ValueError, match="Expected an open memory"):
+        model.certify(x, memory=memory, **SETTINGS)
+
+
+def test_uniform_noise_promises_in_l1(memory):
+    base = keras.Sequential([keras.Input((2,)), Stripes()])
+    model = ks.SmoothedModel(base, ks.noise.Uniform(0.2))
+    x = np.random.default_rng(0).uniform(-4, 4, (40, 2)).astype("float32")
+    result = model.certify(x, sigma=SEARCH, memory=memory, **SETTINGS)
+    assert memory.identity.norm == "l1"
+    assert (result.radius > 0.1).sum() > 5
+    assert (result.radius <= np.sqrt(3) * result.sigma.max()).all()
