@@ -87,14 +87,16 @@ def test_the_trace_is_that_of_plain_gradient_ascent():
         return sigma / 2 * (ndtri(p1) - ndtri(p2))
 
     for i, at in enumerate(x[:, 0].astype("f8")):
-        sigma = 0.3
+        sigma, moves = 0.3, True
         for step in range(9):
             assert found.sigma_trace[i, step] == pytest.approx(sigma, rel=1e-4)
             assert found.value_trace[i, step] == pytest.approx(
                 radius(sigma, at), rel=1e-3
             )
             slope = radius(sigma + 1e-6, at) - radius(sigma - 1e-6, at)
-            sigma = np.clip(sigma + 0.1 * slope / 2e-6, 0.05, 2.0)
+            new = np.clip(sigma + 0.1 * slope / 2e-6, 0.05, 2.0)
+            moves = moves and abs(new - sigma) > 1e-3 * sigma
+            sigma = new if moves else sigma
         best = np.argmax(found.value_trace[i])
         assert found.sigma[i] == pytest.approx(
             found.sigma_trace[i, best], rel=1e-6

@@ -4,6 +4,8 @@ from keras import ops
 
 from keras_smoothing import backend
 
+_SETTLED = 1e-3
+
 
 def plain(learning_rate):
     """The rule of plain gradient ascent, for `ascend`."""
@@ -39,9 +41,12 @@ def adam(learning_rate, shape):
 def ascend(value, start, rule, state, *, low, high, steps):
     """The best point on a path of gradient ascent.
 
+    The path ends early where a step moves no coordinate by more than a
+    thousandth: what it could still gain is nothing beside the noise of `value`.
+
     Args:
         value: function from a float32 tensor to a scalar.
-        start: float32 tensor of any shape, inside the bounds.
+        start: float32 tensor of any shape, inside the bounds, > 0.
         rule: function from a gradient, its state and the number of the step,
             a float tensor that counts from 1, to a move and the next state.
         state: the first state, a structure of tensors.
@@ -52,25 +57,32 @@ def ascend(value, start, rule, state, *, low, high, steps):
     Returns:
         best: float32 tensor, the point of the largest value.
         points: float32 tensor, shape `(steps + 1,)`: the geometric mean of each
-            point of the path.
+            point of the path, that of its end repeated.
         values: float32 tensor of that shape.
     """
 
-    def step(i, carry):
-        point, state, best, points, values = carry
+    def is_moving(i, moves, *_):
+        return ops.logical_and(i <= steps, moves)
+
+    def step(i, _, point, state, best, points, values):
         gradient, here = backend.input_gradient(
             lambda point: (value(point),) * 2, point, has_aux=True
         )
         best = ops.where(here > ops.max(values), point, best)
         mean = ops.exp(ops.mean(ops.log(point)))
-        points = ops.slice_update(points, [i], ops.reshape(mean, (1,)))
-        values = ops.slice_update(values, [i], ops.reshape(here, (1,)))
+        # Also all that follow, in case that this is the end.
+        points = ops.where(numbers >= i, mean, points)
+        values = ops.where(numbers >= i, here, values)
         move, state = rule(gradient, state, ops.cast(i + 1, "float32"))
-        return ops.clip(point + move, low, high), state, best, points, values
+        new = ops.clip(point + move, low, high)
+        moves = ops.any(ops.abs(new - point) > _SETTLED * point)
+        return i + 1, moves, new, state, best, points, values
 
-    points = ops.zeros((steps + 1,))
-    values = ops.full((steps + 1,), -float("inf"), "float32")
-    _, _, best, points, values = ops.fori_loop(
-        0, steps + 1, step, (start, state, start, points, values)
+    numbers = ops.arange(steps + 1)
+    path = ops.zeros((steps + 1,))
+    _, _, _, _, best, points, values = ops.while_loop(
+        is_moving,
+        step,
+        (0, True, start, state, start, path, path - float("inf")),
     )
     return best, points, values
