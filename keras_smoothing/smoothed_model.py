@@ -143,9 +143,9 @@ class SmoothedModel(keras.Model):
         self.supports_jit = backend.prefers_xla()
         self._kept = {}
         self.objective = GaussianAugmentation()
-        # In a namespace, which Keras does not search for metrics to keep: each
-        # `compile` has others.
-        self._terms = types.SimpleNamespace(trackers=[])
+        # In a namespace, which Keras does not search for metrics and layers to
+        # keep: another objective has others.
+        self._of_objective = types.SimpleNamespace(trackers=[], state=None)
         shape = self._base_input_shape()
         if base_model.built and shape is not None:
             num_classes(base_model, shape[1:])
@@ -220,7 +220,8 @@ class SmoothedModel(keras.Model):
             weighted_metrics: as there.
             objective: `keras_smoothing.training.Objective`, what `fit` trains
                 for; None for `GaussianAugmentation`, the loss on one noisy
-                copy. `evaluate` shows that loss whatever the objective.
+                copy. `evaluate` shows that loss whatever the objective. The
+                very objective that the model has goes on with its state.
             **kwargs: all others of `keras.Model.compile`.
 
         Raises:
@@ -232,10 +233,21 @@ class SmoothedModel(keras.Model):
         super().compile(
             optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs
         )
+        if objective is not self.objective:
+            self._of_objective.state = objective.make_state(self)
         self.objective = objective
-        self._terms.trackers = [
-            keras.metrics.Mean(name=name) for name in objective.terms
+        self._of_objective.trackers = [
+            keras.metrics.Mean(name=name)
+            for name in (*objective.terms, *objective.measures)
         ]
+
+    @property
+    def objective_state(self):
+        """What the objective keeps from step to step, a layer; or None.
+
+        Keras finds it here to save it. It is not one of the weights.
+        """
+        return self._of_objective.state
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -251,8 +263,8 @@ class SmoothedModel(keras.Model):
 
     @property
     def metrics(self):
-        """Those of Keras, and the terms of the objective."""
-        return [*super().metrics, *self._terms.trackers]
+        """Those of Keras, and what the objective has to show."""
+        return [*super().metrics, *self._of_objective.trackers]
 
     def make_train_function(self, force=False):
         if self.train_function is None:
@@ -264,24 +276,30 @@ class SmoothedModel(keras.Model):
 
         def objective():
             losses, outputs = self.objective(self, x, y, sample_weight)
-            return sum(losses.values()), (losses, outputs)
+            measures = {
+                name: losses.pop(name) for name in self.objective.measures
+            }
+            return sum(losses.values()), (losses, measures, outputs)
 
-        loss, (losses, outputs) = backend.minimize(self, objective)
+        loss, (losses, measures, outputs) = backend.minimize(self, objective)
+        replicas = backend.num_replicas()
         losses = {**losses, "loss": loss}
+        shown = {name: value * replicas for name, value in losses.items()}
+        shown.update(measures)
         for metric in self.metrics:
-            if metric.name in ("loss", *self.objective.terms):
+            if metric.name in shown:
                 metric.update_state(
-                    losses[metric.name] * backend.num_replicas(),
-                    sample_weight=ops.shape(x)[0],
+                    shown[metric.name], sample_weight=ops.shape(outputs)[0]
                 )
         return self.compute_metrics(x, y, outputs, sample_weight)
 
     def test_step(self, data):
         logs = super().test_step(data)
+        not_tested = [metric.name for metric in self._of_objective.trackers]
         return {
             name: value
             for name, value in logs.items()
-            if name not in self.objective.terms
+            if name not in not_tested
         }
 
     def predict_step(self, data):

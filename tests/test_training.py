@@ -689,3 +689,44 @@ def test_an_objective_of_ones_own():
         for objective in (Twice(), None)
     ]
     np.testing.assert_allclose(logs[0]["twice"], 2 * logs[1]["loss"])
+
+
+class Counting(ks.training.Objective):
+    """Counts its steps and shows them; minimises nothing."""
+
+    measures = ("steps",)
+
+    def make_state(self, model):
+        state = keras.layers.Layer()
+        state.steps = state.add_weight(initializer="zeros", trainable=False)
+        state.built = True
+        return state
+
+    def __call__(self, model, x, y, sample_weight):
+        steps = model.objective_state.steps
+        steps.assign_add(1.0)
+        outputs = model(x, training=True)
+        loss = 0 * model.compute_loss(x, y, outputs, sample_weight)
+        return {"loss": loss, "steps": steps + 0.0}, outputs
+
+
+def test_an_objective_with_a_state_and_a_measure(tmp_path):
+    x, y = data()
+    model, weights = compiled(Counting()), len(compiled(None).weights)
+    history = model.fit(x, y, epochs=3, verbose=0, validation_data=(x, y))
+    assert history.history["steps"] == [1, 2, 3]
+    assert history.history["loss"] == [0, 0, 0]
+    assert set(history.history) == {"loss", "val_loss", "steps"}
+    assert len(model.weights) == weights
+    model.save_weights(tmp_path / "model.weights.h5")
+    # The same objective goes on; an equal one, and another model, begin anew.
+    model.compile("sgd", logits_loss(), objective=model.objective)
+    assert float(model.objective_state.steps) == 3
+    for objective in (Counting(), model.objective):
+        model = compiled(objective)
+        assert float(model.objective_state.steps) == 0
+    model.load_weights(tmp_path / "model.weights.h5")
+    assert float(model.objective_state.steps) == 3
+    model.compile("sgd", logits_loss())
+    assert model.objective_state is None
+    assert set(model.fit(x, y, verbose=0).history) == {"loss"}

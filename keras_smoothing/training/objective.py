@@ -8,9 +8,11 @@ class Objective:
     Attributes:
         terms: tuple of str, the names of those losses that `fit` shows beside
             their sum.
+        measures: tuple of str, the names of what `fit` shows beside losses.
     """
 
     terms = ()
+    measures = ()
 
     def __call__(self, model, x, y, sample_weight, scale=1.0):
         """The losses of a batch in training.
@@ -24,7 +26,8 @@ class Objective:
                 example is multiplied by, for `model.draw_noise`.
 
         Returns:
-            losses: dict of scalar tensors by name.
+            losses: dict of scalar tensors by name: the losses, and the
+                measures, which are not minimised.
             outputs: tensor, shape `(batch, classes)`, what the base model makes
                 of one noisy copy of each example, for the compiled metrics.
         """
@@ -39,6 +42,22 @@ class Objective:
             model: `keras_smoothing.SmoothedModel`.
         """
 
+    def make_state(self, model):
+        """What the objective is going to keep from step to step.
+
+        Called by `compile`, unless the model is compiled for this very
+        objective already. The state is saved with the model, like that of an
+        optimizer, and is not one of its weights.
+
+        Args:
+            model: `keras_smoothing.SmoothedModel`, in which the objective finds
+                the state as `objective_state`.
+
+        Returns:
+            built Keras layer, or None.
+        """
+        return None
+
     def get_config(self):
         return {}
 
@@ -47,5 +66,8 @@ class Objective:
         return cls(**config)
 
     def __repr__(self):
-        arguments = ", ".join(f"{k}={v}" for k, v in self.get_config().items())
+        # Of an objective inside, its own form rather than that in the config.
+        arguments = ", ".join(
+            f"{k}={getattr(self, k, v)}" for k, v in self.get_config().items()
+        )
         return f"{type(self).__name__}({arguments})"
