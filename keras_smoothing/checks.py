@@ -17,6 +17,18 @@ def nonnegative_float(name, value):
     return _float(name, value, lambda number: number >= 0, ">= 0")
 
 
+def sigma_bounds(sigma_min, sigma_max):
+    """Returns both as floats; raises unless 0 < sigma_min < sigma_max."""
+    low = positive_float("sigma_min", sigma_min)
+    high = positive_float("sigma_max", sigma_max)
+    if low >= high:
+        raise ValueError(
+            "Expected sigma_min < sigma_max. Received: "
+            f"sigma_min={sigma_min}, sigma_max={sigma_max}"
+        )
+    return low, high
+
+
 def positive_share(name, value):
     """Returns `value` as a float; raises unless it lies in (0, 1]."""
     value = positive_float(name, value)

@@ -64,13 +64,9 @@ class DataDependentSigma(SigmaSearch):
         learning_rate=0.04,
         num_draws=100,
     ):
-        self.sigma_min = checks.positive_float("sigma_min", sigma_min)
-        self.sigma_max = checks.positive_float("sigma_max", sigma_max)
-        if sigma_min >= sigma_max:
-            raise ValueError(
-                "Expected sigma_min < sigma_max. Received: "
-                f"sigma_min={sigma_min}, sigma_max={sigma_max}"
-            )
+        self.sigma_min, self.sigma_max = checks.sigma_bounds(
+            sigma_min, sigma_max
+        )
         self.steps = checks.nonnegative_int("steps", steps)
         self.learning_rate = checks.positive_float(
             "learning_rate", learning_rate
