@@ -22,6 +22,8 @@ from keras_smoothing.serialized.form import Form
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.training import GaussianAugmentation
 from keras_smoothing.training import Objective
+from keras_smoothing.training.indexed import split_index
+from keras_smoothing.training.indexed import with_index
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting import count_votes
@@ -266,6 +268,11 @@ class SmoothedModel(keras.Model):
         """Those of Keras, and what the objective has to show."""
         return [*super().metrics, *self._of_objective.trackers]
 
+    def fit(self, x=None, *args, **kwargs):
+        if self.objective.num_examples is not None:
+            x = with_index(x, self.objective.num_examples)
+        return super().fit(x, *args, **kwargs)
+
     def make_train_function(self, force=False):
         if self.train_function is None:
             self.objective.check(self)
@@ -294,7 +301,10 @@ class SmoothedModel(keras.Model):
         return self.compute_metrics(x, y, outputs, sample_weight)
 
     def test_step(self, data):
-        logs = super().test_step(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self.objective.num_examples is not None and isinstance(x, dict):
+            x, _ = split_index(x)
+        logs = super().test_step((x, y, sample_weight))
         not_tested = [metric.name for metric in self._of_objective.trackers]
         return {
             name: value

@@ -47,6 +47,16 @@ EXAMPLES = {
     ks.training.MACER: lambda: dict(
         num_copies=3, weight=4.0, gamma=5.0, beta=6
     ),
+    ks.training.DataDependent: lambda: dict(
+        objective=ks.training.MACER(num_copies=3),
+        num_examples=7,
+        sigma_min=0.1,
+        sigma_max=0.5,
+        sigma_start=0.2,
+        steps=2,
+        learning_rate=0.1,
+        num_draws=3,
+    ),
     ks.training.Denoising: lambda: dict(reconstruction=2.0, stability=3.0),
     ks.SmoothedModel: lambda: dict(
         base_model=linear_model(np.ones(6)),

@@ -89,6 +89,21 @@ def minimize(model, function):
     return loss, aux
 
 
+def require(condition, tensor, *message):
+    """`tensor`, or an error in the step where the condition does not hold.
+
+    XLA cannot raise, and goes on.
+
+    Args:
+        condition: bool tensor, scalar.
+        tensor: tensor.
+        *message: strings and tensors.
+    """
+    holds = tf.debugging.Assert(condition, message)
+    with tf.control_dependencies([holds]):
+        return tf.identity(tensor)
+
+
 def num_replicas():
     """Devices among which Keras divides a batch, and by which the loss."""
     return tf.distribute.get_strategy().num_replicas_in_sync

@@ -1,6 +1,9 @@
 """What a smoothed model is trained for: `SmoothedModel.compile(objective=)`."""
 
 from keras_smoothing.training.consistency import Consistency as Consistency
+from keras_smoothing.training.data_dependent import (
+    DataDependent as DataDependent,
+)
 from keras_smoothing.training.denoised import Denoised as Denoised
 from keras_smoothing.training.denoising import Denoising as Denoising
 from keras_smoothing.training.gaussian_augmentation import (

@@ -9,17 +9,22 @@ class Objective:
         terms: tuple of str, the names of those losses that `fit` shows beside
             their sum.
         measures: tuple of str, the names of what `fit` shows beside losses.
+        num_examples: int, how many training examples there are, if the
+            objective has to know which is which; else None.
     """
 
     terms = ()
     measures = ()
+    num_examples = None
 
     def __call__(self, model, x, y, sample_weight, scale=1.0):
         """The losses of a batch in training.
 
         Args:
             model: `keras_smoothing.SmoothedModel`.
-            x: tensor, shape `(batch, ...)`.
+            x: tensor, shape `(batch, ...)`; with `num_examples` a dict of such
+                "x", and "index", int tensor, shape `(batch,)`: their numbers,
+                from 0 on.
             y: tensor, labels, or None.
             sample_weight: tensor, shape `(batch,)`, or None.
             scale: 1.0, or a tensor, shape `(batch,)`: what the noise of each

@@ -1,0 +1,234 @@
+import keras
+from keras import ops
+
+from keras_smoothing import backend
+from keras_smoothing import checks
+from keras_smoothing.data_dependent import soft_radius
+from keras_smoothing.training.indexed import split_index
+from keras_smoothing.training.losses import check_outputs
+from keras_smoothing.training.losses import takes_logits
+from keras_smoothing.training.objective import Objective
+from keras_smoothing.voting import log_probabilities
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class DataDependent(Objective):
+    """Another objective, under noise of a sigma for each training example.
+
+    Each step goes on with the sigmas of its batch: they climb the radius that
+    `num_draws` noisy copies suggest, as in `ks.DataDependentSigma`, and are
+    kept for the next epoch. Then follows a step of `objective`, with noise of
+    that size. While sigma climbs, weights stay as they are and the base model
+    is in inference mode, so BatchNormalization keeps its statistics. A step
+    costs `steps * num_draws` passes more than one of `objective`.
+
+    `fit` takes arrays as ever. Batches of a dataset, and arrays of some of the
+    examples only, have to say which those are: instead of x they have
+    `{"x": x, "index": index}`, where `index` counts the training examples from
+    0. Of a `tf.data.Dataset` of `(x, y)` that makes, before it is shuffled and
+    batched,
+
+        dataset.enumerate().map(lambda i, xy: ({"x": xy[0], "index": i}, xy[1]))
+
+    The sigmas are in `model.objective_state.sigma`, a variable of shape
+    `(num_examples,)`. They are saved with the model, and go on where training
+    does. `fit` shows the mean of those it meets as `sigma`.
+
+    Args:
+        objective: `keras_smoothing.training.Objective`.
+        num_examples: int, all training examples; with `validation_split` those
+            that it sets apart count too.
+        sigma_min: float > 0, the least standard deviation of the noise, in
+            input units. Of uniform noise that is half its width / sqrt(3).
+        sigma_max: float > sigma_min, the largest.
+        sigma_start: float from `sigma_min` to `sigma_max`, where all examples
+            begin; or None for the bound or value in between that is closest to
+            the noise of the model. The paper takes 0.12 for images in [0, 1].
+        steps: int >= 1, of the ascent at each step of training; the paper takes
+            1 to 10.
+        learning_rate: float > 0, how far a step goes at slope 1, in input
+            units.
+        num_draws: int >= 1, noisy copies for each step of the ascent. To a few
+            the radius looks larger than it is.
+
+    Raises:
+        ValueError: if an argument is not as described, or if `objective` keeps
+            something for each example itself; in `compile`, for several
+            devices, which would each have sigmas of their own; in `fit`, if the
+            noise of the model has no radius formula, if the base model does not
+            return what the compiled loss takes, logits or probabilities, or if
+            examples come without `index` or with one that is out of range. In
+            a dataset the latter is an error of TensorFlow; where XLA compiles
+            `fit`, it cannot raise, and the loss becomes NaN.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
+    base = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.25))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    objective = ks.training.DataDependent(
+        ks.training.GaussianAugmentation(),
+        num_examples=40,
+        sigma_min=0.1,
+        sigma_max=1.0,
+        learning_rate=0.01,
+    )
+    model.compile("adam", loss, objective=objective)
+    x, y = np.random.rand(40, 8).astype("float32"), np.arange(40) % 2
+    history = model.fit(x, y, epochs=2, verbose=0).history  # loss, sigma
+    sigma = model.objective_state.sigma.numpy()
+    ```
+
+    Reference:
+    - [Alfarra, Bibi, Torr and Ghanem, 2022](https://arxiv.org/abs/2012.04351)
+    """
+
+    def __init__(
+        self,
+        objective,
+        num_examples,
+        sigma_min,
+        sigma_max,
+        sigma_start=None,
+        steps=1,
+        learning_rate=1e-4,
+        num_draws=8,
+    ):
+        checks.instance(
+            "objective", objective, Objective, "GaussianAugmentation()"
+        )
+        if objective.num_examples is not None:
+            raise ValueError(
+                "Expected an objective that keeps nothing for each example. "
+                f"Received: objective={objective}"
+            )
+        self.objective = objective
+        self.terms = objective.terms
+        self.measures = (*objective.measures, "sigma")
+        self.num_examples = checks.positive_int("num_examples", num_examples)
+        self.sigma_min, self.sigma_max = checks.sigma_bounds(
+            sigma_min, sigma_max
+        )
+        if sigma_start is not None:
+            sigma_start = checks.positive_float("sigma_start", sigma_start)
+            if not self.sigma_min <= sigma_start <= self.sigma_max:
+                raise ValueError(
+                    "Expected sigma_min <= sigma_start <= sigma_max. Received: "
+                    f"sigma_min={sigma_min}, sigma_start={sigma_start}, "
+                    f"sigma_max={sigma_max}"
+                )
+        self.sigma_start = sigma_start
+        self.steps = checks.positive_int("steps", steps)
+        self.learning_rate = checks.positive_float(
+            "learning_rate", learning_rate
+        )
+        self.num_draws = checks.positive_int("num_draws", num_draws)
+
+    def __call__(self, model, x, y, sample_weight):
+        x, index = split_index(x)
+        state = model.objective_state
+        sigma = self._climb(model, x, state.read(index))
+        state.write(index, sigma)
+        losses, outputs = self.objective(
+            model, x, y, sample_weight, sigma / model.noise.stddev
+        )
+        return {**losses, "sigma": ops.mean(sigma)}, outputs
+
+    def _climb(self, model, x, sigma):
+        stddev = model.noise.stddev
+
+        def radius(sigma):
+            noisy = model.draw_noise(x, self.num_draws, sigma / stddev)(x)
+            outputs = model.base_model(noisy, training=False)
+            outputs = ops.reshape(
+                outputs, (self.num_draws, -1, outputs.shape[-1])
+            )
+            log_p = log_probabilities(outputs, takes_logits(model))
+            return sigma / stddev * soft_radius(log_p, model.noise)
+
+        def step(_, sigma):
+            slope = backend.input_gradient(radius, sigma)
+            # Where the base model returns NaN, sigma is to outlive it.
+            slope = ops.where(ops.isfinite(slope), slope, 0.0)
+            sigma = sigma + self.learning_rate * slope
+            return ops.clip(sigma, self.sigma_min, self.sigma_max)
+
+        return ops.stop_gradient(ops.fori_loop(0, self.steps, step, sigma))
+
+    def check(self, model):
+        # Raises where there is no formula.
+        model.noise.soft_radius(*ops.convert_to_tensor([0.6, 0.4]))
+        check_outputs(model)
+        self.objective.check(model)
+
+    def make_state(self, model):
+        if backend.num_replicas() > 1:
+            raise ValueError(
+                "Expected one device, which has the sigmas of all examples. "
+                f"Received: {backend.num_replicas()} devices"
+            )
+        start = self.sigma_start
+        if start is None:
+            start = min(max(model.noise.stddev, self.sigma_min), self.sigma_max)
+        return _Sigmas(self.num_examples, start)
+
+    def get_config(self):
+        return {
+            "objective": keras.saving.serialize_keras_object(self.objective),
+            "num_examples": self.num_examples,
+            "sigma_min": self.sigma_min,
+            "sigma_max": self.sigma_max,
+            "sigma_start": self.sigma_start,
+            "steps": self.steps,
+            "learning_rate": self.learning_rate,
+            "num_draws": self.num_draws,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        objective = keras.saving.deserialize_keras_object(config["objective"])
+        return cls(**{**config, "objective": objective})
+
+
+class _Sigmas(keras.layers.Layer):
+    """One sigma for each training example."""
+
+    def __init__(self, num_examples, start):
+        super().__init__(dtype="float32", name="sigmas")
+        self.sigma = self.add_weight(
+            name="sigma",
+            shape=(num_examples,),
+            initializer=keras.initializers.Constant(start),
+            trainable=False,
+        )
+        self.built = True
+
+    def read(self, index):
+        """Sigmas of the examples of these numbers."""
+        index = ops.cast(index, "int64")
+        last = self.sigma.shape[0] - 1
+        known = ops.logical_and(index >= 0, index <= last)
+        index = backend.require(
+            ops.all(known),
+            index,
+            f"Expected `index` from 0 to {last}. Received: index from",
+            ops.min(index),
+            "to",
+            ops.max(index),
+        )
+        # Under XLA: rather no number than that of another example.
+        return ops.where(known, ops.take(self.sigma, index), float("nan"))
+
+    def write(self, index, sigma):
+        index = ops.expand_dims(ops.cast(index, "int64"), axis=1)
+        self.sigma.assign(ops.scatter_update(self.sigma, index, sigma))
+
+    def load_own_variables(self, store):
+        # Weights of a model that was trained for something else come without.
+        if store.keys():
+            super().load_own_variables(store)
