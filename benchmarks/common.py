@@ -10,15 +10,19 @@ SHAPE = (28, 28, 1)
 SIGMA = 0.25
 
 
-def network(classes=10):
-    """The network of the throughput figures."""
+def network(classes=10, width=1.0):
+    """The network of the throughput figures, or a narrower one."""
     return keras.Sequential(
         [
             keras.Input(SHAPE),
-            keras.layers.Conv2D(32, 3, strides=2, activation="relu"),
-            keras.layers.Conv2D(64, 3, strides=2, activation="relu"),
+            keras.layers.Conv2D(
+                round(32 * width), 3, strides=2, activation="relu"
+            ),
+            keras.layers.Conv2D(
+                round(64 * width), 3, strides=2, activation="relu"
+            ),
             keras.layers.Flatten(),
-            keras.layers.Dense(128, activation="relu"),
+            keras.layers.Dense(round(128 * width), activation="relu"),
             keras.layers.Dense(classes),
         ]
     )

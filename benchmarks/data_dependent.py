@@ -154,9 +154,14 @@ def main():
     parser.add_argument(
         "--budget", type=int, default=48, help="gradient passes for each image"
     )
+    parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--training-examples", type=int, default=60_000)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument(
+        "--few", type=int, default=100, help="images that choose a common sigma"
+    )
+    parser.add_argument("--width", type=float, default=1.0, help="of layers")
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--ancer", type=int, default=0, help="images")
     parser.add_argument("--attacked", type=int, default=64, help="images")
@@ -181,11 +186,17 @@ def main():
         if not path.exists():
             keras.utils.set_random_seed(0)
             model = ks.SmoothedModel(
-                network(), ks.noise.Gaussian(sigma), seed=0
+                network(width=arguments.width),
+                ks.noise.Gaussian(sigma),
+                seed=0,
             )
             if is_data_dependent:
                 objective = ks.training.DataDependent(
-                    objective, len(data[0]), *bounds
+                    objective,
+                    len(data[0]),
+                    *bounds,
+                    learning_rate=arguments.learning_rate,
+                    num_draws=4,
                 )
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             model.compile(
@@ -219,8 +230,20 @@ def main():
         ) as memory:
             return certified(name, model, count, sigma=search, memory=memory)
 
+    def best_common_sigma(name, model):
+        """The sigma with the largest ACR of a few images, and all of them."""
+        found = {}
+        for sigma in arguments.sigmas:
+            fixed = ks.SmoothedModel(model.base_model, ks.noise.Gaussian(sigma))
+            few = certified(f"{name}_at_{sigma}_few", fixed, arguments.few)
+            found[sigma] = few.average_certified_radius()
+        best = max(found, key=found.get)
+        fixed = ks.SmoothedModel(model.base_model, ks.noise.Gaussian(best))
+        return best, certified(f"{name}_at_{best}", fixed)
+
     report = {
         "search": repr(search),
+        "width": arguments.width,
         "budget": arguments.budget,
         "training_examples": len(data[0]),
         "examples": len(x),
@@ -237,11 +260,8 @@ def main():
         name, model = trained(way, 0.25, is_data_dependent=True)
         result = with_own_sigma(f"{name}_searched", model, search)
         rows[f"{name}_searched"] = figures(result)
-        for sigma in arguments.sigmas:
-            fixed = ks.SmoothedModel(model.base_model, ks.noise.Gaussian(sigma))
-            rows[f"{name}_at_{sigma}"] = figures(
-                certified(f"{name}_at_{sigma}", fixed)
-            )
+        at, fixed = best_common_sigma(name, model)
+        rows[f"{name}_at_{at}"] = figures(fixed)
         if arguments.ancer:
             ancer = with_own_sigma(
                 f"{name}_ancer", model, ks.ANCER(search), arguments.ancer

@@ -73,11 +73,11 @@ def fit(model, data, epochs, batch_size):
     return time.perf_counter() - start
 
 
-def clean_classifier(path, data, budget, batch_size, seed):
+def clean_classifier(path, width, data, budget, batch_size, seed):
     """The network trained without noise; from its file where there is one."""
     if not path.exists():
         keras.utils.set_random_seed(seed)
-        model = compiled(network())
+        model = compiled(network(width=width))
         fit(model, data, budget, batch_size)
         model.save(path)
     return keras.saving.load_model(path)
@@ -96,6 +96,7 @@ def main():
     parser.add_argument(
         "--denoiser-budget", type=int, default=12, help="likewise"
     )
+    parser.add_argument("--width", type=float, default=1.0, help="of layers")
     parser.add_argument("--training-examples", type=int, default=60_000)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--examples", type=int, default=500)
@@ -108,6 +109,7 @@ def main():
     )
     x, y = ks.datasets.load("fashion_mnist", f"test[:{arguments.examples}]")
     training = {
+        "width": arguments.width,
         "budget": arguments.budget,
         "denoiser_budget": arguments.denoiser_budget,
         "training_examples": len(data[0]),
@@ -135,6 +137,7 @@ def main():
             if is_denoised:
                 classifier = clean_classifier(
                     arguments.output / f"clean_{seed}.keras",
+                    arguments.width,
                     data,
                     arguments.budget,
                     arguments.batch_size,
@@ -145,7 +148,7 @@ def main():
                 base = ks.training.Denoised(classifier, denoiser)
             else:
                 keras.utils.set_random_seed(seed)
-                base = network()
+                base = network(width=arguments.width)
             model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma), seed=seed)
             compiled(model, objective)
             duration = fit(model, data, epochs, arguments.batch_size)

@@ -159,6 +159,8 @@ def main():
             num_examples=len(x_train),
             sigma_min=min(SIGMAS),
             sigma_max=max(SIGMAS),
+            learning_rate=0.05,
+            num_draws=4,
         ),
     )
 
