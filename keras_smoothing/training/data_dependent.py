@@ -32,7 +32,9 @@ class DataDependent(Objective):
 
     The sigmas are in `model.objective_state.sigma`, a variable of shape
     `(num_examples,)`. They are saved with the model, and go on where training
-    does. `fit` shows the mean of those it meets as `sigma`.
+    does. `fit` shows the mean of those it meets as `sigma`. They are those of
+    the training examples: for others, `certify` finds some with
+    `sigma=ks.DataDependentSigma(...)`.
 
     Args:
         objective: `keras_smoothing.training.Objective`.
