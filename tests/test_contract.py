@@ -56,6 +56,7 @@ EXAMPLES = {
         steps=2,
         learning_rate=0.1,
         num_draws=3,
+        beta=4.0,
     ),
     ks.training.Denoising: lambda: dict(reconstruction=2.0, stability=3.0),
     ks.SmoothedModel: lambda: dict(

@@ -9,6 +9,7 @@ from conftest import smoothed
 from keras import ops
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
+from scipy.special import ndtr
 from scipy.special import ndtri
 
 import keras_smoothing as ks
@@ -17,7 +18,7 @@ from keras_smoothing.data_dependent.ascent import ascend
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import draws
 
-SEARCH = ks.DataDependentSigma(0.1, 2.0, steps=60)
+SEARCH = ks.DataDependentSigma(0.1, 2.0, steps=60, beta=1.0)
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -55,7 +56,9 @@ def exact_radius(noise, x, sigma):
     ids=["gaussian", "uniform"],
 )
 def test_sigma_is_where_the_radius_is_largest(noise):
-    search = ks.DataDependentSigma(0.05, 3.0, steps=150, num_draws=8_000)
+    search = ks.DataDependentSigma(
+        0.05, 3.0, steps=150, num_draws=8_000, beta=1.0
+    )
     x = np.array([[0.0], [0.3], [0.6]], "float32")
     found = search.search(bump_model(noise), x, seed=1)
     for i, point in enumerate(x[:, 0]):
@@ -75,7 +78,7 @@ def test_sigma_is_where_the_radius_is_largest(noise):
 def test_the_trace_is_that_of_plain_gradient_ascent():
     model = bump_model(ks.noise.Gaussian(0.3))
     x = np.array([[0.2], [1.5]], "float32")
-    search = ks.DataDependentSigma(0.05, 2.0, 8, 0.1, num_draws=64)
+    search = ks.DataDependentSigma(0.05, 2.0, 8, 0.1, num_draws=64, beta=1.0)
     found = search.search(model, x, seed=5)
     seeds = draws.tile_seeds(5, draws.SEARCH, 0, 1)
     noise = draws.draw_tiles(seeds, (1,), model.noise, None).noise[:64]
@@ -175,6 +178,37 @@ def test_logits_and_their_probabilities_are_searched_alike():
     np.testing.assert_allclose(
         one.value_trace[:, 0], other.value_trace[:, 0], rtol=1e-3
     )
+
+
+def test_beta_makes_votes_of_probabilities():
+    # Where votes have nearly no doubt, probabilities leave some.
+    noise = ks.noise.Gaussian(0.1)
+    base = keras.Sequential([keras.Input((1,)), Bump()])
+    doubtful = keras.Sequential([base, keras.layers.Rescaling(1 / 12)])
+    doubtful.build((None, 1))
+    x = np.array([[0.2]], "float32")
+    arguments = dict(sigma_min=0.05, sigma_max=2.0, num_draws=2_000)
+    soft, hard, as_votes = (
+        ks.DataDependentSigma(**arguments, beta=beta).search(
+            ks.SmoothedModel(model, noise), x
+        )
+        for model, beta in ((doubtful, 1.0), (doubtful, 60.0), (base, 5.0))
+    )
+    np.testing.assert_allclose(hard.sigma, as_votes.sigma, rtol=1e-2)
+
+    def of_votes(sigma):
+        low, high = ndtr((np.array([-1, 1]) - 0.2) / sigma)
+        return -sigma * ndtri(min(high - low, 0.999))
+
+    best = minimize_scalar(of_votes, bounds=(0.1, 1.0), method="bounded")
+    assert -of_votes(hard.sigma[0]) > -0.98 * best.fun
+    assert -of_votes(soft.sigma[0]) < -0.95 * best.fun
+    # What is certified of soft votes are the probabilities.
+    softmax = keras.Sequential([doubtful, keras.layers.Softmax()])
+    softmax.build((None, 1))
+    model = ks.SmoothedModel(softmax, noise, voting="soft")
+    found = ks.DataDependentSigma(**arguments, beta=60.0).search(model, x)
+    np.testing.assert_allclose(found.sigma, soft.sigma, rtol=1e-2)
 
 
 def test_draws_of_the_search_are_no_others():
@@ -302,6 +336,7 @@ def test_adam_is_that_of_keras():
         (dict(steps=-1), "argument `steps`"),
         (dict(learning_rate=0.0), "argument `learning_rate`"),
         (dict(num_draws=0), "argument `num_draws`"),
+        (dict(beta=0.0), "argument `beta`"),
     ],
 )
 def test_bad_settings(settings, words):

@@ -42,7 +42,7 @@ def steep(activation=None):
 def data_dependent(objective="gaussian", **settings):
     if isinstance(objective, str):
         objective = OBJECTIVES[objective]()
-    settings = dict(learning_rate=0.05, num_draws=DRAWS) | settings
+    settings = dict(learning_rate=0.05, num_draws=DRAWS, beta=1.0) | settings
     return ks.training.DataDependent(objective, EXAMPLES, LOW, HIGH, **settings)
 
 

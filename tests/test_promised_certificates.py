@@ -323,7 +323,7 @@ def test_an_ellipsoid_is_promised(memory):
     model = smoothed(
         keras.Sequential([keras.Input((2,)), Stripes()]), sigma=0.1
     )
-    start = ks.DataDependentSigma(0.05, 0.15, steps=20, num_draws=200)
+    start = ks.DataDependentSigma(0.05, 0.5, steps=20, num_draws=200)
     search = ks.ANCER(start, steps=30, learning_rate=0.05)
     x = np.array([[0.5, 0.0]], "float32")
     calls = dict(sigma=search, memory=memory)

@@ -25,7 +25,7 @@ class ANCER(SigmaSearch):
 
     Args:
         start: `DataDependentSigma`, the search for the common sigma. Its
-            `sigma_max` and `num_draws` hold for both.
+            `sigma_max`, `num_draws` and `beta` hold for both.
         steps: int >= 0, of Adam.
         learning_rate: float > 0, its rate, in input units.
         kappa: float >= 0, what the inner radius is worth beside the volume's.
@@ -68,6 +68,10 @@ class ANCER(SigmaSearch):
     @property
     def num_draws(self):
         return self.start.num_draws
+
+    @property
+    def beta(self):
+        return self.start.beta
 
     @property
     def sigma_min(self):

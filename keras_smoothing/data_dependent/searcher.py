@@ -22,8 +22,8 @@ class Searcher:
 
     Args:
         search: `SigmaSearch`.
-        model: `SmoothedModel` or `Counter`: what has a base model, noise and a
-            group.
+        model: `SmoothedModel` or `Counter`: what has a base model, noise,
+            voting and a group.
 
     Raises:
         ValueError: for a model whose noise cannot be chosen so.
@@ -35,6 +35,8 @@ class Searcher:
         self._base_model = model.base_model
         self._noise = model.noise
         self._group = model.group
+        # Soft votes have the probabilities themselves for their expectation.
+        self._beta = 1.0 if model.voting == "soft" else search.beta
         self._from_logits = None
         self._compiled = backend.compile(self._find)
 
@@ -93,24 +95,27 @@ class Searcher:
                 noisy = copies + sigma / stddev * noise
                 outputs = self._base_model(noisy, training=False)
                 log_p = log_probabilities(outputs, self._from_logits)
-                return soft_radius(log_p, self._noise) / stddev
+                return soft_radius(log_p, self._noise, self._beta) / stddev
 
             return self._search.climb(gap, stddev, shape)
 
         return ops.map(of_one, x)
 
 
-def soft_radius(log_p, noise):
+def soft_radius(log_p, noise, beta):
     """The radius that draws suggest, differentiable: no certificate.
 
     Args:
         log_p: float32 tensor, shape `(draws, ..., classes)`: logarithms of the
             probabilities of each draw.
         noise: `keras_smoothing.noise.Noise`.
+        beta: float > 0, the inverse temperature: large for votes, which a
+            draw has one of; 1 for the probabilities as they are.
 
     Returns:
         float32 tensor, shape `(...)`, in input units.
     """
-    p = ops.top_k(ops.mean(ops.exp(log_p), axis=0), 2)[0]
+    p = ops.mean(ops.softmax(beta * log_p), axis=0)
+    p = ops.top_k(p, 2)[0]
     p = ops.clip(p, _CLAMP, 1 - _CLAMP)
     return noise.soft_radius(p[..., 0], p[..., 1])

@@ -15,10 +15,12 @@ class SigmaSearch:
 
     Attributes:
         num_draws: int, noisy copies from which a radius is estimated.
+        beta: float, the inverse temperature of the probabilities of a draw.
         sigma_min: float, the least sigma that is found.
     """
 
     num_draws = None
+    beta = None
     sigma_min = None
 
     def search(self, model, x, seed=0):

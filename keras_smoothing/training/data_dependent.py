@@ -52,6 +52,7 @@ class DataDependent(Objective):
             units.
         num_draws: int >= 1, noisy copies for each step of the ascent. To a few
             the radius looks larger than it is.
+        beta: float > 0, as of `ks.DataDependentSigma`.
 
     Raises:
         ValueError: if an argument is not as described, or if `objective` keeps
@@ -100,6 +101,7 @@ class DataDependent(Objective):
         steps=1,
         learning_rate=1e-4,
         num_draws=8,
+        beta=16.0,
     ):
         checks.instance(
             "objective", objective, Objective, "GaussianAugmentation()"
@@ -130,6 +132,7 @@ class DataDependent(Objective):
             "learning_rate", learning_rate
         )
         self.num_draws = checks.positive_int("num_draws", num_draws)
+        self.beta = checks.positive_float("beta", beta)
 
     def __call__(self, model, x, y, sample_weight):
         x, index = split_index(x)
@@ -143,6 +146,7 @@ class DataDependent(Objective):
 
     def _climb(self, model, x, sigma):
         stddev = model.noise.stddev
+        beta = 1.0 if model.voting == "soft" else self.beta
 
         def radius(sigma):
             noisy = model.draw_noise(x, self.num_draws, sigma / stddev)(x)
@@ -151,7 +155,7 @@ class DataDependent(Objective):
                 outputs, (self.num_draws, -1, outputs.shape[-1])
             )
             log_p = log_probabilities(outputs, takes_logits(model))
-            return sigma / stddev * soft_radius(log_p, model.noise)
+            return sigma / stddev * soft_radius(log_p, model.noise, beta)
 
         def step(_, sigma):
             slope = backend.input_gradient(radius, sigma)
@@ -189,6 +193,7 @@ class DataDependent(Objective):
             "steps": self.steps,
             "learning_rate": self.learning_rate,
             "num_draws": self.num_draws,
+            "beta": self.beta,
         }
 
     @classmethod
