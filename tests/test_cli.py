@@ -150,6 +150,34 @@ def test_serialized(form, others, finding, equilibrium_file, tmp_path, capsys):
         assert "of another run" in capsys.readouterr().err
 
 
+def test_data_dependent(digits_file, tmp_path, capsys):
+    log, memory = tmp_path / "run.tsv", tmp_path / "promises.sqlite"
+    command = ["certify", str(digits_file), "--dataset", "digits", *SMALL]
+    command += ["--split", "test[:6]", "--seed", "0", "--verbose", "0"]
+    command += ["--log", str(log), "--data-dependent"]
+    assert cli.main([*command, "0.2", "0.3", "--memory", str(memory)]) == 0
+    assert "answered by earlier promises" in capsys.readouterr().out
+    result = ks.read_log(log)
+    assert (result.sigma >= 0.2 - 1e-6).all()
+    assert (result.sigma <= 0.3 + 1e-6).all()
+    with ks.CertificationMemory(memory) as promises:
+        assert len(promises) == (result.radius > 0).sum() > 0
+    # The same command resumes the run.
+    assert cli.main([*command, "0.2", "0.3", "--memory", str(memory)]) == 0
+    capsys.readouterr()
+    assert cli.main([*command, "0.2"]) == 2
+    assert "alone or with two numbers" in capsys.readouterr().err
+    log.unlink()
+    assert cli.main(command) == 0
+    captured = capsys.readouterr()
+    assert "warning: Without a memory" in captured.err
+    assert "evidence without a memory" in captured.out
+    result = ks.read_log(log)
+    assert not result.deployable
+    assert (result.sigma >= 0.125 - 1e-6).all()
+    assert (result.sigma <= 1 + 1e-6).all()
+
+
 def test_plan_of_serialized_smoothing(equilibrium_file, capsys):
     command = ["plan", "--sigma", "1", "--n", "1000", "--serialized"]
     assert cli.main([*command, "audited", "--num-audited", "100"]) == 0

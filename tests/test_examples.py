@@ -131,3 +131,23 @@ def test_serialized_smoothing(network, tmp_path, request):
     assert ("stayed open" in output) == (network == "dense")
     plot = tmp_path / "output" / f"serialized_{network}.png"
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_data_dependent(tmp_path):
+    output = run(
+        "data_dependent.py",
+        tmp_path,
+        *("--dataset", "digits", "--epochs", "2", "--examples", "16"),
+        *("--n", "200", "--steps", "5", "--tries", "1"),
+    )
+    for part in (
+        "Training with a sigma for each image",
+        "The best one is",
+        "answered by earlier promises",
+        "with the memory: 0 of",
+        "data-dependent training, own sigma",
+    ):
+        assert part in output
+    plot = tmp_path / "output" / "data_dependent_digits.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
