@@ -33,7 +33,7 @@ MORE_COLUMNS = {
     ),
     5: (
         *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
-        *("mean_scale", "counts", "digest"),
+        *("mean_scale", "volume_radius", "counts", "digest"),
     ),
 }
 # Before those, where there is a memory.
@@ -81,6 +81,7 @@ def format_row(index, record, result, i):
             record.nan_draws,
             repr(float(record.scale)),
             repr(float(record.mean_scale)),
+            _rounded_down(result.volume_radius[i], 6),
             _format_numbers(record.counts),
             record.digest,
             *promise,
