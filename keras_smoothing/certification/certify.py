@@ -53,11 +53,7 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
     counter = counter.tuned(examples.first, claim)
     log = CertificationLog(
         settings.log,
-        {
-            **_header(counter, claim, settings, num_classes),
-            "sigma": searcher and searcher.get_config(),
-            "memory": memory is not None,
-        },
+        _header(counter, claim, settings, num_classes, searcher, memory),
         claim,
     )
     progress = Progress(examples.total, settings.verbose)
@@ -101,7 +97,7 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
     return log.result(0, done)
 
 
-def _header(counter, claim, settings, num_classes):
+def _header(counter, claim, settings, num_classes, searcher, memory):
     """All that certificates depend on, as the log keeps it."""
     return {
         "format": FORMAT,
@@ -109,6 +105,8 @@ def _header(counter, claim, settings, num_classes):
         "num_classes": num_classes,
         **counter.get_config(),
         **describe(claim),
+        "sigma": searcher and searcher.get_config(),
+        "memory": memory is not None,
         "n0": int(settings.n0),
         "seed": None if settings.seed is None else int(settings.seed),
         "backend": keras.backend.backend(),

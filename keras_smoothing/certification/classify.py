@@ -5,10 +5,10 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.certification import promising
+from keras_smoothing.certification import scales
 from keras_smoothing.certification.evidence import warn_of_evidence
 from keras_smoothing.certification.plan import check_can_classify
 from keras_smoothing.certification.sampling import warn_of_nan
-from keras_smoothing.certification.scales import find_scales
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.statistics.bounds import two_sided_binomial_test
@@ -93,7 +93,7 @@ def _decide(counter, x, index, *, claim, searcher, seed, batch_size):
     Returns:
         int64 array, shape `(examples,)`, and a float32 array of scales.
     """
-    scale = find_scales(
+    scale = scales.find(
         searcher, x, stddev=counter.noise.stddev, seed=seed, index=index
     )
 

@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 
 from keras_smoothing.certification import scales
-from keras_smoothing.certification.scales import find_scales
 from keras_smoothing.logs import example_digest
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
@@ -51,7 +50,7 @@ def sample(
     """
     began = time.perf_counter()
     most = n0 + claim.stopping.max_n
-    scale = find_scales(
+    scale = scales.find(
         searcher, x, stddev=counter.noise.stddev, seed=seed, index=index
     )
     least, mean = scales.least(scale), scales.mean(scale)

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 
-def find_scales(searcher, x, *, stddev, seed, index):
+def find(searcher, x, *, stddev, seed, index):
     """The scales of a window of examples.
 
     Args:
