@@ -1,5 +1,4 @@
 import functools
-import types
 import warnings
 
 import keras
@@ -20,10 +19,7 @@ from keras_smoothing.noise.noise import exact_sum
 from keras_smoothing.promises import CertificationMemory
 from keras_smoothing.serialized.form import Form
 from keras_smoothing.statistics import FixedSampling
-from keras_smoothing.training import GaussianAugmentation
-from keras_smoothing.training import Objective
-from keras_smoothing.training.indexed import split_index
-from keras_smoothing.training.indexed import with_index
+from keras_smoothing.training.trainer import Trainer
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting import count_votes
@@ -31,7 +27,7 @@ from keras_smoothing.voting import num_classes
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
-class SmoothedModel(keras.Model):
+class SmoothedModel(Trainer):
     """A classifier smoothed by noise, whose predictions can be certified.
 
     The smoothed classifier answers with the class that the base model predicts
@@ -144,10 +140,6 @@ class SmoothedModel(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_jit = backend.prefers_xla()
         self._kept = {}
-        self.objective = GaussianAugmentation()
-        # In a namespace, which Keras does not search for metrics and layers to
-        # keep: another objective has others.
-        self._of_objective = types.SimpleNamespace(trackers=[], state=None)
         shape = self._base_input_shape()
         if base_model.built and shape is not None:
             num_classes(base_model, shape[1:])
@@ -200,117 +192,6 @@ class SmoothedModel(keras.Model):
 
     def compute_output_spec(self, inputs, training=None):
         return self.base_model.compute_output_spec(inputs)
-
-    def compile(
-        self,
-        optimizer="rmsprop",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        weighted_metrics=None,
-        *,
-        objective=None,
-        **kwargs,
-    ):
-        """Configures the model for training.
-
-        Args:
-            optimizer: as in `keras.Model.compile`.
-            loss: as there.
-            loss_weights: as there.
-            metrics: as there.
-            weighted_metrics: as there.
-            objective: `keras_smoothing.training.Objective`, what `fit` trains
-                for; None for `GaussianAugmentation`, the loss on one noisy
-                copy. `evaluate` shows that loss whatever the objective. The
-                very objective that the model has goes on with its state.
-            **kwargs: all others of `keras.Model.compile`.
-
-        Raises:
-            ValueError: if `objective` is not as described.
-        """
-        if objective is None:
-            objective = GaussianAugmentation()
-        checks.instance("objective", objective, Objective, "Stability()")
-        super().compile(
-            optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs
-        )
-        if objective is not self.objective:
-            self._of_objective.state = objective.make_state(self)
-        self.objective = objective
-        self._of_objective.trackers = [
-            keras.metrics.Mean(name=name)
-            for name in (*objective.terms, *objective.measures)
-        ]
-
-    @property
-    def objective_state(self):
-        """What the objective keeps from step to step, a layer; or None.
-
-        Keras finds it here to save it. It is not one of the weights.
-        """
-        return self._of_objective.state
-
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if not config:
-            return config
-        objective = keras.saving.serialize_keras_object(self.objective)
-        return {**config, "objective": objective}
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
-    @property
-    def metrics(self):
-        """Those of Keras, and what the objective has to show."""
-        return [*super().metrics, *self._of_objective.trackers]
-
-    def fit(self, x=None, *args, **kwargs):
-        if self.objective.num_examples is not None:
-            x = with_index(x, self.objective.num_examples)
-        return super().fit(x, *args, **kwargs)
-
-    def make_train_function(self, force=False):
-        if self.train_function is None:
-            self.objective.check(self)
-        return super().make_train_function(force)
-
-    def train_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-
-        def objective():
-            losses, outputs = self.objective(self, x, y, sample_weight)
-            measures = {
-                name: losses.pop(name) for name in self.objective.measures
-            }
-            return sum(losses.values()), (losses, measures, outputs)
-
-        loss, (losses, measures, outputs) = backend.minimize(self, objective)
-        replicas = backend.num_replicas()
-        losses = {**losses, "loss": loss}
-        shown = {name: value * replicas for name, value in losses.items()}
-        shown.update(measures)
-        for metric in self.metrics:
-            if metric.name in shown:
-                metric.update_state(
-                    shown[metric.name], sample_weight=ops.shape(outputs)[0]
-                )
-        return self.compute_metrics(x, y, outputs, sample_weight)
-
-    def test_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self.objective.num_examples is not None and isinstance(x, dict):
-            x, _ = split_index(x)
-        logs = super().test_step((x, y, sample_weight))
-        not_tested = [metric.name for metric in self._of_objective.trackers]
-        return {
-            name: value
-            for name, value in logs.items()
-            if name not in not_tested
-        }
 
     def predict_step(self, data):
         """Vote shares `(batch, classes)`; `predict` returns them."""

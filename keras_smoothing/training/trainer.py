@@ -1,0 +1,137 @@
+import types
+
+import keras
+from keras import ops
+
+from keras_smoothing import backend
+from keras_smoothing import checks
+from keras_smoothing.training.gaussian_augmentation import GaussianAugmentation
+from keras_smoothing.training.indexed import split_index
+from keras_smoothing.training.indexed import with_index
+from keras_smoothing.training.objective import Objective
+
+
+class Trainer(keras.Model):
+    """A Keras model that is trained for an `Objective`. Base class.
+
+    Attributes:
+        objective: `Objective`, what `fit` trains for.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.objective = GaussianAugmentation()
+        # In a namespace, which Keras does not search for metrics and layers to
+        # keep: another objective has others.
+        self._of_objective = types.SimpleNamespace(trackers=[], state=None)
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        *,
+        objective=None,
+        **kwargs,
+    ):
+        """Configures the model for training.
+
+        Args:
+            optimizer: as in `keras.Model.compile`.
+            loss: as there.
+            loss_weights: as there.
+            metrics: as there.
+            weighted_metrics: as there.
+            objective: `keras_smoothing.training.Objective`, what `fit` trains
+                for; None for `GaussianAugmentation`, the loss on one noisy
+                copy. `evaluate` shows that loss whatever the objective. The
+                very objective that the model has goes on with its state.
+            **kwargs: all others of `keras.Model.compile`.
+
+        Raises:
+            ValueError: if `objective` is not as described.
+        """
+        if objective is None:
+            objective = GaussianAugmentation()
+        checks.instance("objective", objective, Objective, "Stability()")
+        super().compile(
+            optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs
+        )
+        if objective is not self.objective:
+            self._of_objective.state = objective.make_state(self)
+        self.objective = objective
+        self._of_objective.trackers = [
+            keras.metrics.Mean(name=name)
+            for name in (*objective.terms, *objective.measures)
+        ]
+
+    @property
+    def objective_state(self):
+        """What the objective keeps from step to step, a layer; or None.
+
+        Keras finds it here to save it. It is not one of the weights.
+        """
+        return self._of_objective.state
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if not config:
+            return config
+        objective = keras.saving.serialize_keras_object(self.objective)
+        return {**config, "objective": objective}
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self):
+        """Those of Keras, and what the objective has to show."""
+        return [*super().metrics, *self._of_objective.trackers]
+
+    def fit(self, x=None, *args, **kwargs):
+        if self.objective.num_examples is not None:
+            x = with_index(x, self.objective.num_examples)
+        return super().fit(x, *args, **kwargs)
+
+    def make_train_function(self, force=False):
+        if self.train_function is None:
+            self.objective.check(self)
+        return super().make_train_function(force)
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+
+        def objective():
+            losses, outputs = self.objective(self, x, y, sample_weight)
+            measures = {
+                name: losses.pop(name) for name in self.objective.measures
+            }
+            return sum(losses.values()), (losses, measures, outputs)
+
+        loss, (losses, measures, outputs) = backend.minimize(self, objective)
+        replicas = backend.num_replicas()
+        losses = {**losses, "loss": loss}
+        shown = {name: value * replicas for name, value in losses.items()}
+        shown.update(measures)
+        for metric in self.metrics:
+            if metric.name in shown:
+                metric.update_state(
+                    shown[metric.name], sample_weight=ops.shape(outputs)[0]
+                )
+        return self.compute_metrics(x, y, outputs, sample_weight)
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self.objective.num_examples is not None and isinstance(x, dict):
+            x, _ = split_index(x)
+        logs = super().test_step((x, y, sample_weight))
+        not_tested = [metric.name for metric in self._of_objective.trackers]
+        return {
+            name: value
+            for name, value in logs.items()
+            if name not in not_tested
+        }
