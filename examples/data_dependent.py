@@ -129,7 +129,7 @@ def main():
         choices=("fashion_mnist", "digits"),
         default="fashion_mnist",
     )
-    parser.add_argument("--train", type=int, default=60_000)
+    parser.add_argument("--train", type=int, default=20_000)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--n", type=int, default=4_000)

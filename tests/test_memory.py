@@ -143,7 +143,7 @@ def test_decisions_are_those_of_exact_arithmetic(points, dimensions, norm):
     rng = np.random.default_rng(dimensions)
     memory, reference = new_memory(norm, (dimensions,)), Reference(norm)
     asked = []
-    for _ in range(1200):
+    for _ in range(800):
         if asked and rng.random() < 0.1:  # Again, maybe of another class.
             x, radius = asked[rng.integers(len(asked))]
         else:
@@ -159,7 +159,7 @@ def test_decisions_are_those_of_exact_arithmetic(points, dimensions, norm):
         assert known in (None, answer) or known.radius == 0
         reference.check(x, prediction, radius, inside, answer, len(memory))
     stored = list(memory)
-    assert len(stored) == len(memory) == len(reference.centers) > 280
+    assert len(stored) == len(memory) == len(reference.centers) > 180
     for (x, kept), center in zip(stored, reference.centers, strict=True):
         np.testing.assert_array_equal(x, center)
         assert look_up(memory, x).prediction == kept.prediction
