@@ -7,6 +7,9 @@ from scipy import stats
 
 import keras_smoothing as ks
 
+# Thousands of calls need not try the same model each time.
+QUICKLY = dict(check_independence=False)
+
 # On a half space {x_1 > 0} all three radius formulas are tight: the smoothed
 # prediction changes at the distance |x_1|, in l2 as in l1.
 NOISES = [ks.noise.Gaussian(0.5), ks.noise.Laplace(0.5), ks.noise.Uniform(1.0)]
@@ -31,7 +34,13 @@ def test_radii_exceed_the_true_one_at_most_alpha_of_the_time(model):
     for seed, x in enumerate(points(margins)):
         # A seed for each: examples of one run share their draws.
         result = model.certify(
-            x[np.newaxis], n0=10, n=300, alpha=alpha, seed=seed, verbose=0
+            x[np.newaxis],
+            n0=10,
+            n=300,
+            alpha=alpha,
+            seed=seed,
+            verbose=0,
+            **QUICKLY,
         )
         true_class = int(x[0] <= 0)
         right = result.prediction[0] == true_class
@@ -85,7 +94,7 @@ def test_the_draws_that_select_do_not_estimate():
     x, runs, alpha = np.zeros((1, 1), "float32"), 500, 0.2
     certified = sum(
         model.certify(
-            x, n0=200, n=200, alpha=alpha, seed=seed, verbose=0
+            x, n0=200, n=200, alpha=alpha, seed=seed, verbose=0, **QUICKLY
         ).radius[0]
         > 0
         for seed in range(runs)
@@ -99,7 +108,8 @@ def test_classify_errs_at_most_alpha_of_the_time():
     model = ks.SmoothedModel(linear_model([1.0]), ks.noise.Gaussian(0.5))
     x = np.array([[margin]], "float32")
     labels = [
-        model.classify(x, n=200, alpha=0.2, seed=seed)[0] for seed in range(500)
+        model.classify(x, n=200, alpha=0.2, seed=seed, **QUICKLY)[0]
+        for seed in range(500)
     ]
     wrong = labels.count(1)
     assert 0 < wrong <= stats.binom.ppf(0.999, 500, 0.2)
