@@ -176,6 +176,14 @@ def test_a_run_with_a_memory_is_resumed(stripes, memory, tmp_path, rows):
         with pytest.raises(ValueError, match="Received: a memory with None"):
             model.certify(x[:40], memory=empty, log=log, **calls)
     assert log.read_text() == "".join(lines[: 1 + rows])
+    with ks.CertificationMemory() as other:
+        other.bind(memory.identity.model, "l2", (2,))
+        first = whole[0]
+        other.promise(
+            x[:1], first.prediction, first.radius / 2, first.scale, 0.01
+        )
+        with pytest.raises(ValueError, match="Expected the memory that the"):
+            model.certify(x[:40], memory=other, log=log, **calls)
 
 
 def test_a_crash_between_promise_and_log(stripes, tmp_path, monkeypatch):

@@ -90,8 +90,10 @@ def classify_new(memory, decide, x, index, *, alpha):
     new = np.array([i for i, p in enumerate(answers) if p is None])
     if len(new):
         labels, scale = decide(x[new], index[new])
+        # Of a point alone, it does not matter in which directions.
+        least = scales.least(scale)
         promises = memory.promise(
-            x[new], labels, np.zeros(len(new)), scale, alpha
+            x[new], labels, np.zeros(len(new)), least, alpha
         )
         for i, promise in zip(new, promises, strict=True):
             answers[i] = promise
