@@ -71,6 +71,8 @@ def test_certificates_follow_the_rule_of_the_paper(stripes, memory):
         assert result.radius[i] == pytest.approx(radius, abs=1e-12)
     assert inside > 10 and clipped > 2 and len(memory) == len(balls) > 10
     assert result.deployable and result.promises is not None
+    # Also of what was clipped no promise is enlarged.
+    assert (result.recertify(0.005).radius <= result.radius).all()
 
 
 def test_a_promise_is_kept_whoever_asks(stripes, memory):
