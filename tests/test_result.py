@@ -110,6 +110,7 @@ def test_dataframe_has_a_row_for_each_example(result):
     frame = result.to_dataframe()
     assert len(frame) == 4
     np.testing.assert_array_equal(frame["radius"], result.radius)
+    np.testing.assert_array_equal(frame["sigma"], result.sigma)
     np.testing.assert_array_equal(frame["correct"], result.correct)
 
 

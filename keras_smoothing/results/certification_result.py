@@ -382,7 +382,7 @@ class CertificationResult:
         columns = {
             name: getattr(self, name)
             for name in ("label", "prediction", "radius", "p_lower")
-            + ("num_samples", "candidate", "time")
+            + ("sigma", "volume_radius", "num_samples", "candidate", "time")
             if getattr(self, name) is not None
         }
         if self.label is not None:
