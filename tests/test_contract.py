@@ -99,7 +99,7 @@ def public_objects():
     modules = [ks, ks.layers, ks.noise, ks.groups, ks.datasets]
     modules += [ks.attacks, ks.evaluation, ks.callbacks, ks.equilibrium]
     modules += [ks.equilibrium.cells, ks.applications, ks.serialized]
-    modules += [ks.training]
+    modules += [ks.training, ks.report]
     return {
         thing
         for module in modules
