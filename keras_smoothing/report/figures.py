@@ -36,7 +36,8 @@ def curves(runs, ylabel, xlabel):
     """
     largest = max(radius.max() for radius, _ in runs) or 1.0
 
-    def draw(ax):
+    def draw(axes):
+        (ax,) = axes
         for i, (radius, counted) in enumerate(runs):
             # Down to the grid, so that no curve is above its certificates.
             grid = np.floor(_STEPS * radius / largest) * (largest / _STEPS)
@@ -50,11 +51,11 @@ def curves(runs, ylabel, xlabel):
         ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
 
     text = f"{ylabel} against {xlabel}, a curve for each run"
-    return _svg("curves", draw, text, (7.6, 3.4))
+    return _svg("curves", draw, text, (8, 3.6))
 
 
 def radii(runs, xlabel):
-    """Histograms of the radii that are certified.
+    """Histograms of the radii that are certified, one below the other.
 
     Args:
         runs: list of float arrays, shape `(examples,)`; 0 where abstained.
@@ -66,38 +67,38 @@ def radii(runs, xlabel):
     largest = max(radius.max() for radius in runs) or 1.0
     bins = np.linspace(0, largest, _BINS + 1)
 
-    def draw(ax):
-        for i, radius in enumerate(runs):
+    def draw(axes):
+        for ax, (i, radius) in zip(axes, enumerate(runs), strict=True):
             _histogram(ax, i, radius[radius > 0], len(radius), bins)
-        ax.set(xlabel=xlabel, ylabel="share of examples", xlim=(0, largest))
+        ax.set(xlabel=xlabel, xlim=(0, largest), ylim=(0, None))
 
-    return _svg("radii", draw, f"Histogram of the {xlabel}", (5, 3))
+    text = f"Histogram of the {xlabel}, one for each run"
+    return _svg("radii", draw, text, _stacked(runs), len(runs))
 
 
 def draws(runs):
-    """Histograms of the draws that examples took.
+    """Histograms of the draws that examples took, one below the other.
 
     Args:
-        runs: list of int arrays, shape `(examples,)`, or None where unknown;
-            0 where none was taken.
+        runs: dict from the number of a run to an int array, shape
+            `(examples,)`; 0 where none was taken.
 
     Returns:
         str, SVG.
     """
-    taken = np.concatenate([n[n > 0] for n in runs if n is not None])
+    taken = np.concatenate([n[n > 0] for n in runs.values()])
     bins = np.geomspace(0.9 * taken.min(), 1.1 * taken.max(), _BINS + 1)
 
-    def draw(ax):
-        for i, num_samples in enumerate(runs):
-            if num_samples is not None:
-                some = num_samples[num_samples > 0]
-                _histogram(ax, i, some, len(num_samples), bins)
+    def draw(axes):
+        for ax, (i, n) in zip(axes, runs.items(), strict=True):
+            _histogram(ax, i, n[n > 0], len(n), bins)
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(lambda n, _: f"{n:,.0f}")
         ax.xaxis.set_minor_formatter(lambda n, _: "")
-        ax.set(xlabel="draws", ylabel="share of examples", xlim=bins[[0, -1]])
+        ax.set(xlabel="draws", xlim=bins[[0, -1]], ylim=(0, None))
 
-    return _svg("draws", draw, "Histogram of draws per example", (5, 3))
+    text = "Histogram of draws per example, one for each run"
+    return _svg("draws", draw, text, _stacked(runs), len(runs))
 
 
 def key(i):
@@ -123,15 +124,27 @@ def _line(i):
     }
 
 
+def _stacked(runs):
+    """The size of a figure with axes for each run, in inches."""
+    return (5, 0.8 + (2.2 if len(runs) == 1 else 1.1 * len(runs)))
+
+
 def _histogram(ax, i, values, total, bins):
     shares = np.histogram(values, bins)[0] / total
-    ax.stairs(shares, bins, fill=True, color=_placeholder(i), alpha=0.15)
+    ax.stairs(shares, bins, fill=True, color=_placeholder(i), alpha=0.25)
     ax.stairs(shares, bins, **_line(i))
-    ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
+    ax.yaxis.set_major_locator(_ticks(3))
+    ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
 
 
-def _svg(name, draw, text, size):
-    """What `draw` draws on axes, as SVG to stand in a page."""
+def _ticks(number):
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(number)
+
+
+def _svg(name, draw, text, size, rows=1):
+    """What `draw` draws on rows of axes, as SVG to stand in a page."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -156,7 +169,9 @@ def _svg(name, draw, text, size):
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
-        draw(figure.subplots())
+        draw(
+            figure.subplots(rows, squeeze=False, sharex=True, sharey=True)[:, 0]
+        )
         buffer = io.StringIO()
         # Without metadata, which names addresses and the time of day.
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -14,10 +14,11 @@ from keras_smoothing.report.tables import settings_table
 from keras_smoothing.report.tables import share_table
 from keras_smoothing.version import __version__
 
-_EVIDENCE = """<p class="warning"><b>Evidence, no certificate of a deployed
-classifier.</b> Runs that are marked chose their noise by the input and kept no
-memory. Their radii say something of each input by itself; an attacker may look
-for a point nearby where other noise is chosen.</p>"""
+_EVIDENCE = """<p class="warning"><b>Evidence without a memory.</b> Runs marked
+as evidence chose their noise by the input and kept no memory, so they are no
+certificate of a classifier that is deployed. Their radii say something of each
+input by itself; an attacker may look for a point nearby where other noise is
+chosen.</p>"""
 
 _LABELLED = """Share of examples that are classified correctly, and stay so
 under every change of the input that is smaller than the radius."""
@@ -111,7 +112,8 @@ def _distributions(results, radius):
         for result in results.values()
     ]
     radii = _chart(
-        figures.radii(certified, radius), "Radii of what is certified."
+        figures.radii(certified, radius),
+        "Share of examples by radius, of those that are certified.",
     )
     return _section(
         "Radii and draws",
@@ -121,20 +123,22 @@ def _distributions(results, radius):
 
 def _draws(results):
     """A histogram, or a sentence where one bar would hold all examples."""
-    runs = [result.num_samples for result in results.values()]
-    taken = np.unique(
-        np.concatenate([n for n in runs if n is not None] or [[]])
-    )
-    taken = taken[taken > 0]
-    if not len(taken):
-        return '<p class="soft">How many draws were taken is unknown.</p>'
-    if len(taken) == 1:
+    runs = {
+        i: result.num_samples
+        for i, result in enumerate(results.values())
+        if result.num_samples is not None and result.num_samples.any()
+    }
+    if not runs:
         return (
-            f'<p class="soft">Every example took {taken[0]:,.0f} draws, or '
-            "what they were is unknown or an earlier promise.</p>"
+            '<p class="soft">The log does not say how many draws it took.</p>'
         )
-    caption = "Draws per example, of the estimate."
-    return _chart(figures.draws(runs), caption)
+    taken = np.unique(np.concatenate(list(runs.values())))
+    if len(taken) == 1:
+        return f'<p class="soft">Every example took {taken[0]:,} draws.</p>'
+    return _chart(
+        figures.draws(runs),
+        "Share of examples by draws of the estimate.",
+    )
 
 
 def _of_runs(results, part):

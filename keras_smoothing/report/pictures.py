@@ -1,7 +1,6 @@
 """The images of a run, found by their digests, and shown."""
 
 import base64
-import html
 import io
 
 import numpy as np
@@ -83,21 +82,21 @@ def gallery(result, images):
 
 
 def _figure(result, i, image):
-    said = f"predicted {result.prediction[i]}"
-    kind = ""
+    said = [f"predicted {result.prediction[i]}"]
     if result.abstained[i]:
-        said = "abstained"
+        said = ["abstained"]
+    kind = ""
     if result.label is not None:
-        said = f"label {result.label[i]}, {said}"
+        said.insert(0, f"label {result.label[i]}")
         if not result.abstained[i] and not result.correct[i]:
-            said += ", wrong"
+            said.append("wrong")
             kind = ' class="wrong"'
     radius = f"{round_down(result.radius[i], 4):.4f}"
-    alt = html.escape(f"Example {i}: {said}, radius {radius}")
+    alt = f"Example {i}: {', '.join(said)}, radius {radius}"
     return (
         f'<figure{kind}><img src="data:image/png;base64,{_png(image)}" '
         f'alt="{alt}" title="{alt}"><figcaption><b>{radius}</b><br>'
-        f"{html.escape(said)}</figcaption></figure>"
+        f"{'<br>'.join(said)}</figcaption></figure>"
     )
 
 

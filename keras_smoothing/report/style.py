@@ -50,11 +50,13 @@ section {{
   list-style: none; display: flex; flex-wrap: wrap; gap: 6px 28px;
   margin: 16px 0 0; padding: 0;
 }}
-.name {{ overflow-wrap: anywhere; }}
+.name {{ overflow-wrap: break-word; }}
 .key {{
   width: 36px; height: 8px; margin-right: 8px; vertical-align: middle;
 }}
-.chart svg {{ display: block; width: 100%; height: auto; }}
+.chart svg {{
+  display: block; width: 100%; max-width: 900px; height: auto; margin: 0 auto;
+}}
 .chart {{ margin: 0 0 16px; }}
 .chart figcaption {{ font-size: 13px; color: var(--soft); }}
 svg text {{ font-family: inherit; }}
@@ -100,7 +102,9 @@ i.wrong {{ background: var(--wrong); }}
 .abstained {{ background: var(--abstained); }}
 .pictures {{
   display: grid; gap: 12px;
-  grid-template-columns: repeat(auto-fill, minmax(96px, 1fr));
+  grid-template-columns: repeat(
+    auto-fill, minmax(max(84px, (100% - 84px) / 8), 1fr)
+  );
 }}
 .pictures figure {{ margin: 0; break-inside: avoid; }}
 .pictures img {{
@@ -120,7 +124,9 @@ footer p {{ max-width: none; }}
   section {{ padding: 16px; }}
   h1 {{ font-size: 24px; }}
   table {{ font-size: 13px; }}
-  th, td {{ padding: 5px 6px; }}
+  th, td {{ padding: 5px; }}
+  tbody th {{ min-width: 6em; }}
+  .key {{ width: 18px; margin-right: 6px; }}
 }}
 @media print {{
   @page {{ margin: 14mm; }}
@@ -128,8 +134,11 @@ footer p {{ max-width: none; }}
   body {{ font-size: 10pt; }}
   main {{ max-width: none; padding: 0; }}
   section {{ border: 0; padding: 0; margin-top: 20pt; }}
-  h2, h3, h4 {{ break-after: avoid; }}
-  .chart, tr, .pictures {{ break-inside: avoid; }}
+  h2, h3, h4, section > p {{ break-after: avoid; }}
+  .chart, tr, .pictures, .shares, .runs, .labels {{ break-inside: avoid; }}
+  .columns {{ grid-template-columns: 1fr 1fr; }}
+  .settings {{ table-layout: fixed; }}
+  .settings tbody th {{ white-space: normal; }}
   .wide {{ overflow: visible; }}
   table {{ font-size: 8.5pt; }}
   th, td {{ padding: 3pt 5pt; }}

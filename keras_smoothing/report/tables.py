@@ -16,7 +16,7 @@ def run_name(i, name, result):
     """The line and name of run number i, and its mark if it is evidence."""
     mark = ""
     if result.deployable is False:
-        mark = ' <span class="mark">evidence without a memory</span>'
+        mark = ' <span class="mark">evidence</span>'
     return f'{key(i)}<span class="name">{html.escape(name)}</span>{mark}'
 
 
@@ -75,6 +75,8 @@ def settings_table(results, settings):
         _conditions(result) | _others(settings.get(name) or {})
         for name, result in results.items()
     ]
+    if not any(said):
+        return '<p class="soft">Noise, alpha and seed are unknown.</p>'
     rows, differ = [], []
     for setting in dict.fromkeys(name for one in said for name in one):
         values = [one.get(setting, "unknown") for one in said]
@@ -108,8 +110,13 @@ def _conditions(result):
     """What a result knows of itself, as text by name."""
     if result.noise is None:
         return {}
-    conditions = {
+    least, median, most = np.quantile(result.sigma, [0, 0.5, 1])
+    sigma = f"{least:.3g}"
+    if least < most:
+        sigma += f" to {most:.3g}, median {median:.3g}"
+    return {
         "noise": repr(result.noise),
+        "sigma of examples": sigma,
         "distance": result.distance,
         "alpha": repr(result.alpha),
         "top_k": str(result.top_k),
@@ -117,12 +124,6 @@ def _conditions(result):
         "seed": _text(result.seed),
         "deployable": _text(result.deployable),
     }
-    if np.any(result.mean_scale != 1):
-        least, median, most = np.quantile(result.sigma, [0, 0.5, 1])
-        conditions["sigma of examples"] = (
-            f"{least:.3g} to {most:.3g}, median {median:.3g}"
-        )
-    return conditions
 
 
 def _others(settings):
@@ -135,6 +136,8 @@ def _others(settings):
 
 def _text(value):
     """A value of settings in JSON, to be read."""
+    if isinstance(value, dict) and "class_name" in value:
+        return f"{value['class_name']}: {_text(value['config'])}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(v)}" for name, v in value.items())
     names = {None: "none", True: "yes", False: "no"}
