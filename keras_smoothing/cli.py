@@ -119,6 +119,12 @@ def _report(arguments):
         print(evaluation.table(results, radii))
 
 
+def _compare(arguments):
+    a, b = (read_log(log) for log in (arguments.a, arguments.b))
+    comparison = evaluation.compare(a, b, arguments.radii, arguments.confidence)
+    print(f"a: {arguments.a}: {a}\nb: {arguments.b}: {b}\n{comparison}")
+
+
 def _named(logs):
     """Paths of logs, by short names where these are distinct."""
     paths = [pathlib.Path(log) for log in logs]
@@ -308,6 +314,16 @@ def _parser():
         type=float,
         help="lower bounds that hold together with this probability",
     )
+
+    comparing = commands.add_parser(
+        "compare", help="say how sure it is that two logs differ"
+    )
+    comparing.set_defaults(run=_compare)
+    add = comparing.add_argument
+    add("a", metavar="A.tsv", help="ours or a six-column log")
+    add("b", metavar="B.tsv", help="of the same examples in the same order")
+    add("--radii", type=float, nargs="+", help="lines of the table")
+    add("--confidence", type=float, default=0.95, help="of each interval")
 
     planning = commands.add_parser(
         "plan",

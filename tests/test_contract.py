@@ -316,4 +316,4 @@ def test_every_public_class_and_function_has_an_example():
         if "```python" not in (thing.__doc__ or "")
     }
     bases = {"Noise", "Group", "Solver", "Gradient", "Cell", "Objective"}
-    assert without == bases | {"Plan", "RobustAccuracy"}
+    assert without == bases | {"Plan", "RobustAccuracy", "Comparison"}
