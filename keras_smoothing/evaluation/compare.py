@@ -32,8 +32,9 @@ def compare(a, b, radii=None, confidence=0.95):
     The tests of several radii are not corrected for being several.
 
     Args:
-        a, b: `CertificationResult` with labels, of the same examples in the
-            same order, and of one distance.
+        a: `CertificationResult` with labels.
+        b: `CertificationResult`, of the same examples in the same order, and
+            of the same distance.
         radii: float array, shape `(r,)`; or None for round steps up to the
             largest radius.
         confidence: float in (0, 1), of each interval by itself.

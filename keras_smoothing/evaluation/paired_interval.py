@@ -22,8 +22,7 @@ def paired_interval(only_a, only_b, examples, confidence):
         `(only_a - only_b) / examples`.
 
     Reference:
-    - Tango, Equivalence test and confidence interval for the difference in
-      proportions for the paired-sample design, Statistics in Medicine 17, 1998
+    - [Tango, 1998](https://pubmed.ncbi.nlm.nih.gov/9595618/)
     """
     z = stats.norm.isf((1 - confidence) / 2)
 
