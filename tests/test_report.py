@@ -169,6 +169,32 @@ def test_labels_are_counted_with_what_became_of_them(tmp_path):
     assert counts.sum() == len(result)
 
 
+def test_many_labels_are_folded(tmp_path):
+    few = six_columns()
+    many = dataclasses.replace(few, label=np.arange(300) % 100)
+    path = tmp_path / "page.html"
+    assert "details" not in Page(written(path, {"run": few})).tags
+    page = Page(written(path, {"run": many}))
+    assert "details" in page.tags and "100 labels" in page.text
+    assert len(page.table("labels")) == 102
+
+
+def test_draws_are_a_sentence_where_all_took_as_many(result, tmp_path):
+    path = tmp_path / "page.html"
+    same = written(path, {"one": result, "two": result})
+    assert "Every example took 500 draws" in same
+    assert same.count("<svg role=") == 2
+    # Of a run that does not say it nothing is said.
+    text = written(path, {"one": result, "two": six_columns()})
+    assert "Every example" not in text and text.count("<svg role=") == 3
+    # What an earlier promise answered took none.
+    some = dataclasses.replace(
+        result, num_samples=np.where(np.arange(40) < 3, 0, 500)
+    )
+    text = written(path, {"one": some})
+    assert "Every example" not in text and text.count("<svg role=") == 3
+
+
 @pytest.mark.parametrize("label", [True, False])
 def test_the_curve_is_nowhere_above_the_certificates(label):
     result = six_columns(2_000, label=label)

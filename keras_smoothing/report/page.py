@@ -133,7 +133,7 @@ def _draws(results):
             '<p class="soft">The log does not say how many draws it took.</p>'
         )
     taken = np.unique(np.concatenate(list(runs.values())))
-    if len(taken) == 1:
+    if len(taken) == 1 and len(runs) == len(results):
         return f'<p class="soft">Every example took {taken[0]:,} draws.</p>'
     return _chart(
         figures.draws(runs),
@@ -164,6 +164,7 @@ def _footer():
         "its own and over the draws, the smoothed classifier predicts the same "
         "class at every point closer than the radius. Accuracies and radii are "
         "rounded down; abstentions, draws and seconds up. ACR is the average "
-        "certified radius, wrong and abstained examples counting 0."
+        "certified radius, wrong and abstained examples counting 0. With top_k "
+        "above 1, a class is kept while it is among the top_k most voted."
         f"</p><p>keras_smoothing {__version__}</p></footer>"
     )

@@ -8,6 +8,8 @@ from keras_smoothing import evaluation
 from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.report.figures import key
 
+# Of more labels the table opens at a click.
+_OPEN = 20
 # What the results say themselves, of the settings beside a log.
 _SAID = {"alpha", "deployable", "group", "noise", "seed", "stopping", "top_k"}
 
@@ -66,7 +68,11 @@ def label_table(result):
     totals = [int(np.sum(kind)) for kind in kinds]
     rows.append(["all", *map(str, totals), _bar(totals)])
     heading = ["label", "correct", "wrong", "abstained", ""]
-    return _table("labels", heading, rows)
+    table = _table("labels", heading, rows)
+    if len(rows) - 1 <= _OPEN:
+        return table
+    summary = f"<summary>{len(rows) - 1} labels</summary>"
+    return f"<details>{summary}{table}</details>"
 
 
 def settings_table(results, settings):
