@@ -396,6 +396,18 @@ def test_rounding_down_keeps_what_is_a_decimal_already():
     assert (rounded <= values).all() and (values - rounded < 0.001).all()
 
 
+def test_tables_round_down():
+    result = ks.CertificationResult(
+        np.array([1, 1, ks.ABSTAIN]),
+        np.array([0.1, 0.1, 0.0]),
+        np.ones(3),
+        label=np.ones(3, int),
+    )
+    # 0.0666... and 66.66...%.
+    (line,) = evaluation.table({"run": result}, [0.0]).splitlines()[1:]
+    assert line.split() == ["run", "3", "0.0666", "66.6%"]
+
+
 def parsed(html):
     """Text before the table, the table, and the path of the curve."""
     tree = xml.fromstring(html.replace("<br>", "<br/>"))
