@@ -9,6 +9,7 @@ from keras_smoothing import evaluation as evaluation
 from keras_smoothing import groups as groups
 from keras_smoothing import layers as layers
 from keras_smoothing import noise as noise
+from keras_smoothing import report as report
 from keras_smoothing import serialized as serialized
 from keras_smoothing import training as training
 from keras_smoothing.certification import Plan as Plan

@@ -13,9 +13,12 @@ from keras_smoothing import datasets
 from keras_smoothing import evaluation
 from keras_smoothing.certification import plan
 from keras_smoothing.data_dependent import DataDependentSigma
+from keras_smoothing.evaluation.distance import one_distance
 from keras_smoothing.logs import read_log
+from keras_smoothing.logs import read_settings
 from keras_smoothing.noise import Gaussian
 from keras_smoothing.promises import CertificationMemory
+from keras_smoothing.report import write_html
 from keras_smoothing.serialized import Audited
 from keras_smoothing.serialized import Exact
 from keras_smoothing.smoothed_model import SmoothedModel
@@ -81,34 +84,66 @@ def _certify(arguments):
 
 
 def _report(arguments):
-    names = [pathlib.Path(path).stem for path in arguments.logs]
-    if len(set(names)) < len(names):
-        names = arguments.logs
-    logs = zip(names, arguments.logs, strict=True)
-    results = {name: read_log(path) for name, path in logs}
+    logs = _named(arguments.logs)
+    results = {name: read_log(path) for name, path in logs.items()}
     if arguments.confidence is not None:
         alpha = 1 - checks.probability("confidence", arguments.confidence)
         results = {
             name: result.recertify(alpha, family_wise=True)
             for name, result in results.items()
         }
-    norms = {result.distance for result in results.values() if result.noise}
-    if len(norms) > 1:
-        raise ValueError(
-            "Expected logs of one distance, since radii in others do not "
-            f"compare. Received: {' and '.join(sorted(norms))}"
-        )
+    distance = one_distance(results.values())
+    images = _images(arguments)
     radii = arguments.radii
     if radii is None:
         largest = max(result.radius.max() for result in results.values())
         radii = evaluation.default_radii(largest)
     if arguments.plot:
         ax = evaluation.plot_certified_accuracy(results)
-        ax.set_xlabel(" ".join([*norms, "radius"]))
+        ax.set_xlabel(f"{distance} radius" if distance else "radius")
         ax.figure.savefig(arguments.plot)
+    if arguments.html:
+        write_html(
+            arguments.html,
+            results,
+            radii,
+            images=images,
+            settings={name: read_settings(path) for name, path in logs.items()},
+        )
     for name, result in results.items():
         print(f"{name}: {result}")
-    print(evaluation.table(results, radii))
+    # Of results without labels, a page is all there is.
+    if not arguments.html or all(
+        result.label is not None for result in results.values()
+    ):
+        print(evaluation.table(results, radii))
+
+
+def _compare(arguments):
+    a, b = (read_log(log) for log in (arguments.a, arguments.b))
+    comparison = evaluation.compare(a, b, arguments.radii, arguments.confidence)
+    print(f"a: {arguments.a}: {a}\nb: {arguments.b}: {b}\n{comparison}")
+
+
+def _named(logs):
+    """Paths of logs, by short names where these are distinct."""
+    paths = [pathlib.Path(log) for log in logs]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = logs
+    return dict(zip(names, paths, strict=True))
+
+
+def _images(arguments):
+    """The images of `--dataset`, or None without it."""
+    if arguments.dataset is None:
+        return None
+    if not arguments.html:
+        raise ValueError(
+            "Expected --dataset with --html, for the pictures of its page. "
+            f"Received: --dataset {arguments.dataset} alone"
+        )
+    return datasets.load(arguments.dataset, arguments.split)[0]
 
 
 def _plan(arguments):
@@ -271,11 +306,24 @@ def _parser():
     add("logs", nargs="+", metavar="LOG.tsv", help="ours or six-column logs")
     add("--radii", type=float, nargs="+", help="columns of the table")
     add("--plot", metavar="OUT.png", help="draw the curves")
+    add("--html", metavar="OUT.html", help="write a page with all there is")
+    add("--dataset", help="of the logs, for pictures on the page")
+    add("--split", default="test", help='as in "test[:500]"')
     add(
         "--confidence",
         type=float,
         help="lower bounds that hold together with this probability",
     )
+
+    comparing = commands.add_parser(
+        "compare", help="say how sure it is that two logs differ"
+    )
+    comparing.set_defaults(run=_compare)
+    add = comparing.add_argument
+    add("a", metavar="A.tsv", help="ours or a six-column log")
+    add("b", metavar="B.tsv", help="of the same examples in the same order")
+    add("--radii", type=float, nargs="+", help="lines of the table")
+    add("--confidence", type=float, default=0.95, help="of each interval")
 
     planning = commands.add_parser(
         "plan",

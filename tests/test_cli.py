@@ -11,6 +11,7 @@ from conftest import small_convnet
 
 import keras_smoothing as ks
 from keras_smoothing import cli
+from keras_smoothing.evaluation.rounding import round_down
 
 SMALL = ["--n0", "20", "--n", "200", "--alpha", "0.01"]
 
@@ -36,10 +37,9 @@ def test_certify_then_report(digits_file, tmp_path, capsys):
     arguments = ["report", str(log), str(log), *radii, "--plot", str(plot)]
     assert cli.main(arguments) == 0
     table = capsys.readouterr().out
-    share = f"{100 * result.certified_accuracy(0.25):.1f}%"
-    assert (
-        share in table and f"{result.average_certified_radius():.4f}" in table
-    )
+    share = f"{round_down(result.certified_accuracy(0.25), 3):.1%}"
+    acr = round_down(result.average_certified_radius(), 4)
+    assert share in table and f"{acr:.4f}" in table
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert cli.main(["report", str(log)]) == 0
     described = "run: <CertificationResult of 12 examples, Gaussian(sigma=0.25)"
@@ -64,7 +64,7 @@ def test_adaptive_top_k_and_family_wise(digits_file, tmp_path, capsys):
     command = ["report", str(log), "--radii", "0", "0.25"]
     assert cli.main([*command, "--confidence", "0.9"]) == 0
     share = result.certified_accuracy(0.25, confidence=0.9)
-    assert f"{100 * share:.1f}%" in capsys.readouterr().out
+    assert f"{round_down(share, 3):.1%}" in capsys.readouterr().out
     assert cli.main([*command, "--confidence", "2"]) == 2
 
 

@@ -99,7 +99,7 @@ def public_objects():
     modules = [ks, ks.layers, ks.noise, ks.groups, ks.datasets]
     modules += [ks.attacks, ks.evaluation, ks.callbacks, ks.equilibrium]
     modules += [ks.equilibrium.cells, ks.applications, ks.serialized]
-    modules += [ks.training]
+    modules += [ks.training, ks.report]
     return {
         thing
         for module in modules
@@ -316,4 +316,4 @@ def test_every_public_class_and_function_has_an_example():
         if "```python" not in (thing.__doc__ or "")
     }
     bases = {"Noise", "Group", "Solver", "Gradient", "Cell", "Objective"}
-    assert without == bases | {"Plan", "RobustAccuracy"}
+    assert without == bases | {"Plan", "RobustAccuracy", "Comparison"}

@@ -19,6 +19,7 @@ ORDER = [
     "certification",
     "logs",
     "results",
+    "report",
     "promises",
     "serialized",
     "insertion",
@@ -36,6 +37,7 @@ ORDER = [
     "backend",
     "data_format",
     "l2_ball",
+    "example_digest",
     "checks",
     "version",
 ]

@@ -35,7 +35,8 @@ def run(digits_model, digits, path):
 def test_log_gives_the_result_back(run, path):
     result = run()
     read = ks.read_log(path)
-    for name in ("prediction", "radius", "p_lower", "counts", "num_samples"):
+    names = ("prediction", "radius", "p_lower", "counts", "num_samples")
+    for name in (*names, "digest"):
         np.testing.assert_array_equal(
             getattr(read, name), getattr(result, name), name
         )
@@ -328,6 +329,7 @@ def test_six_column_logs_are_read(path):
     np.testing.assert_array_equal(result.correct, [True, False, False])
     np.testing.assert_allclose(result.time, [15.4, 15.6, 3661])
     assert result.average_certified_radius() == pytest.approx(0.126)
+    assert result.digest is None
     with pytest.raises(ValueError, match="with vote counts"):
         result.recertify(0.05)
 

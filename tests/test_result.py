@@ -32,6 +32,7 @@ def result():
 def test_certificates_from_counts(result):
     np.testing.assert_array_equal(result.prediction, [0, 0, -1, -1])
     np.testing.assert_array_equal(result.correct, [True, False, False, False])
+    np.testing.assert_array_equal(result.abstained, [False, False, True, True])
     assert (result.radius[:2] > 0).all() and (result.radius[2:] == 0).all()
     np.testing.assert_allclose(
         result.radius[:2], ks.noise.Gaussian(0.5).radius(result.p_lower[:2])
@@ -229,12 +230,12 @@ def test_accuracy_with_confidence_holds_under_shared_draws():
 
 
 ARRAYS = ("prediction", "radius", "time", "label", "p_lower", "counts")
-ARRAYS += ("num_samples", "candidate", "scale")
+ARRAYS += ("num_samples", "candidate", "scale", "digest")
 
 
 @pytest.fixture
 def detailed(result):
-    """With scales, findings and a seed."""
+    """With scales, findings, digests and a seed."""
     return ks.CertificationResult.from_counts(
         result.candidate,
         result.counts,
@@ -244,6 +245,7 @@ def detailed(result):
         findings={"one": np.arange(4), "each": np.arange(8).reshape(4, 2)},
         label=result.label,
         time=np.arange(4.0),
+        digest=np.array(["a", "b", "c", "d"]),
         seed=7,
     )
 
@@ -374,6 +376,7 @@ def test_other_kinds_of_results_do_not_concatenate(detailed, six_columns):
         concatenate([])
     for changes, message in (
         (dict(label=None), "labels='none' in results.1"),
+        (dict(digest=None), "digests='none' in results.1"),
         (dict(findings={}), r"findings=\[\] in results.1"),
         (dict(counts=detailed.counts[:, :1]), r"classes=\(1,\) in results.1"),
     ):
@@ -392,6 +395,18 @@ def test_rounding_down_keeps_what_is_a_decimal_already():
     values = np.random.default_rng(0).random(10_000)
     rounded = round_down(values, 3)
     assert (rounded <= values).all() and (values - rounded < 0.001).all()
+
+
+def test_tables_round_down():
+    result = ks.CertificationResult(
+        np.array([1, 1, ks.ABSTAIN]),
+        np.array([0.1, 0.1, 0.0]),
+        np.ones(3),
+        label=np.ones(3, int),
+    )
+    # 0.0666... and 66.66...%.
+    (line,) = evaluation.table({"run": result}, [0.0]).splitlines()[1:]
+    assert line.split() == ["run", "3", "0.0666", "66.6%"]
 
 
 def parsed(html):

@@ -13,8 +13,8 @@ from keras_smoothing.certification.evidence import warn_of_evidence
 from keras_smoothing.certification.plan import check_can_certify
 from keras_smoothing.certification.progress import Progress
 from keras_smoothing.certification.sampling import sample
+from keras_smoothing.example_digest import example_digest
 from keras_smoothing.logs import CertificationLog
-from keras_smoothing.logs import example_digest
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs.log_format import FORMAT
 from keras_smoothing.logs.log_format import describe

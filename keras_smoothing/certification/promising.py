@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing.certification import scales
-from keras_smoothing.logs import example_digest
+from keras_smoothing.example_digest import example_digest
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from keras_smoothing.certification import scales
-from keras_smoothing.logs import example_digest
+from keras_smoothing.example_digest import example_digest
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
 from keras_smoothing.statistics import Votes

@@ -7,6 +7,8 @@ from keras_smoothing.evaluation.certified_accuracy import (
 from keras_smoothing.evaluation.certified_accuracy import (
     default_radii as default_radii,
 )
+from keras_smoothing.evaluation.compare import compare as compare
+from keras_smoothing.evaluation.comparison import Comparison as Comparison
 from keras_smoothing.evaluation.plots import (
     plot_certified_accuracy as plot_certified_accuracy,
 )

@@ -31,14 +31,8 @@ def plot_certified_accuracy(results, ax=None):
     """
     ax = axes(ax)
     for name, result in results.items():
-        # The curve only steps down at the radii themselves.
-        steps = np.unique(np.append(0.0, result.radius[result.correct]))
-        shares = certified_accuracy(result.radius, result.correct, steps)
         ax.step(
-            np.append(steps, steps[-1]),
-            np.append(shares, 0.0),
-            where="pre",
-            label=name,
+            *corners(result.radius, result.correct), where="pre", label=name
         )
     ax.set(xlabel="radius", ylabel="certified accuracy", ylim=(0, 1))
     ax.set_xlim(left=0)
@@ -46,6 +40,23 @@ def plot_certified_accuracy(results, ax=None):
     if len(results) > 1:
         ax.legend()
     return ax
+
+
+def corners(radius, correct):
+    """Where the curve of certified accuracy steps down.
+
+    Args:
+        radius: float array, shape `(examples,)`.
+        correct: bool array, shape `(examples,)`.
+
+    Returns:
+        (radii, shares): float64 arrays, shape `(steps,)`; each share holds up
+        to its radius, from the one before.
+    """
+    # Only at the radii themselves.
+    steps = np.unique(np.append(0.0, radius[correct]))
+    shares = certified_accuracy(radius, correct, steps)
+    return np.append(steps, steps[-1]), np.append(shares, 0.0)
 
 
 def axes(ax):

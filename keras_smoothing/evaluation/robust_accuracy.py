@@ -6,6 +6,7 @@ from keras_smoothing import checks
 from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
 from keras_smoothing.evaluation.plots import axes
 from keras_smoothing.evaluation.plots import plot_certified_accuracy
+from keras_smoothing.evaluation.rounding import round_down
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +50,10 @@ class RobustAccuracy:
                     f"{self.correct.shape[-1]}. Received: "
                     f"{len(certified.radius)} certificates"
                 )
-            rows["certified"] = certified_accuracy(
+            shares = certified_accuracy(
                 certified.radius, certified.correct, self.strengths
             )
+            rows["certified"] = round_down(shares, 3)
         width = max(map(len, rows))
         lines = [f"{'strength':<{width}}", *(f"{r:<{width}}" for r in rows)]
         for i, strength in enumerate(self.strengths):

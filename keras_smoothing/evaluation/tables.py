@@ -2,6 +2,7 @@ from keras_smoothing.evaluation.certified_accuracy import (
     average_certified_radius,
 )
 from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
+from keras_smoothing.evaluation.rounding import round_down
 
 
 def table(results, radii):
@@ -14,7 +15,7 @@ def table(results, radii):
 
     Returns:
         str, several lines: a heading, then name, number of examples, average
-        certified radius and percentages.
+        certified radius and percentages, both rounded down.
 
     Example:
 
@@ -36,6 +37,7 @@ def table(results, radii):
     for name, result in results.items():
         acr = average_certified_radius(result.radius, result.correct)
         shares = certified_accuracy(result.radius, result.correct, radii)
+        acr, shares = round_down(acr, 4), round_down(shares, 3)
         lines.append(
             f"{name:<{width}} {len(result.radius):>8} {acr:>7.4f}"
             + "".join(f" {100 * share:>6.1f}%" for share in shares)

@@ -3,7 +3,7 @@
 from keras_smoothing.logs.certification_log import (
     CertificationLog as CertificationLog,
 )
-from keras_smoothing.logs.fingerprint import example_digest as example_digest
 from keras_smoothing.logs.fingerprint import fingerprint as fingerprint
 from keras_smoothing.logs.fingerprint import structure as structure
+from keras_smoothing.logs.log_format import read_settings as read_settings
 from keras_smoothing.logs.read_log import read_log as read_log

@@ -26,11 +26,6 @@ def fingerprint(model):
     return digest.hexdigest()
 
 
-def example_digest(x):
-    """A hash of one example: 16 hexadecimal digits."""
-    return hashlib.sha256(x.tobytes()).hexdigest()[:16]
-
-
 def structure(model):
     """A model's configuration without names, as text."""
     try:

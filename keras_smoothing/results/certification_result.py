@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing import evaluation
+from keras_smoothing import report
 from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.results.concatenation import check_one_claim
 from keras_smoothing.results.notebook import to_html
@@ -31,6 +32,7 @@ class CertificationResult:
         time: float64 array, shape `(examples,)`: seconds.
         label: int64 array, shape `(examples,)`, or None without labels.
         correct: bool array, shape `(examples,)`; False where abstained.
+        abstained: bool array, shape `(examples,)`.
         p_lower: float64 array, shape `(examples,)`: lower bound on the
             probability of the selected class.
         counts: int64 array, shape `(examples, classes)`: votes among the draws
@@ -57,6 +59,7 @@ class CertificationResult:
         findings: dict of int64 arrays, shape `(examples,)` or `(examples,
             classes)`: what was counted beside the votes. Empty unless votes
             were found by serialized smoothing.
+        digest: str array, shape `(examples,)`: a hash of each example.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each certificate.
         stopping: `FixedSampling` or `AdaptiveSampling`.
@@ -66,8 +69,8 @@ class CertificationResult:
             the least distance to any rearrangement of the example.
         seed: int, the root of all draws; None where several were joined.
 
-    Of a six-column log only the first four arrays and `correct` are known; the
-    others are None.
+    Of a six-column log only the first four arrays, `correct` and `abstained`
+    are known; the others are None.
 
     `result[:10]`, a boolean mask, indices or an int select examples, as of an
     array. Each certificate keeps its `alpha`, which is the probability of its
@@ -105,6 +108,7 @@ class CertificationResult:
     mean_scale: np.ndarray | None = None
     promises: dict | None = None
     findings: dict | None = None
+    digest: np.ndarray | None = None
     claim: Claim | None = None
     seed: int | None = None
 
@@ -243,7 +247,11 @@ class CertificationResult:
                 "Expected a result with labels. Received: one without; pass "
                 "`y` to `certify`."
             )
-        return (self.prediction == self.label) & (self.prediction != ABSTAIN)
+        return (self.prediction == self.label) & ~self.abstained
+
+    @property
+    def abstained(self):
+        return self.prediction == ABSTAIN
 
     @property
     def distance(self):
@@ -334,6 +342,7 @@ class CertificationResult:
             findings=self.findings,
             label=self.label,
             time=self.time,
+            digest=self.digest,
             seed=self.seed,
         )
 
@@ -370,6 +379,28 @@ class CertificationResult:
         if self.noise:
             ax.set_xlabel(f"{self.distance} radius")
         return ax
+
+    def to_html(self, path, radii=None, *, images=None):
+        """Writes a page with curve, tables, histograms and pictures.
+
+        The page needs nothing beside it: no network, no scripts. For several
+        results on one page see `ks.report.write_html`.
+
+        Args:
+            path: path of the page.
+            radii: as in `summary`.
+            images: float array, shape `(n, height, width, channels)`, with the
+                examples of this result among them, in any order; or None for
+                a page without pictures.
+
+        Raises:
+            ImportError: if matplotlib is missing.
+            ValueError: without examples, or for images that are not those of
+                this result.
+        """
+        name = repr(self.noise) if self.noise else "certified"
+        radii = self._radii() if radii is None else radii
+        report.write_html(path, {name: self}, radii, images=images)
 
     def to_dataframe(self):
         """A `pandas.DataFrame`, one row for each example."""
@@ -426,7 +457,7 @@ class CertificationResult:
             else "share with at least this radius",
             f"{self.distance} radius" if self.claim else "radius",
             self.radius,
-            self.correct if is_labelled else self.prediction != ABSTAIN,
+            self.correct if is_labelled else ~self.abstained,
             self._radii(),
         )
 
@@ -435,7 +466,7 @@ class CertificationResult:
         lines = [f"{len(self)} examples, {self._conditions()}"]
         if len(self):
             # Abstentions are rounded up: nothing looks better than it is.
-            abstained = -round_down(-np.mean(self.prediction == ABSTAIN), 3)
+            abstained = -round_down(-np.mean(self.abstained), 3)
             lines.append(
                 f"abstained {abstained:.1%}, median radius "
                 f"{round_down(np.median(self.radius), 4):.4f}, "

@@ -41,6 +41,7 @@ def _description(result):
         description[field.name] = (
             getattr(result.claim, field.name) if result.claim else "unknown"
         )
+    description["digests"] = "none" if result.digest is None else "given"
     description["promises"] = "none" if result.promises is None else "given"
     description["findings"] = sorted(result.findings or ())
     description["classes"] = np.shape(result.counts)[1:]

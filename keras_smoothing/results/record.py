@@ -59,6 +59,7 @@ def to_result(records, claim, seed):
         },
         label=None if None in labels else np.array(labels, np.int64),
         time=np.array([record.time for record in records], np.float64),
+        digest=np.array([record.digest for record in records], np.str_),
         seed=seed,
     )
 

@@ -1,0 +1,133 @@
+import numpy as np
+from scipy import stats
+
+from keras_smoothing import checks
+from keras_smoothing.evaluation.certified_accuracy import (
+    average_certified_radius,
+)
+from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
+from keras_smoothing.evaluation.certified_accuracy import default_radii
+from keras_smoothing.evaluation.comparison import Comparison
+from keras_smoothing.evaluation.distance import one_distance
+from keras_smoothing.evaluation.paired_interval import paired_interval
+
+
+def compare(a, b, radii=None, confidence=0.95):
+    """Two runs on the same examples, with what chance may account for.
+
+    Most examples are certified by both runs or by neither, and only the others
+    tell them apart: intervals and tests of the pairs see differences that
+    intervals around each run do not.
+
+    At each radius, McNemar's exact test asks whether the examples that one run
+    alone certifies are as often those of a as of b, and Tango's score interval
+    holds the difference of certified accuracies; it is meaningful also where
+    no example tells the runs apart, as a bootstrap is not. The interval of the
+    difference in ACR is Student's, of the differences of single examples.
+
+    All of them take the examples as drawn independently from where further
+    ones would come from, and models, settings and draws as they are. So they
+    say which run certifies more of such examples, whether draws are shared or
+    not; that a certificate fails with probability `alpha` is not part of it.
+    The tests of several radii are not corrected for being several.
+
+    Args:
+        a: `CertificationResult` with labels.
+        b: `CertificationResult`, of the same examples in the same order, and
+            of the same distance.
+        radii: float array, shape `(r,)`; or None for round steps up to the
+            largest radius.
+        confidence: float in (0, 1), of each interval by itself.
+
+    Returns:
+        `Comparison`, which prints as a table.
+
+    Raises:
+        ValueError: for results of other examples (by their digests, or where
+            one has none by their labels), of fewer than two, without labels,
+            or of different distances.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_smoothing as ks
+
+    label = np.arange(100) % 10
+    time = np.ones(100)
+    a = ks.CertificationResult(label, np.full(100, 0.5), time, label=label)
+    b = ks.CertificationResult(label, label / 10, time, label=label)
+    print(ks.evaluation.compare(a, b, radii=[0.0, 0.25, 0.5]))
+    ```
+    """
+    checks.probability("confidence", confidence)
+    one_distance([a, b])
+    _check_same_examples(a, b)
+    if radii is None:
+        radii = default_radii(max(a.radius.max(), b.radius.max()))
+    radii = np.atleast_1d(np.asarray(radii, np.float64))
+    pair = (a, b)
+    reached = [r.correct & (r.radius >= radii[:, np.newaxis]) for r in pair]
+    only = np.array(
+        [
+            np.sum(reached[0] & ~reached[1], axis=1),
+            np.sum(reached[1] & ~reached[0], axis=1),
+        ]
+    )
+    gains = np.subtract(*(np.where(r.correct, r.radius, 0.0) for r in pair))
+    reach = stats.t.isf((1 - confidence) / 2, len(a) - 1) * stats.sem(gains)
+    return Comparison(
+        examples=len(a),
+        confidence=confidence,
+        radii=radii,
+        accuracy=np.array(
+            [certified_accuracy(r.radius, r.correct, radii) for r in pair]
+        ),
+        only=only,
+        interval=np.array(
+            [paired_interval(*pairs, len(a), confidence) for pairs in only.T]
+        ),
+        p_value=np.array([_mcnemar(*pairs) for pairs in only.T]),
+        acr=np.array(
+            [average_certified_radius(r.radius, r.correct) for r in pair]
+        ),
+        acr_interval=np.mean(gains) + np.array([-reach, reach]),
+        draws=np.array([_mean_draws(r) for r in pair]),
+        seconds=np.array([np.sum(r.time) for r in pair]),
+    )
+
+
+def _mcnemar(only_a, only_b):
+    if not only_a + only_b:
+        return 1.0
+    return stats.binomtest(int(only_a), int(only_a + only_b)).pvalue
+
+
+def _mean_draws(result):
+    if result.num_samples is None:
+        return np.nan
+    return np.mean(result.num_samples)
+
+
+def _check_same_examples(a, b):
+    for result in (a, b):
+        if result.label is None:
+            raise ValueError(
+                "Expected results with labels. Received: one without"
+            )
+    size = min(len(a), len(b))
+    differ = a.label[:size] != b.label[:size]
+    what = "label"
+    if a.digest is not None and b.digest is not None:
+        differ |= a.digest[:size] != b.digest[:size]
+        what = "digest or label"
+    if differ.any():
+        raise ValueError(
+            "Expected results of the same examples in the same order. "
+            f"Received: another {what} in example {np.argmax(differ)}"
+        )
+    if len(a) != len(b) or size < 2:
+        raise ValueError(
+            "Expected results of the same examples, two at least. Received: "
+            f"{len(a)} and {len(b)} examples, alike up to example {size}"
+        )

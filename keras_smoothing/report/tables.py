@@ -1,0 +1,180 @@
+"""The tables of a page. Nothing in them is rounded in favour of a run."""
+
+import html
+
+import numpy as np
+
+from keras_smoothing import evaluation
+from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.report.figures import key
+
+# Of more labels the table opens at a click.
+_OPEN = 20
+# What the results say themselves, of the settings beside a log.
+_SAID = {"alpha", "deployable", "group", "noise", "seed", "stopping", "top_k"}
+
+
+def run_name(i, name, result):
+    """The line and name of run number i, and its mark if it is evidence."""
+    mark = ""
+    if result.deployable is False:
+        mark = ' <span class="mark">evidence</span>'
+    return f'{key(i)}<span class="name">{html.escape(name)}</span>{mark}'
+
+
+def share_table(results, counted, radii):
+    """Shares of examples at radii, a row for each run."""
+    # The share is that of the radius as it is printed.
+    texts = [f"{radius:.6g}" for radius in radii]
+    printed = [float(text) for text in texts]
+    rows = []
+    for i, (name, result) in enumerate(results.items()):
+        shares = evaluation.certified_accuracy(
+            result.radius, counted[name], printed
+        )
+        rows.append(
+            [
+                run_name(i, name, result),
+                *(f"{share:.1%}" for share in round_down(shares, 3)),
+            ]
+        )
+    return _table("shares", ["radius", *texts], rows)
+
+
+def run_table(results):
+    """Size, averages and cost, a row for each run."""
+    labelled = all(result.label is not None for result in results.values())
+    rows = [
+        [run_name(i, name, result), *_figures(result, labelled)]
+        for i, (name, result) in enumerate(results.items())
+    ]
+    heading = ["run", "examples", *(["ACR"] if labelled else [])]
+    heading += ["abstained", "median radius", "draws per example", "seconds"]
+    return _table("runs", heading, rows)
+
+
+def label_table(result):
+    """How many examples of each label are correct, wrong or abstained."""
+    kinds = (
+        result.correct,
+        ~result.correct & ~result.abstained,
+        result.abstained,
+    )
+    rows = []
+    for label in np.unique(result.label):
+        of_label = result.label == label
+        counts = [int(np.sum(kind & of_label)) for kind in kinds]
+        rows.append([str(label), *map(str, counts), _bar(counts)])
+    totals = [int(np.sum(kind)) for kind in kinds]
+    rows.append(["all", *map(str, totals), _bar(totals)])
+    heading = ["label", "correct", "wrong", "abstained", ""]
+    table = _table("labels", heading, rows)
+    if len(rows) - 1 <= _OPEN:
+        return table
+    summary = f"<summary>{len(rows) - 1} labels</summary>"
+    return f"<details>{summary}{table}</details>"
+
+
+def settings_table(results, settings):
+    """What was run, a column for each run; rows that differ stand out."""
+    said = [
+        _conditions(result) | _others(settings.get(name) or {})
+        for name, result in results.items()
+    ]
+    if not any(said):
+        return '<p class="soft">Noise, alpha and seed are unknown.</p>'
+    rows, differ = [], []
+    for setting in dict.fromkeys(name for one in said for name in one):
+        values = [one.get(setting, "unknown") for one in said]
+        rows.append([html.escape(setting), *map(html.escape, values)])
+        differ.append(len(set(values)) > 1)
+    heading = [
+        "",
+        *(run_name(i, *named) for i, named in enumerate(results.items())),
+    ]
+    return _table("settings", heading, rows, differ)
+
+
+def _figures(result, labelled):
+    yield str(len(result))
+    if labelled:
+        yield f"{round_down(result.average_certified_radius(), 4):.4f}"
+    yield f"{_round_up(np.mean(result.abstained), 3):.1%}"
+    yield f"{round_down(np.median(result.radius), 4):.4f}"
+    if result.num_samples is None:
+        yield "unknown"
+    else:
+        yield f"{np.ceil(np.mean(result.num_samples)):,.0f}"
+    yield f"{_round_up(np.sum(result.time), 1):,.1f}"
+
+
+def _round_up(value, digits):
+    return -round_down(-value, digits)
+
+
+def _conditions(result):
+    """What a result knows of itself, as text by name."""
+    if result.noise is None:
+        return {}
+    least, median, most = np.quantile(result.sigma, [0, 0.5, 1])
+    sigma = f"{least:.3g}"
+    if least < most:
+        sigma += f" to {most:.3g}, median {median:.3g}"
+    return {
+        "noise": repr(result.noise),
+        "sigma of examples": sigma,
+        "distance": result.distance,
+        "alpha": repr(result.alpha),
+        "top_k": str(result.top_k),
+        "stopping": repr(result.stopping),
+        "seed": _text(result.seed),
+        "deployable": _text(result.deployable),
+    }
+
+
+def _others(settings):
+    return {
+        name: _text(value)
+        for name, value in settings.items()
+        if name not in _SAID
+    }
+
+
+def _text(value):
+    """A value of settings in JSON, to be read."""
+    if isinstance(value, dict) and "class_name" in value:
+        return f"{value['class_name']}: {_text(value['config'])}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(v)}" for name, v in value.items())
+    names = {None: "none", True: "yes", False: "no"}
+    # A dict would take 1 for True.
+    if value is None or isinstance(value, bool):
+        return names[value]
+    return str(value)
+
+
+def _bar(counts):
+    """Correct, wrong and abstained as parts of a bar."""
+    parts = "".join(
+        f'<i class="{kind}" style="flex: {count}"></i>'
+        for kind, count in zip(
+            ("correct", "wrong", "abstained"), counts, strict=True
+        )
+    )
+    return f'<span class="bar" aria-hidden="true">{parts}</span>'
+
+
+def _table(kind, heading, rows, differ=None):
+    """HTML of cells that are HTML; the first of a row is its heading."""
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in heading)
+    body = ""
+    for i, (first, *cells) in enumerate(rows):
+        mark = ' class="differs"' if differ and differ[i] else ""
+        body += f'<tr{mark}><th scope="row">{first}</th>' + "".join(
+            f"<td>{cell}</td>" for cell in cells
+        )
+        body += "</tr>"
+    return (
+        f'<div class="wide"><table class="{kind}"><thead><tr>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>"
+    )
