@@ -319,7 +319,9 @@ def test_names_are_text(result, images, tmp_path):
     rows = {row[0]: row[1] for row in page.table("settings")}
     assert rows["noise"] == "<script>alert(1)</script>"
     assert rows["<u>"] == "<u> <s>"
-    assert "<i>l2</i> radius" in page.text
+    # Above the page, on the axes of two figures, and in their titles.
+    assert page.text.count("<i>l2</i> radius") == 5
+    assert "&amp;lt;" not in text and "&amp;amp;" not in text
 
 
 def test_evidence_is_marked_wherever_it_is_named(result, evidence, tmp_path):
