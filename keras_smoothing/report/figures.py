@@ -1,5 +1,6 @@
-"""The drawings of a page: SVG without ids, fonts or colours of its own."""
+"""The drawings of a page: SVG in its fonts and colours."""
 
+import html
 import io
 import re
 
@@ -10,17 +11,17 @@ from keras_smoothing.evaluation.plots import corners
 # What matplotlib draws in these colours takes those of the page.
 _INK, _GRID = "#010203", "#040506"
 # The page knows as many; runs beyond differ by their dashes.
-NUM_COLOURS = 6
+_NUM_COLOURS = 6
 # As SVG and matplotlib both understand them, in widths of the line.
-DASHES = ((), (5, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5))
+_DASHES = ((), (5, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5))
 # Thousands of examples take no more than so many steps.
 _STEPS = 1_000
 _BINS = 24
 
 
-def colour(i):
+def _colour(i):
     """The CSS of the colour of run number i."""
-    return f"var(--run-{i % NUM_COLOURS})"
+    return f"var(--run-{i % _NUM_COLOURS})"
 
 
 def curves(runs, ylabel, xlabel):
@@ -103,23 +104,23 @@ def draws(runs):
 
 def key(i):
     """The line of run number i, to stand beside its name."""
-    dashes = " ".join(str(2.5 * part) for part in DASHES[i % len(DASHES)])
+    dashes = " ".join(str(2.5 * part) for part in _DASHES[i % len(_DASHES)])
     return (
         '<svg class="key" viewBox="0 0 36 8" aria-hidden="true"><path '
-        f'd="M0 4H36" style="stroke: {colour(i)}" stroke-width="3" '
+        f'd="M0 4H36" style="stroke: {_colour(i)}" stroke-width="3" '
         f'stroke-dasharray="{dashes or "none"}"/></svg>'
     )
 
 
 def _placeholder(i):
     """A colour for matplotlib that stands for that of run number i."""
-    return f"#0a0b{i % NUM_COLOURS:02x}"
+    return f"#0a0b{i % _NUM_COLOURS:02x}"
 
 
 def _line(i):
     return {
         "color": _placeholder(i),
-        "linestyle": (0, DASHES[i % len(DASHES)]) if i % len(DASHES) else "-",
+        "linestyle": (0, _DASHES[i % len(_DASHES)]),
         "linewidth": 1.8,
     }
 
@@ -156,6 +157,7 @@ def _svg(name, draw, text, size, rows=1):
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "path.simplify": False,
+        "text.parse_math": False,
         "font.size": 10,
         **dict.fromkeys(
             ("text.color", "axes.labelcolor", "axes.edgecolor"), _INK
@@ -185,6 +187,6 @@ def _svg(name, draw, text, size, rows=1):
     body = body.replace("url(#", f"url(#{name}-")
     body = re.sub(r"font-family: [^;]*;", "", body)
     body = body.replace(_INK, "currentColor").replace(_GRID, "var(--grid)")
-    for i in range(NUM_COLOURS):
-        body = body.replace(_placeholder(i), colour(i))
-    return f'<svg role="img" {box}><title>{text}</title>{body}'
+    for i in range(_NUM_COLOURS):
+        body = body.replace(_placeholder(i), _colour(i))
+    return f'<svg role="img" {box}><title>{html.escape(text)}</title>{body}'

@@ -49,7 +49,7 @@ def page(results, radii, distance, images, settings):
         name: result.correct if labelled else ~result.abstained
         for name, result in results.items()
     }
-    radius = html.escape(f"{distance} radius" if distance else "radius")
+    radius = f"{distance} radius" if distance else "radius"
     parts = [
         _header(results, radius),
         _shares(results, counted, labelled, radii, radius),
@@ -84,7 +84,7 @@ def _header(results, radius):
     )
     return (
         "<header><h1>Certified robustness</h1>"
-        f'<p class="soft">{radius}, in the units of the input</p>'
+        f'<p class="soft">{html.escape(radius)}, in the units of the input</p>'
         f'<ul class="legend">{names}</ul>{_EVIDENCE if evidence else ""}'
         "</header>"
     )

@@ -96,7 +96,7 @@ def settings_table(results, settings):
 
 
 def _figures(result, labelled):
-    yield str(len(result))
+    yield f"{len(result):,}"
     if labelled:
         yield f"{round_down(result.average_certified_radius(), 4):.4f}"
     yield f"{_round_up(np.mean(result.abstained), 3):.1%}"
