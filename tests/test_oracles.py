@@ -28,7 +28,7 @@ def points(margins):
 
 @pytest.mark.slow
 def test_radii_exceed_the_true_one_at_most_alpha_of_the_time(model):
-    runs, alpha = 2_000, 0.05
+    runs, alpha = 1_200, 0.05
     margins = np.random.default_rng(0).uniform(-0.6, 0.6, runs)
     violations = 0
     for seed, x in enumerate(points(margins)):
