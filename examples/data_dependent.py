@@ -134,7 +134,7 @@ def main():
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--n", type=int, default=4_000)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--tries", type=int, default=4)
+    parser.add_argument("--tries", type=int, default=2)
     parser.add_argument("--output", type=pathlib.Path, default="output")
     arguments = parser.parse_args()
     arguments.output.mkdir(exist_ok=True)
