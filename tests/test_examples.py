@@ -145,7 +145,7 @@ def test_data_dependent(tmp_path):
         "data_dependent.py",
         tmp_path,
         *("--dataset", "digits", "--epochs", "2", "--examples", "16"),
-        *("--n", "200", "--steps", "5", "--tries", "1"),
+        *("--n", "200", "--steps", "5"),
     )
     for part in (
         "Training with a sigma for each image",
