@@ -420,9 +420,10 @@ class SmoothedModel(Trainer):
         smoothing proves of them is held fast as well.
         """
         if serialized is None:
-            return self._keep(None, structure, VoteCounter)
+            return self._keep(None, None, structure, VoteCounter)
         checks.instance("serialized", serialized, Form, "ks.serialized.Exact()")
-        return self._keep(serialized, fingerprint, serialized.counter)
+        kind, settings = type(serialized), dict(vars(serialized))
+        return self._keep(kind, settings, fingerprint, serialized.counter)
 
     def _searcher(self, sigma):
         """What finds the noise of each example, or None."""
@@ -431,15 +432,19 @@ class SmoothedModel(Trainer):
         checks.instance(
             "sigma", sigma, SigmaSearch, "ks.DataDependentSigma(0.1, 1.0)"
         )
-        return self._keep(sigma, structure, lambda *_: Searcher(sigma, self))
+        kind, settings = type(sigma), sigma.get_config()
+        return self._keep(
+            kind, settings, structure, lambda *_: Searcher(sigma, self)
+        )
 
-    def _keep(self, settings, of_model, make):
+    def _keep(self, kind, settings, of_model, make):
         """What `make` compiles, kept for the next call: it takes time.
 
         All that a compiled graph holds fast is compared first.
 
         Args:
-            settings: object whose attributes hold all settings, or None.
+            kind: hashable, of which the last is kept.
+            settings: dict of all settings, or None.
             of_model: function from the base model to what is held fast of it.
             make: function of base model, noise, voting and group.
         """
@@ -450,9 +455,8 @@ class SmoothedModel(Trainer):
             dict(vars(self.noise)),
             self.voting,
             id(self.group),
-            settings and dict(vars(settings)),
+            settings,
         )
-        kind = type(settings)
         if self._kept.get(kind, (None,))[0] != held:
             made = make(self.base_model, self.noise, self.voting, self.group)
             self._kept[kind] = held, made

@@ -41,6 +41,27 @@ def logits_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+class Constant(keras.layers.Layer):
+    """The same trainable outputs whatever the input, for each example."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs = np.asarray(outputs, "float32")
+
+    def build(self, input_shape):
+        self.value = self.add_weight(
+            shape=self.outputs.shape,
+            initializer=keras.initializers.Constant(self.outputs),
+        )
+
+    def call(self, inputs):
+        zero = 0 * keras.ops.sum(inputs, axis=-1, keepdims=True)
+        return keras.ops.broadcast_to(
+            self.value + zero,
+            (keras.ops.shape(inputs)[0], len(self.outputs)),
+        )
+
+
 def assert_solved(value, exact, tol, radius):
     """That a relative residual of `tol` allows the error, per example.
 

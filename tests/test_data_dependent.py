@@ -398,3 +398,6 @@ def test_compiled_searches_are_kept(monkeypatch):
     assert model._searcher(ks.DataDependentSigma(0.1, 1.0)) is first
     assert model._searcher(ks.DataDependentSigma(0.1, 2.0)) is not first
     assert isinstance(model._counter(), VoteCounter)
+    wide = [ks.ANCER(ks.DataDependentSigma(0.1, s)) for s in (1.0, 1.0, 2.0)]
+    first, again, other = map(model._searcher, wide)
+    assert again is first and other is not first

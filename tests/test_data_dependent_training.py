@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import Constant
 from conftest import logits_loss
 from scipy import special
 from scipy.stats import norm
@@ -325,24 +326,6 @@ def test_sigma_is_a_constant_to_the_weights():
     twin.train_on_batch(x, y)
     for one, other in zip(model.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
-
-
-class Constant(keras.layers.Layer):
-    """The same trainable outputs whatever the input; NaN where it is NaN."""
-
-    def __init__(self, outputs):
-        super().__init__()
-        self.outputs = np.array(outputs, "float32")
-
-    def build(self, input_shape):
-        self.value = self.add_weight(
-            shape=self.outputs.shape,
-            initializer=keras.initializers.Constant(self.outputs),
-        )
-
-    def call(self, inputs):
-        zero = 0 * keras.ops.sum(inputs, axis=-1, keepdims=True)
-        return self.value + zero
 
 
 def constant(*outputs):

@@ -37,6 +37,7 @@ ORDER = [
     "backend",
     "data_format",
     "l2_ball",
+    "configured",
     "example_digest",
     "checks",
     "version",

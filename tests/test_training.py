@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import Constant
 from conftest import logits_loss
 from scipy import special
 from scipy.stats import norm
@@ -187,27 +188,6 @@ def test_losses_equal_a_slow_reference(name, outputs, labels):
         np.testing.assert_allclose(logs[term], value, rtol=2e-4, err_msg=term)
     if name == "macer":
         assert 0 < sum(row["radius_loss"] > 0 for row in rows) < len(rows)
-
-
-class Constant(keras.layers.Layer):
-    """The same trainable outputs whatever the input, for each example."""
-
-    def __init__(self, outputs):
-        super().__init__()
-        self.outputs = np.asarray(outputs, "float32")
-
-    def build(self, input_shape):
-        self.value = self.add_weight(
-            shape=self.outputs.shape,
-            initializer=keras.initializers.Constant(self.outputs),
-        )
-
-    def call(self, inputs):
-        zero = 0 * keras.ops.sum(inputs, axis=-1, keepdims=True)
-        return keras.ops.broadcast_to(
-            self.value + zero,
-            (keras.ops.shape(inputs)[0], len(self.outputs)),
-        )
 
 
 @pytest.mark.parametrize(

@@ -40,25 +40,23 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
     if searcher is not None and memory is None:
         warn_of_evidence()
         claim = dataclasses.replace(claim, deployable=False)
-    if memory is not None:
-        if claim.top_k > 1:
-            raise ValueError(
-                "Expected top_k=1 with a memory, which promises one class. "
-                f"Received: top_k={claim.top_k}"
-            )
-        promising.bind(memory, counter, examples.first.shape[1:])
+    if memory is not None and claim.top_k > 1:
+        raise ValueError(
+            "Expected top_k=1 with a memory, which promises one class. "
+            f"Received: top_k={claim.top_k}"
+        )
     if settings.family_wise:
         claim = claim.shared_by(_known(examples.exact_total))
     check_can_certify(claim, num_classes)
     counter = counter.tuned(examples.first, claim)
-    log = CertificationLog(
-        settings.log,
-        _header(counter, claim, settings, num_classes, searcher, memory),
-        claim,
-    )
+    header = _header(counter, claim, settings, num_classes, searcher, memory)
+    if memory is not None:
+        shape = examples.first.shape[1:]
+        promising.bind(memory, header["model"], counter, shape)
+    log = CertificationLog(settings.log, header, claim)
     progress = Progress(examples.total, settings.verbose)
     done = 0
-    certify_some = functools.partial(
+    sample_some = functools.partial(
         sample,
         counter,
         claim=claim,
@@ -68,14 +66,7 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         batch_size=settings.batch_size,
         on_draws=progress.on_draws,
     )
-    if memory is not None:
-        certify_some = functools.partial(
-            promising.certify_new,
-            memory,
-            certify_some,
-            claim=claim,
-            no_votes=counter.no_votes(1, num_classes),
-        )
+    no_votes = counter.no_votes(1, num_classes)
     for x, labels in examples.windows(num_classes):
         known = log.records[done : done + len(x)]
         _check_same_examples(known, x, labels, done)
@@ -84,7 +75,12 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         x, labels = x[len(known) :], labels[len(known) :]
         if len(x):
             index = len(log.records) + np.arange(len(x))
-            records, _ = certify_some(x, labels, index)
+            if memory is None:
+                records, _ = sample_some(x, labels, index)
+            else:
+                records = promising.certify_new(
+                    memory, sample_some, x, labels, index, claim, no_votes
+                )
             log.append(records)
         progress.on_examples_end(log.result(done, done + len(known) + len(x)))
         done += len(known) + len(x)

@@ -9,6 +9,7 @@ from keras_smoothing.certification import scales
 from keras_smoothing.certification.evidence import warn_of_evidence
 from keras_smoothing.certification.plan import check_can_classify
 from keras_smoothing.certification.sampling import warn_of_nan
+from keras_smoothing.logs import fingerprint
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.statistics.bounds import two_sided_binomial_test
@@ -55,7 +56,8 @@ def classify(
         counter, min(WINDOW, batch_size), searcher
     )
     if memory is not None:
-        promising.bind(memory, counter, examples.first.shape[1:])
+        model = fingerprint(counter.base_model)
+        promising.bind(memory, model, counter, examples.first.shape[1:])
     elif searcher is not None:
         warn_of_evidence()
     counter = counter.tuned(examples.first, claim)
@@ -67,13 +69,13 @@ def classify(
         seed=seed,
         batch_size=batch_size,
     )
-    if memory is not None:
-        decide = functools.partial(
-            promising.classify_new, memory, decide, alpha=alpha
-        )
     labels = []
     for x, _ in examples.windows(num_classes):
-        answers, _ = decide(x, len(labels) + np.arange(len(x)))
+        index = len(labels) + np.arange(len(x))
+        if memory is None:
+            answers, _ = decide(x, index)
+        else:
+            answers = promising.classify_new(memory, decide, x, index, alpha)
         labels.extend(answers)
     return np.array(labels, np.int64)
 

@@ -5,18 +5,18 @@ from keras import ops
 
 from keras_smoothing.certification import scales
 from keras_smoothing.example_digest import example_digest
-from keras_smoothing.logs import fingerprint
 from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
 from keras_smoothing.results import to_result
 
 
-def bind(memory, counter, shape):
+def bind(memory, model, counter, shape):
     """Makes sure that a memory is of the classifier at hand.
 
     Args:
         memory: `CertificationMemory`.
-        counter: `Counter`, whose base model is built.
+        model: str, the fingerprint of its base model.
+        counter: `Counter`.
         shape: tuple of ints, the shape of an example.
 
     Raises:
@@ -30,12 +30,10 @@ def bind(memory, counter, shape):
             ops.convert_to_tensor(numbers), counter.group.elements(shape)
         )
         symmetries = ops.convert_to_numpy(images).reshape(-1, numbers.size)
-    memory.bind(
-        fingerprint(counter.base_model), counter.noise.norm, shape, symmetries
-    )
+    memory.bind(model, counter.noise.norm, shape, symmetries)
 
 
-def certify_new(memory, sample, x, labels, index, *, claim, no_votes):
+def certify_new(memory, sample, x, labels, index, claim, no_votes):
     """Certificates of a window, as far as a memory allows, and from now on.
 
     All examples are looked up first. Those in no ball, and points that were
@@ -53,7 +51,7 @@ def certify_new(memory, sample, x, labels, index, *, claim, no_votes):
         no_votes: `Votes` of no draws, of one example.
 
     Returns:
-        list of `Record`, and None in place of scales.
+        list of `Record`.
     """
     known = memory.look_up(x)
     records = [
@@ -69,10 +67,10 @@ def certify_new(memory, sample, x, labels, index, *, claim, no_votes):
         )
         for i, record, promise in zip(new, sampled, promises, strict=True):
             records[i] = record._replace(promise=promise)
-    return records, None
+    return records
 
 
-def classify_new(memory, decide, x, index, *, alpha):
+def classify_new(memory, decide, x, index, alpha):
     """Answers to a window, each promised from now on.
 
     Args:
@@ -84,7 +82,7 @@ def classify_new(memory, decide, x, index, *, alpha):
         alpha: float, the probability that a class is wrong.
 
     Returns:
-        list of ints, and None in place of scales.
+        list of ints.
     """
     answers = memory.look_up(x)
     new = np.array([i for i, p in enumerate(answers) if p is None])
@@ -97,7 +95,7 @@ def classify_new(memory, decide, x, index, *, alpha):
         )
         for i, promise in zip(new, promises, strict=True):
             answers[i] = promise
-    return [promise.prediction for promise in answers], None
+    return [promise.prediction for promise in answers]
 
 
 def check_kept(memory, records, x, first):

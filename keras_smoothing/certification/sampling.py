@@ -139,6 +139,6 @@ def warn_of_nan(nan_draws, index):
             "The base model returned NaN under noise (or no probabilities, "
             "under soft voting), so the smoothed model abstains on example(s) "
             f"{index[gave_nan]}.",
-            stacklevel=6,
+            stacklevel=5,
         )
     return gave_nan

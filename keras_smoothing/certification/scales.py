@@ -27,7 +27,7 @@ def find(searcher, x, *, stddev, seed, index):
             "The base model returned NaN in the search for sigma, so "
             f"example(s) {index[found.failed]} get the noise of the model, "
             f"sigma={stddev:.3g}.",
-            stacklevel=6,
+            stacklevel=5,
         )
     return (found.sigma / stddev).astype(np.float32)
 

@@ -4,6 +4,7 @@ from keras import ops
 from keras_smoothing import checks
 from keras_smoothing.data_dependent.ascent import adam
 from keras_smoothing.data_dependent.ascent import ascend
+from keras_smoothing.data_dependent.ascent import geometric_mean
 from keras_smoothing.data_dependent.data_dependent_sigma import (
     DataDependentSigma,
 )
@@ -89,8 +90,8 @@ class ANCER(SigmaSearch):
         common, _, _ = self.start.climb(gap, stddev, shape)
 
         def value(sigma):
-            mean = ops.exp(ops.mean(ops.log(sigma)))
-            return gap(sigma) * (mean + self.kappa * ops.min(sigma))
+            inner = self.kappa * ops.min(sigma)
+            return gap(sigma) * (geometric_mean(sigma) + inner)
 
         rule, state = adam(self.learning_rate, shape)
         return ascend(

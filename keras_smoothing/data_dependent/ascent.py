@@ -7,6 +7,11 @@ from keras_smoothing import backend
 _SETTLED = 1e-3
 
 
+def geometric_mean(x):
+    """Of all numbers in a tensor; their product may underflow."""
+    return ops.exp(ops.mean(ops.log(x)))
+
+
 def plain(learning_rate):
     """The rule of plain gradient ascent, for `ascend`."""
 
@@ -69,7 +74,7 @@ def ascend(value, start, rule, state, *, low, high, steps):
             lambda point: (value(point),) * 2, point, has_aux=True
         )
         best = ops.where(here > ops.max(values), point, best)
-        mean = ops.exp(ops.mean(ops.log(point)))
+        mean = geometric_mean(point)
         # Also all that follow, in case that this is the end.
         points = ops.where(numbers >= i, mean, points)
         values = ops.where(numbers >= i, here, values)

@@ -1,10 +1,11 @@
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.configured import Configured
 from keras_smoothing.data_dependent.searcher import Searcher
 
 
-class SigmaSearch:
+class SigmaSearch(Configured):
     """How much noise an example is certified with: what looks best for it.
 
     Base class. A subclass says in `climb` how it is found; `search` does it for
@@ -69,14 +70,3 @@ class SigmaSearch:
             value_trace: float32 tensor of that shape.
         """
         raise TypeError(f"{type(self).__name__} does not define `climb`.")
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-    def __repr__(self):
-        arguments = ", ".join(f"{k}={v}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"

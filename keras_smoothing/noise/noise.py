@@ -2,8 +2,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_smoothing.configured import Configured
 
-class Noise:
+
+class Noise(Configured):
     """What is added to the input: a distribution with a radius formula.
 
     Subclasses say how the noise is drawn, in which norm it certifies, and
@@ -90,17 +92,6 @@ class Noise:
             tensor of the shape of `x`, float32 or wider.
         """
         return exact_sum(x, self.sample(ops.shape(x), seed))
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-    def __repr__(self):
-        arguments = ", ".join(f"{k}={v}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
 
 
 def exact_sum(x, noise):

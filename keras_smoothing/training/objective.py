@@ -1,4 +1,7 @@
-class Objective:
+from keras_smoothing.configured import Configured
+
+
+class Objective(Configured):
     """What a smoothed model is trained for. Base class.
 
     A subclass says, in `__call__`, which losses a batch has. It gets its noisy
@@ -62,17 +65,3 @@ class Objective:
             built Keras layer, or None.
         """
         return None
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-    def __repr__(self):
-        # Of an objective inside, its own form rather than that in the config.
-        arguments = ", ".join(
-            f"{k}={getattr(self, k, v)}" for k, v in self.get_config().items()
-        )
-        return f"{type(self).__name__}({arguments})"
