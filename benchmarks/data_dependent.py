@@ -259,6 +259,8 @@ def main():
             if sigma in arguments.searched:
                 own = f"{name}_searched"
                 rows[own] = figures(with_own_sigma(own, model, search))
+                at, fixed = best_common_sigma(name, model)
+                rows[f"{name}_at_{at}"] = figures(fixed)
         name, model = trained(way, 0.25, is_data_dependent=True)
         result = with_own_sigma(f"{name}_searched", model, search)
         rows[f"{name}_searched"] = figures(result)
