@@ -1,0 +1,5 @@
+import sys
+
+from keras_smoothing.cli.command import main
+
+sys.exit(main())

@@ -1,0 +1,78 @@
+"""Options that several commands have, and what they stand for."""
+
+import keras
+
+from keras_smoothing.cli.parser import Parser
+from keras_smoothing.data_dependent import DataDependentSigma
+from keras_smoothing.noise import Gaussian
+from keras_smoothing.serialized import Audited
+from keras_smoothing.serialized import Exact
+from keras_smoothing.smoothed_model import SmoothedModel
+
+
+def sampling():
+    """A parser of the options of noise and draws, for others to take up."""
+    parser = Parser(add_help=False)
+    add = parser.add_argument
+    add("--sigma", type=float, help="Gaussian noise, for a plain model")
+    add("--n0", type=int, default=100, help="draws that select the class")
+    add("--n", type=int, default=100_000, help="draws of the estimate")
+    add("--alpha", type=float, default=0.001, help="failure probability")
+    add("--batch-size", type=int, default=1024, help="noisy copies in a batch")
+    add(
+        "--serialized",
+        choices=("exact", "audited"),
+        help="find the votes of an equilibrium network in few steps",
+    )
+    add("--num-audited", type=int, help="draws audited, of --n")
+    add("--steps", type=int, help="of the solver, for a vote to be audited")
+    return parser
+
+
+def serialized(arguments):
+    """The form of serialized smoothing that is asked for, or None."""
+    if arguments.serialized == "audited":
+        return Audited(arguments.num_audited, arguments.steps)
+    for option, value in (
+        ("--num-audited", arguments.num_audited),
+        ("--steps", arguments.steps),
+    ):
+        if value is not None:
+            raise ValueError(
+                f"Expected {option} with --serialized audited only. Received: "
+                f"{option} {value}"
+            )
+    return Exact() if arguments.serialized == "exact" else None
+
+
+def data_dependent(arguments, model):
+    """The search for a sigma of each image that is asked for, or None."""
+    if arguments.data_dependent is None:
+        return None
+    stddev = model.noise.stddev
+    bounds = arguments.data_dependent or [stddev / 2, 4 * stddev]
+    if len(bounds) != 2:
+        raise ValueError(
+            "Expected --data-dependent alone or with two numbers, the least "
+            f"sigma and the largest. Received: --data-dependent {bounds}"
+        )
+    return DataDependentSigma(*bounds)
+
+
+def smoothed(arguments):
+    """The model file as a `SmoothedModel`."""
+    model = keras.saving.load_model(arguments.model)
+    sigma = arguments.sigma
+    if not isinstance(model, SmoothedModel):
+        if sigma is None:
+            raise ValueError(
+                f"Expected --sigma, since {arguments.model} is a model "
+                "without noise. Received: none"
+            )
+        return SmoothedModel(model, Gaussian(sigma))
+    if sigma is not None and getattr(model.noise, "sigma", None) != sigma:
+        raise ValueError(
+            f"Expected no --sigma, or that of {arguments.model}, which is "
+            f"smoothed by {model.noise}. Received: --sigma {sigma}"
+        )
+    return model

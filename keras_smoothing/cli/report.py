@@ -1,0 +1,84 @@
+import pathlib
+
+from keras_smoothing import checks
+from keras_smoothing import datasets
+from keras_smoothing import evaluation
+from keras_smoothing.evaluation.distance import one_distance
+from keras_smoothing.logs import read_log
+from keras_smoothing.logs import read_settings
+from keras_smoothing.report import write_html
+
+
+def add_to(commands):
+    """Adds the command to those of a parser."""
+    report = commands.add_parser("report", help="tabulate and plot logs")
+    report.set_defaults(run=run)
+    add = report.add_argument
+    add("logs", nargs="+", metavar="LOG.tsv", help="ours or six-column logs")
+    add("--radii", type=float, nargs="+", help="columns of the table")
+    add("--plot", metavar="OUT.png", help="draw the curves")
+    add("--html", metavar="OUT.html", help="write a page with all there is")
+    add("--dataset", help="of the logs, for pictures on the page")
+    add("--split", default="test", help='as in "test[:500]"')
+    add(
+        "--confidence",
+        type=float,
+        help="lower bounds that hold together with this probability",
+    )
+
+
+def run(arguments):
+    logs = _named(arguments.logs)
+    results = {name: read_log(path) for name, path in logs.items()}
+    if arguments.confidence is not None:
+        alpha = 1 - checks.probability("confidence", arguments.confidence)
+        results = {
+            name: result.recertify(alpha, family_wise=True)
+            for name, result in results.items()
+        }
+    distance = one_distance(results.values())
+    images = _images(arguments)
+    radii = arguments.radii
+    if radii is None:
+        largest = max(result.radius.max() for result in results.values())
+        radii = evaluation.default_radii(largest)
+    if arguments.plot:
+        ax = evaluation.plot_certified_accuracy(results)
+        ax.set_xlabel(f"{distance} radius" if distance else "radius")
+        ax.figure.savefig(arguments.plot)
+    if arguments.html:
+        write_html(
+            arguments.html,
+            results,
+            radii,
+            images=images,
+            settings={name: read_settings(path) for name, path in logs.items()},
+        )
+    for name, result in results.items():
+        print(f"{name}: {result}")
+    # Of results without labels, a page is all there is.
+    if not arguments.html or all(
+        result.label is not None for result in results.values()
+    ):
+        print(evaluation.table(results, radii))
+
+
+def _named(logs):
+    """Paths of logs, by short names where these are distinct."""
+    paths = [pathlib.Path(log) for log in logs]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = logs
+    return dict(zip(names, paths, strict=True))
+
+
+def _images(arguments):
+    """The images of `--dataset`, or None without it."""
+    if arguments.dataset is None:
+        return None
+    if not arguments.html:
+        raise ValueError(
+            "Expected --dataset with --html, for the pictures of its page. "
+            f"Received: --dataset {arguments.dataset} alone"
+        )
+    return datasets.load(arguments.dataset, arguments.split)[0]
