@@ -3,6 +3,7 @@
 from keras_smoothing import applications as applications
 from keras_smoothing import attacks as attacks
 from keras_smoothing import callbacks as callbacks
+from keras_smoothing import cluster as cluster
 from keras_smoothing import datasets as datasets
 from keras_smoothing import equilibrium as equilibrium
 from keras_smoothing import evaluation as evaluation

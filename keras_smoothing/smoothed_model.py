@@ -293,6 +293,7 @@ class SmoothedModel(Trainer):
         serialized=None,
         sigma=None,
         memory=None,
+        cluster=None,
         verbose="auto",
     ):
         """Certifies predictions of the smoothed classifier.
@@ -352,6 +353,8 @@ class SmoothedModel(Trainer):
                 without draws; any other is certified, up to what was promised
                 of other classes, and promised from then on, in the order of
                 the examples. Pass the same memory to `classify`.
+            cluster: `ks.cluster.Ray`, whose workers certify, with the same
+                results; or None for this process.
             verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
                 silence.
 
@@ -385,6 +388,7 @@ class SmoothedModel(Trainer):
                 family_wise=family_wise,
                 log=log,
                 verbose=verbose,
+                cluster=cluster,
             ),
             self._searcher(sigma),
             _checked(memory),
@@ -434,7 +438,10 @@ class SmoothedModel(Trainer):
         )
         kind, settings = type(sigma), sigma.get_config()
         return self._keep(
-            kind, settings, structure, lambda *_: Searcher(sigma, self)
+            kind,
+            settings,
+            structure,
+            lambda *_: Searcher(sigma, self._counter()),
         )
 
     def _keep(self, kind, settings, of_model, make):

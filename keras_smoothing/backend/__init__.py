@@ -25,3 +25,6 @@ from keras_smoothing.backend.tensorflow import require as require
 from keras_smoothing.backend.tensorflow import (
     rounds_products as rounds_products,
 )
+from keras_smoothing.backend.tensorflow import (
+    set_num_threads as set_num_threads,
+)

@@ -104,6 +104,12 @@ def require(condition, tensor, *message):
         return tf.identity(tensor)
 
 
+def set_num_threads(number):
+    """Sets the threads of operations, before the first of them."""
+    tf.config.threading.set_intra_op_parallelism_threads(number)
+    tf.config.threading.set_inter_op_parallelism_threads(number)
+
+
 def num_replicas():
     """Devices among which Keras divides a batch, and by which the loss."""
     return tf.distribute.get_strategy().num_replicas_in_sync

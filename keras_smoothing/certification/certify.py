@@ -13,6 +13,8 @@ from keras_smoothing.certification.evidence import warn_of_evidence
 from keras_smoothing.certification.plan import check_can_certify
 from keras_smoothing.certification.progress import Progress
 from keras_smoothing.certification.sampling import sample
+from keras_smoothing.certification.spreading import Window
+from keras_smoothing.certification.spreading import spread
 from keras_smoothing.example_digest import example_digest
 from keras_smoothing.logs import CertificationLog
 from keras_smoothing.logs import fingerprint
@@ -55,8 +57,7 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         promising.bind(memory, header["model"], counter, shape)
     log = CertificationLog(settings.log, header, claim)
     progress = Progress(examples.total, settings.verbose)
-    done = 0
-    sample_some = functools.partial(
+    sample_all = functools.partial(
         sample,
         counter,
         claim=claim,
@@ -64,33 +65,55 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         n0=settings.n0,
         seed=log.settings["seed"],
         batch_size=settings.batch_size,
-        on_draws=progress.on_draws,
     )
     no_votes = counter.no_votes(1, num_classes)
-    for x, labels in examples.windows(num_classes):
-        known = log.records[done : done + len(x)]
+    with spread(
+        _new(examples.windows(num_classes), log, memory, progress),
+        sample_all,
+        header["model"],
+        cluster=settings.cluster,
+        memory=memory,
+        on_draws=progress.on_draws,
+    ) as windows:
+        for window, sample_some in windows:
+            if memory is None:
+                records, _ = sample_some(*window)
+            else:
+                records = promising.certify_new(
+                    memory, sample_some, *window, claim, no_votes
+                )
+            log.append(records)
+            progress.on_examples_end(log.result(-len(records), None))
+    progress.on_certify_end()
+    return log.result(0, None)
+
+
+def _new(windows, log, memory, progress):
+    """Yields a `Window` of those examples of each that a log does not have.
+
+    Raises:
+        ValueError: if the log is of other examples, or the memory does not
+            hold what it promises.
+    """
+    resumed, done = list(log.records), 0
+    for x, labels in windows:
+        known = resumed[done : done + len(x)]
         _check_same_examples(known, x, labels, done)
         if memory is not None:
             promising.check_kept(memory, known, x, done)
-        x, labels = x[len(known) :], labels[len(known) :]
-        if len(x):
-            index = len(log.records) + np.arange(len(x))
-            if memory is None:
-                records, _ = sample_some(x, labels, index)
-            else:
-                records = promising.certify_new(
-                    memory, sample_some, x, labels, index, claim, no_votes
-                )
-            log.append(records)
-        progress.on_examples_end(log.result(done, done + len(known) + len(x)))
-        done += len(known) + len(x)
-    if done < len(log.records):
+        index = np.arange(done, done + len(x))
+        done += len(x)
+        if known:
+            progress.on_examples_end(
+                log.result(index[0], index[0] + len(known))
+            )
+        if len(known) < len(x):
+            yield Window(*(part[len(known) :] for part in (x, labels, index)))
+    if done < len(resumed):
         raise ValueError(
             f"The log has more rows than there are examples. Expected at most "
-            f"{done}. Received: {len(log.records)}. `read_log` reads them all."
+            f"{done}. Received: {len(resumed)}. `read_log` reads them all."
         )
-    progress.on_certify_end()
-    return log.result(0, done)
 
 
 def _header(counter, claim, settings, num_classes, searcher, memory):

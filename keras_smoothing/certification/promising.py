@@ -33,6 +33,24 @@ def bind(memory, model, counter, shape):
     memory.bind(model, counter.noise.norm, shape, symmetries)
 
 
+def unknown(memory, x, labels, index):
+    """Of a window, what a memory does not answer and draws have to.
+
+    Args:
+        memory: `CertificationMemory`, bound.
+        x: float32 array, shape `(examples, ...)`.
+        labels: list of ints or of None.
+        index: int array, shape `(examples,)`, their numbers in the run.
+
+    Returns:
+        x, labels and index of these examples. A point that was promised without
+        a radius may yet get one.
+    """
+    known = memory.look_up(x)
+    new = _new(known)
+    return x[new], [labels[i] for i in new], index[new]
+
+
 def certify_new(memory, sample, x, labels, index, claim, no_votes):
     """Certificates of a window, as far as a memory allows, and from now on.
 
@@ -58,7 +76,7 @@ def certify_new(memory, sample, x, labels, index, claim, no_votes):
         promise and _recalled(promise, x[i], labels[i], no_votes)
         for i, promise in enumerate(known)
     ]
-    new = np.array([i for i, p in enumerate(known) if not (p and p.radius)])
+    new = _new(known)
     if len(new):
         sampled, scale = sample(x[new], [labels[i] for i in new], index[new])
         result = to_result(sampled, claim, seed=None)
@@ -124,6 +142,13 @@ def check_kept(memory, records, x, first):
                 f"example {first + i} is promised class {wanted.prediction} "
                 f"at radius {wanted.radius}. Received: a memory with {promise}"
             )
+
+
+def _new(known):
+    """Numbers of those that have no promise, or one without a radius."""
+    return np.array(
+        [i for i, p in enumerate(known) if not (p and p.radius)], int
+    )
 
 
 def _recalled(promise, x, label, no_votes):

@@ -2,6 +2,7 @@ import dataclasses
 import os
 
 from keras_smoothing import checks
+from keras_smoothing.cluster import Ray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Settings:
             examples.
         log: path of a log, or None.
         verbose: "auto", 0, 1 or 2.
+        cluster: `keras_smoothing.cluster.Ray`, or None for this process.
 
     Raises:
         ValueError: if an attribute is not as described.
@@ -27,6 +29,7 @@ class Settings:
     family_wise: bool = False
     log: str | os.PathLike | None = None
     verbose: str | int = "auto"
+    cluster: Ray | None = None
 
     def __post_init__(self):
         checks.positive_int("n0", self.n0)
@@ -34,3 +37,5 @@ class Settings:
         checks.one_of("verbose", self.verbose, ("auto", 0, 1, 2))
         if self.seed is not None:
             checks.seed(self.seed)
+        if self.cluster is not None:
+            checks.instance("cluster", self.cluster, Ray, "ks.cluster.Ray()")

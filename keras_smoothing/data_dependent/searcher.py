@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing.data_dependent.found_sigma import FoundSigma
+from keras_smoothing.rebuilt import Rebuilt
 from keras_smoothing.voting import draws
 from keras_smoothing.voting import log_probabilities
 from keras_smoothing.voting import returns_probabilities
@@ -13,7 +14,7 @@ from keras_smoothing.voting import returns_probabilities
 _CLAMP = 1e-3
 
 
-class Searcher:
+class Searcher(Rebuilt):
     """A `SigmaSearch`, compiled for a model.
 
     Examples are searched one after the other, each with all draws in one batch,

@@ -2,12 +2,13 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing import backend
+from keras_smoothing.rebuilt import Rebuilt
 from keras_smoothing.statistics import Claim
 from keras_smoothing.statistics import Votes
 from keras_smoothing.voting import draws
 
 
-class Counter:
+class Counter(Rebuilt):
     """How votes are found. Base class.
 
     Draw number j adds the noise of number j, times the scale of the example.

@@ -1,0 +1,154 @@
+"""Where windows of examples are sampled: here, or on a cluster."""
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import typing
+import warnings
+
+import numpy as np
+
+from keras_smoothing.certification import promising
+from keras_smoothing.logs import fingerprint
+
+
+class Window(typing.NamedTuple):
+    """Some examples of a run.
+
+    Attributes:
+        x: float32 array, shape `(examples, ...)`.
+        labels: list of ints or of None.
+        index: int array, shape `(examples,)`, their numbers in the run.
+    """
+
+    x: np.ndarray
+    labels: list
+    index: np.ndarray
+
+
+@contextlib.contextmanager
+def spread(windows, sample, model, *, cluster, memory, on_draws):
+    """Samples windows, where they are to be sampled.
+
+    Args:
+        windows: iterator of `Window`.
+        sample: partial of `sampling.sample`, without `on_draws`.
+        model: str, the fingerprint of the base model.
+        cluster: `keras_smoothing.cluster.Ray`, or None for this process.
+        memory: `CertificationMemory` or None: examples that it answers already
+            are not sent to a cluster.
+        on_draws: called with the work done in this process, in examples.
+
+    Yields:
+        iterator of each window and a function, to be called before the next
+        one, from the x, labels and index of any of its examples to a `Record`
+        of each, and their scales. That may take the time of the draws.
+    """
+    if cluster is None:
+        here = functools.partial(sample, on_draws=on_draws)
+        yield ((window, here) for window in windows)
+        return
+    with cluster.workers(_FarSampler(sample, model)) as workers:
+        yield _of_workers(workers, windows, memory)
+
+
+def _of_workers(workers, windows, memory):
+    sent, unreadable = collections.deque(), []
+
+    def tasks():
+        try:
+            for window in windows:
+                task = window
+                if memory is not None:
+                    task = Window(*promising.unknown(memory, *window))
+                sent.append((window, task))
+                yield task
+        except Exception as error:
+            # Of examples to come. Those before them are finished first.
+            unreadable.append(error)
+
+    results = workers.map(tasks())
+    while True:
+        try:
+            records, scale, caught = next(results)
+        except StopIteration:
+            break
+        except workers.deaths as error:
+            first, *_, last = np.resize(sent[0][0].index, 2)
+            raise RuntimeError(
+                "Expected workers to live through the examples they certify. "
+                f"Received: one that died, several times, at examples {first} "
+                f"to {last}: {str(error).strip().splitlines()[0]}"
+            ) from error
+        window, task = sent.popleft()
+        for category, message in caught:
+            warnings.warn(message, category, stacklevel=4)
+        yield window, functools.partial(_chosen, task.index, records, scale)
+    if unreadable:
+        raise unreadable[0]
+
+
+def _chosen(sent, records, scale, x, labels, index):
+    """Of examples that were sampled, those that are asked for."""
+    which = np.searchsorted(sent, index)
+    return [records[i] for i in which], scale[which]
+
+
+@dataclasses.dataclass(frozen=True)
+class _FarSampler:
+    """Samples on a worker, where nobody sees warnings or the progress.
+
+    Attributes:
+        sample: as in `spread`.
+        model: as there.
+    """
+
+    sample: functools.partial
+    model: str
+
+    def __call__(self, x, labels, index):
+        """Records, scales, and category and text of each warning."""
+        if not len(index):
+            return [], np.ones(0, np.float32), []
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                records, scale = self._sample(x, labels, index)
+            except Exception as error:
+                raise self._named(error, x, labels, index) from None
+        caught = [(each.category, str(each.message)) for each in caught]
+        return records, scale, caught
+
+    def __reduce__(self):
+        return _loaded, (self.sample, self.model)
+
+    def _sample(self, x, labels, index):
+        return self.sample(x, labels, index, on_draws=lambda share: None)
+
+    def _named(self, error, x, labels, index):
+        """The error, with the number of the example that raises it alone."""
+        name = f"examples {index[0]} to {index[-1]}, together"
+        for i in range(len(index)):
+            one = slice(i, i + 1)
+            try:
+                self._sample(x[one], labels[one], index[one])
+            except Exception as alone:
+                name, error = f"example {index[i]}", alone
+                break
+        # Of text alone: not every error can be sent back.
+        return RuntimeError(
+            f"Expected examples that can be certified. Received: {name}, of "
+            f"which the model says {type(error).__name__}: {error}"
+        )
+
+
+def _loaded(sample, model):
+    """A `_FarSampler`, on the worker that unpickles it."""
+    counter, *_ = sample.args
+    if fingerprint(counter.base_model) != model:
+        raise ValueError(
+            "Expected the base model to arrive as it was sent. Received: other "
+            "weights or another configuration"
+        )
+    return _FarSampler(sample, model)

@@ -1,0 +1,3 @@
+"""Certification on more than one process."""
+
+from keras_smoothing.cluster.ray import Ray as Ray

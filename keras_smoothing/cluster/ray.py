@@ -1,0 +1,193 @@
+import contextlib
+import logging
+import math
+import os
+import socket
+import urllib.parse
+
+from keras_smoothing import checks
+from keras_smoothing.cluster.workers import Workers
+from keras_smoothing.configured import Configured
+
+# Seconds until an address counts as unreachable. Ray itself tries for minutes.
+_TIMEOUT = 5.0
+
+
+class Ray(Configured):
+    """A Ray cluster, whose workers certify windows of examples.
+
+    Each worker is a process that loads the model once. Certificates, and the
+    rows of a log, are those of a single process, in the order of the examples.
+    A worker that dies, or whose node does, costs the windows it was at work on,
+    which are done again by others; a window that fails three times is an error
+    that names its examples, and the rows before it stay.
+
+    A model with custom code needs that code on the workers: in a module that
+    they can import, or shipped by a `runtime_env` of `ray.init`.
+
+    Args:
+        address: str or None. None for the Ray that this process is connected
+            to, or else one that starts on this machine for the call; "auto" for
+            the cluster that this machine belongs to; "host:port" or
+            "ray://host:port" for another.
+        num_workers: int >= 1 or None for as many as there is room for.
+        resources_per_worker: dict from names to numbers, as Ray counts them, or
+            None for {"CPU": 1}. A worker computes with so many threads, and on
+            the GPUs that it got.
+
+    Raises:
+        ValueError: if an argument is not as described. In `certify`: if the
+            model cannot be loaded on a worker, or no node has the resources.
+        ImportError: in `certify`, without the extra `cluster`.
+        ConnectionError: in `certify`, if nothing answers at the address.
+
+    Example:
+
+    ```python
+    import keras_smoothing as ks
+
+    cluster = ks.cluster.Ray(num_workers=2)
+    # model.certify(x, y, log="run.tsv", cluster=cluster)
+    ```
+
+    Reference:
+    - [Moritz et al., 2018](https://arxiv.org/abs/1712.05889)
+    """
+
+    def __init__(
+        self, address=None, num_workers=None, resources_per_worker=None
+    ):
+        if not isinstance(address, str | None):
+            raise ValueError(
+                "Invalid value for argument `address`. Expected a string or "
+                f"None. Received: address={address!r}"
+            )
+        self.address = address
+        if num_workers is not None:
+            num_workers = checks.positive_int("num_workers", num_workers)
+        self.num_workers = num_workers
+        resources = resources_per_worker or {"CPU": 1}
+        for name, amount in resources.items():
+            checks.nonnegative_float(f"resources_per_worker[{name!r}]", amount)
+        if not any(resources.values()):
+            raise ValueError(
+                "Expected `resources_per_worker` of something. Received: "
+                f"resources_per_worker={resources_per_worker}"
+            )
+        self.resources_per_worker = dict(resources)
+
+    def get_config(self):
+        return {
+            "address": self.address,
+            "num_workers": self.num_workers,
+            "resources_per_worker": self.resources_per_worker,
+        }
+
+    @contextlib.contextmanager
+    def workers(self, function):
+        """Workers that have loaded a function, for as long as they are needed.
+
+        Args:
+            function: what they run; picklable.
+
+        Yields:
+            `Workers`.
+        """
+        ray = _ray()
+        with self._connection(ray):
+            places = self._places(ray)
+            count = self.num_workers or places
+            workers = Workers(
+                ray, function, count, dict(self.resources_per_worker)
+            )
+            try:
+                yield workers
+            finally:
+                workers.stop()
+
+    @contextlib.contextmanager
+    def _connection(self, ray):
+        if ray.is_initialized():
+            if self.address not in (None, "auto"):
+                raise ValueError(
+                    "Expected no address of a cluster in a process that is "
+                    f"connected to one. Received: address={self.address!r}. "
+                    "`ray.shutdown()` disconnects."
+                )
+            yield
+            return
+        settings = {"logging_level": logging.ERROR, "log_to_driver": False}
+        if self.address is None:
+            cpus = self.resources_per_worker.get("CPU", 0)
+            needed = math.ceil((self.num_workers or 1) * cpus)
+            ray.init(
+                address="local",
+                num_cpus=max(needed, os.cpu_count()),
+                include_dashboard=False,
+                **settings,
+            )
+        else:
+            _check_reachable(self.address)
+            ray.init(self.address, **settings)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+    def _places(self, ray):
+        """How many workers there is room for, all nodes together."""
+        wanted = {k: v for k, v in self.resources_per_worker.items() if v}
+        nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+        places = sum(
+            int(min(node.get(name, 0) / v for name, v in wanted.items()))
+            for node in nodes
+        )
+        if not places:
+            raise ValueError(
+                "Expected resources that a node of the cluster has. Received: "
+                f"resources_per_worker={wanted}, and nodes with "
+                + "; ".join(str(_of_interest(node)) for node in nodes)
+            )
+        return places
+
+
+def _ray():
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError(
+            "Certification on a cluster needs Ray. `pip install "
+            "keras_smoothing[cluster]` brings it."
+        ) from error
+    return ray
+
+
+def _check_reachable(address):
+    if address == "auto":  # Ray finds out at once.
+        return
+    url = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
+    try:
+        place = url.hostname, url.port
+    except ValueError:
+        place = None, None
+    if None in place:
+        raise ValueError(
+            'Expected an address like "auto", "host:6379" or '
+            f'"ray://host:10001". Received: address={address!r}'
+        )
+    try:
+        socket.create_connection(place, timeout=_TIMEOUT).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"Expected a Ray cluster at address={address!r}. Received: "
+            f"{error}. `ray start --head` starts one."
+        ) from error
+
+
+def _of_interest(resources):
+    """Without the entries that Ray keeps for itself."""
+    return {
+        name: amount
+        for name, amount in resources.items()
+        if not name.startswith(("node:", "memory", "object_store_memory"))
+    }

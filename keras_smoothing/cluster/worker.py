@@ -1,0 +1,25 @@
+import pickle
+
+from keras_smoothing import backend
+
+
+class Worker:
+    """A process that runs a function on windows of examples. A Ray actor.
+
+    Args:
+        num_threads: int, of the operations; or None for as many as there are
+            cores.
+    """
+
+    def __init__(self, num_threads):
+        if num_threads is not None:
+            backend.set_num_threads(num_threads)
+        self._function = None
+
+    def load(self, pickled):
+        """Loads the function: bytes."""
+        self._function = pickle.loads(pickled)
+
+    def run(self, task):
+        """What the function returns for a task, a tuple of its arguments."""
+        return self._function(*task)

@@ -1,0 +1,167 @@
+import collections
+import itertools
+
+from keras_smoothing.cluster.worker import Worker
+
+# How often a task, or the loading of a worker, is tried.
+_TRIES = 3
+# Tasks that are waiting, at work or finished out of order, for each worker.
+_AHEAD = 4
+# Seconds until a cluster that gives no worker is given up.
+_PATIENCE = 300.0
+
+
+class Workers:
+    """Workers on a Ray cluster, and the tasks that they share.
+
+    A worker that dies is replaced, and its task done again, by any of them.
+
+    Args:
+        ray: the module, connected to a cluster.
+        function: what they run; picklable.
+        count: int >= 1, how many.
+        resources: dict from names to numbers, what each needs.
+
+    Attributes:
+        deaths: class of the errors of workers that died.
+
+    Raises:
+        ValueError: if the function cannot be pickled.
+    """
+
+    def __init__(self, ray, function, count, resources):
+        self._ray = ray
+        self.deaths = ray.exceptions.RayError
+        self._function = ray.put(_pickled(ray, function))
+        others = dict(resources)
+        cpus, gpus, memory = map(
+            others.pop, ("CPU", "GPU", "memory"), (0, 0, None)
+        )
+        self._threads = max(1, int(cpus)) if cpus else None
+        self._kind = ray.remote(num_cpus=cpus, num_gpus=gpus, resources=others)(
+            Worker
+        )
+        self._count = count
+        self._idle = []
+        # From what is awaited to the worker, and to the number of its task.
+        self._loading, self._working = {}, {}
+        self._losses = 0  # Of workers that had not loaded, in a row.
+        for _ in range(count):
+            self._start()
+
+    def map(self, tasks):
+        """Runs tasks, on whichever worker is free.
+
+        Args:
+            tasks: iterator of tuples, the arguments of the function. It is read
+                only a few tasks ahead.
+
+        Yields:
+            what the function returns, task by task in their order.
+
+        Raises:
+            Exception: the third of a task, when it is its turn: what the
+                function raised, or Ray's error for a worker that died.
+            ValueError: if a worker cannot load the function.
+            RuntimeError: if the cluster gives no worker.
+        """
+        tasks = enumerate(tasks)
+        held, waiting, finished = {}, collections.deque(), {}
+        failures = collections.Counter()
+        for due in itertools.count():
+            while due not in finished:
+                room = _AHEAD * self._count - len(held)
+                for number, task in itertools.islice(tasks, room):
+                    held[number] = task
+                    waiting.append(number)
+                if due not in held:
+                    return
+                while waiting and self._idle:
+                    number = waiting.popleft()
+                    self._run(number, held[number])
+                for number, value, error in self._await():
+                    failures[number] += error is not None
+                    if error is None or failures[number] == _TRIES:
+                        finished[number] = value, error
+                    else:
+                        waiting.appendleft(number)
+            value, error = finished.pop(due)
+            if error is not None:
+                raise error
+            del held[due]
+            yield value
+
+    def stop(self):
+        """Ends all workers, whatever they are doing."""
+        working = (worker for worker, _ in self._working.values())
+        for worker in (*self._idle, *self._loading.values(), *working):
+            self._ray.kill(worker)
+
+    def _start(self):
+        worker = self._kind.remote(self._threads)
+        self._loading[worker.load.remote(self._function)] = worker
+
+    def _run(self, number, task):
+        worker = self._idle.pop()
+        self._working[worker.run.remote(task)] = worker, number
+
+    def _await(self):
+        """Yields number, value and error of tasks, once some have ended."""
+        awaited = [*self._loading, *self._working]
+        timeout = None if self._working else _PATIENCE
+        ended, _ = self._ray.wait(awaited, timeout=timeout)
+        if not ended:
+            raise RuntimeError(
+                "Expected a cluster with room for a worker. Received: none in "
+                f"{_PATIENCE:.0f} seconds"
+            )
+        for reference in ended:
+            if reference in self._loading:
+                self._welcome(reference, self._loading.pop(reference))
+            else:
+                worker, number = self._working.pop(reference)
+                yield number, *self._outcome(reference, worker)
+
+    def _outcome(self, reference, worker):
+        """Value and error of a task, one of them None."""
+        try:
+            value = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            self._idle.append(worker)
+            return None, error.cause or error
+        except self._ray.exceptions.RayError as error:
+            self._start()
+            return None, error
+        self._idle.append(worker)
+        return value, None
+
+    def _welcome(self, reference, worker):
+        """Takes up a worker that has loaded the function, or another."""
+        try:
+            self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = str(error.cause).strip().splitlines()[0]
+            raise ValueError(
+                "Expected a model that workers can load: custom code in a "
+                "module that they can import, which a `runtime_env` of "
+                f"`ray.init` ships to them. Received: {cause}"
+            ) from error
+        except self._ray.exceptions.RayError:
+            self._losses += 1
+            if self._losses == _TRIES:
+                raise
+            self._start()
+        else:
+            self._losses = 0
+            self._idle.append(worker)
+
+
+def _pickled(ray, function):
+    try:
+        return ray.cloudpickle.dumps(function)
+    except Exception as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ValueError(
+            "Expected a model that can be shipped to workers, as one that can "
+            f"be saved. Received: {cause}"
+        ) from error

@@ -1,0 +1,255 @@
+"""Certification on Ray: the same certificates, whatever dies."""
+
+import keras
+import numpy as np
+import pytest
+from cluster_layers import DiesOnce
+from cluster_layers import RefusesLarge
+from conftest import columns_without_time
+from conftest import smoothed
+
+import keras_smoothing as ks
+
+ray = pytest.importorskip("ray", reason="needs the extra `cluster`")
+SETTINGS = dict(n0=20, n=200, alpha=0.01, seed=0, verbose=0)
+
+
+def network(*layers):
+    keras.utils.set_random_seed(0)
+    hidden = keras.layers.Dense(8, activation="relu")
+    return smoothed(
+        keras.Sequential(
+            [keras.Input((4,)), *layers, hidden, keras.layers.Dense(3)]
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def examples():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 4)).astype("float32")
+    return x, rng.integers(3, size=100)
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster of two nodes, which this process is connected to."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 3, "include_dashboard": False},
+    )
+    cluster.lost = cluster.add_node(num_cpus=3)
+    ray.init(cluster.address, log_to_driver=False, logging_level="error")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def assert_same_log(folder, model, examples, cluster, **settings):
+    """One process and a cluster write the same log."""
+    results = [
+        model.certify(
+            *examples,
+            **SETTINGS | settings,
+            log=folder / f"{name}.tsv",
+            **where,
+        )
+        for name, where in (("one", {}), ("many", {"cluster": cluster}))
+    ]
+    one, many = (
+        columns_without_time(folder / f"{name}.tsv") for name in ("one", "many")
+    )
+    assert one == many
+    one, many = (
+        (folder / f"{name}.tsv.json").read_bytes() for name in ("one", "many")
+    )
+    assert one == many
+    return results
+
+
+@pytest.mark.slow
+def test_one_worker(nodes, examples, tmp_path):
+    stopping = ks.AdaptiveSampling([0.0, 0.1], max_n=500)
+    settings = dict(n=None, stopping=stopping, family_wise=True)
+    one, _ = assert_same_log(
+        tmp_path, network(), examples, ks.cluster.Ray(num_workers=1), **settings
+    )
+    assert len(set(one.num_samples)) > 1
+
+
+@pytest.mark.slow
+def test_three_workers_with_a_memory(nodes, examples, tmp_path):
+    model = network()
+    x, y = examples
+    x[50:] = x[:50] + 1e-4  # Most of them lie in a ball of the first half.
+    search = ks.DataDependentSigma(0.1, 0.5, steps=3, num_draws=8)
+    results = []
+    for name, cluster in (("one", None), ("many", ks.cluster.Ray("auto", 3))):
+        log = tmp_path / f"{name}.tsv"
+        with ks.CertificationMemory() as memory:
+            # A run that was interrupted is resumed.
+            for part in (24, 100):
+                results.append(
+                    model.certify(
+                        x[:part],
+                        y[:part],
+                        **SETTINGS,
+                        sigma=search,
+                        memory=memory,
+                        cluster=cluster,
+                        log=log,
+                    )
+                )
+    one, many = (tmp_path / "one.tsv", tmp_path / "many.tsv")
+    assert columns_without_time(one) == columns_without_time(many)
+    _, one, _, many = results
+    assert 0 < (one.num_samples == 0).sum() < 60
+    np.testing.assert_array_equal(one.radius, many.radius)
+
+
+@pytest.mark.slow
+def test_a_worker_is_killed_and_a_node_is_lost(nodes, examples, tmp_path):
+    x, y = examples
+
+    class Batches(keras.utils.PyDataset):
+        """Read a few ahead: at the 25th, others are certified already."""
+
+        num_batches = 50
+
+        def __getitem__(self, i):
+            if i == 25 and nodes.lost is not None:
+                nodes.remove_node(nodes.lost)
+                nodes.lost = None
+            return x[2 * i : 2 * i + 2], y[2 * i : 2 * i + 2]
+
+    marker = tmp_path / "died"
+    model = network(DiesOnce(str(marker)))
+    settings = SETTINGS | {"batch_size": 2}
+    # A node has room for one of these.
+    cluster = ks.cluster.Ray(
+        num_workers=2, resources_per_worker={"CPU": 2, "memory": 1e6}
+    )
+    many, one = (
+        model.certify(Batches(), **settings, log=tmp_path / name, **where)
+        for name, where in (("many", {"cluster": cluster}), ("one", {}))
+    )
+    assert marker.exists() and nodes.lost is None
+    assert columns_without_time(tmp_path / "many") == columns_without_time(
+        tmp_path / "one"
+    )
+    np.testing.assert_array_equal(many.counts, one.counts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deadly", [False, True])
+def test_an_example_that_fails_three_times(nodes, examples, tmp_path, deadly):
+    x, y = np.array(examples[0]), examples[1]
+    x[40] = 1_000
+    named = (
+        "examples 32 to 47" if deadly else "example 40, of which .*too large"
+    )
+    log = tmp_path / "run.tsv"
+    with pytest.raises(RuntimeError, match=named):
+        network(RefusesLarge(deadly)).certify(
+            x, y, **SETTINGS, log=log, cluster=ks.cluster.Ray(num_workers=1)
+        )
+    assert len(ks.read_log(log)) == 32
+
+
+@pytest.mark.slow
+def test_warnings_and_errors_of_examples_come_home(nodes, examples, tmp_path):
+    x, y = examples
+    log = tmp_path / "run.tsv"
+
+    class Batches(keras.utils.PyDataset):
+        num_batches = 4
+
+        def __getitem__(self, i):
+            return (
+                x[:16] if i < 3 else np.full((16, 4), np.nan, "float32")
+            ), y[:16]
+
+    def to_nan(x):
+        return keras.ops.where(x > 1, np.nan, x)
+
+    model = network(keras.layers.Lambda(to_nan))
+    with (
+        pytest.warns(UserWarning, match=r"returned NaN .* example\(s\) \[ *\d"),
+        pytest.raises(ValueError, match="NaN or infinity in example 48"),
+    ):
+        model.certify(
+            Batches(),
+            **SETTINGS,
+            log=log,
+            cluster=ks.cluster.Ray(num_workers=1),
+        )
+    assert len(ks.read_log(log)) == 48
+
+
+def test_a_model_that_workers_cannot_load(nodes, examples):
+    class Unheard(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="custom code in a module"):
+        network(Unheard()).certify(
+            *examples, **SETTINGS, cluster=ks.cluster.Ray(num_workers=1)
+        )
+
+
+def test_a_model_that_cannot_be_shipped(nodes, examples):
+    class Closed(keras.layers.Layer):
+        def __init__(self, something):
+            super().__init__()
+
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="can be shipped"):
+        network(Closed(object())).certify(
+            *examples, **SETTINGS, cluster=ks.cluster.Ray(num_workers=1)
+        )
+
+
+def test_resources_that_no_node_has(nodes, examples):
+    cluster = ks.cluster.Ray(resources_per_worker={"CPU": 1, "TPU": 4})
+    with pytest.raises(ValueError, match="resources that a node .* 'TPU': 4"):
+        network().certify(*examples, **SETTINGS, cluster=cluster)
+
+
+def test_another_address_than_the_one_connected_to(nodes, examples):
+    with pytest.raises(ValueError, match="connected to one"):
+        network().certify(
+            *examples, **SETTINGS, cluster=ks.cluster.Ray("other:6379")
+        )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_an_address_where_nothing_answers(examples, address, tmp_path):
+    log = tmp_path / "run.tsv"
+    with pytest.raises(ConnectionError, match="Expected a Ray cluster at"):
+        network().certify(
+            *examples, **SETTINGS, log=log, cluster=ks.cluster.Ray(address)
+        )
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"num_workers": 0}, "num_workers=0"),
+        ({"address": 6379}, "address=6379"),
+        ({"resources_per_worker": {"CPU": -1}}, ">= 0"),
+        ({"resources_per_worker": {"CPU": 0}}, "of something"),
+    ],
+)
+def test_bad_settings(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ks.cluster.Ray(**arguments)
+
+
+def test_something_else_than_a_cluster(examples):
+    with pytest.raises(ValueError, match="ks.cluster.Ray()"):
+        network().certify(*examples, **SETTINGS, cluster="auto")
