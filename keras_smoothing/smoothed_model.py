@@ -308,7 +308,9 @@ class SmoothedModel(Trainer):
             x: array or tensor, shape `(examples, ...)`, of floating type; or a
                 `keras.utils.PyDataset` or `tf.data.Dataset` (batched or not) of
                 x or (x, y), which is finite, keeps its order and may be larger
-                than memory. Each x may be a dict of arrays.
+                than memory; or a `ray.data.Dataset`, whose columns are the
+                entries of a dict, and which is read into the memory of its
+                cluster. Each x may be a dict of arrays.
             y: labels, shape `(examples,)`, `(examples, 1)` or one-hot; or None,
                 as beside a dataset, which brings its own.
             x_key: str or None, the entry of x in a dict; None for the name of

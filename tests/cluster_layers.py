@@ -58,3 +58,9 @@ class RefusesLarge(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "deadly": self.deadly}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class NanAboveOne(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.where(x > 1, float("nan"), x)

@@ -1,14 +1,26 @@
 """Certification on Ray: the same certificates, whatever dies."""
 
+import functools
+import pathlib
+import pickle
+import socket
+import subprocess
+import sys
+import time
+
 import keras
 import numpy as np
 import pytest
 from cluster_layers import DiesOnce
+from cluster_layers import NanAboveOne
 from cluster_layers import RefusesLarge
 from conftest import columns_without_time
 from conftest import smoothed
 
 import keras_smoothing as ks
+from keras_smoothing.certification.sampling import sample
+from keras_smoothing.certification.spreading import _FarSampler
+from keras_smoothing.voting import VoteCounter
 
 ray = pytest.importorskip("ray", reason="needs the extra `cluster`")
 SETTINGS = dict(n0=20, n=200, alpha=0.01, seed=0, verbose=0)
@@ -41,7 +53,13 @@ def nodes():
         head_node_args={"num_cpus": 3, "include_dashboard": False},
     )
     cluster.lost = cluster.add_node(num_cpus=3)
-    ray.init(cluster.address, log_to_driver=False, logging_level="error")
+    folder = str(pathlib.Path(__file__).parent)
+    ray.init(
+        cluster.address,
+        log_to_driver=False,
+        logging_level="error",
+        runtime_env={"env_vars": {"PYTHONPATH": folder}},
+    )
     yield cluster
     ray.shutdown()
     cluster.shutdown()
@@ -89,8 +107,8 @@ def test_three_workers_with_a_memory(nodes, examples, tmp_path):
     for name, cluster in (("one", None), ("many", ks.cluster.Ray("auto", 3))):
         log = tmp_path / f"{name}.tsv"
         with ks.CertificationMemory() as memory:
-            # A run that was interrupted is resumed.
-            for part in (24, 100):
+            # What one process began, many go on with.
+            for part, where in ((24, None), (100, cluster)):
                 results.append(
                     model.certify(
                         x[:part],
@@ -98,7 +116,7 @@ def test_three_workers_with_a_memory(nodes, examples, tmp_path):
                         **SETTINGS,
                         sigma=search,
                         memory=memory,
-                        cluster=cluster,
+                        cluster=where,
                         log=log,
                     )
                 )
@@ -107,6 +125,39 @@ def test_three_workers_with_a_memory(nodes, examples, tmp_path):
     _, one, _, many = results
     assert 0 < (one.num_samples == 0).sum() < 60
     np.testing.assert_array_equal(one.radius, many.radius)
+
+
+def test_ray_data(nodes, examples):
+    import ray.data
+
+    x, y = examples
+    rows = [{"image": x[i], "label": y[i]} for i in range(40)]
+
+    def slowest_first(
+        batch,
+    ):  # Blocks end in any order, but are read in theirs.
+        time.sleep(
+            0.2 * (batch["label"].size and batch["image"][0, 0] == x[0, 0])
+        )
+        return batch
+
+    dataset = ray.data.from_items(rows, override_num_blocks=5)
+    dataset = dataset.map_batches(slowest_first)
+    given = {"x_key": "image", "y_key": "label"}
+    one = network().certify(dataset, **given, **SETTINGS, family_wise=True)
+    other = network().certify(x[:40], y[:40], **SETTINGS, family_wise=True)
+    np.testing.assert_array_equal(one.digest, other.digest)
+    np.testing.assert_array_equal(one.label, other.label)
+    np.testing.assert_array_equal(one.radius, other.radius)
+
+
+def test_another_model_than_was_sent():
+    model = network()
+    counter = VoteCounter(model.base_model, model.noise)
+    sampler = _FarSampler(functools.partial(sample, counter), "other")
+    sent = ray.cloudpickle.dumps(sampler)
+    with pytest.raises(ValueError, match="arrive as it was sent"):
+        pickle.loads(sent)
 
 
 @pytest.mark.slow
@@ -148,7 +199,9 @@ def test_an_example_that_fails_three_times(nodes, examples, tmp_path, deadly):
     x, y = np.array(examples[0]), examples[1]
     x[40] = 1_000
     named = (
-        "examples 32 to 47" if deadly else "example 40, of which .*too large"
+        "examples 32 to 47"
+        if deadly
+        else "(?s)example 40, of which .*too large"
     )
     log = tmp_path / "run.tsv"
     with pytest.raises(RuntimeError, match=named):
@@ -171,10 +224,7 @@ def test_warnings_and_errors_of_examples_come_home(nodes, examples, tmp_path):
                 x[:16] if i < 3 else np.full((16, 4), np.nan, "float32")
             ), y[:16]
 
-    def to_nan(x):
-        return keras.ops.where(x > 1, np.nan, x)
-
-    model = network(keras.layers.Lambda(to_nan))
+    model = network(NanAboveOne())
     with (
         pytest.warns(UserWarning, match=r"returned NaN .* example\(s\) \[ *\d"),
         pytest.raises(ValueError, match="NaN or infinity in example 48"),
@@ -220,10 +270,10 @@ def test_resources_that_no_node_has(nodes, examples):
 
 
 def test_another_address_than_the_one_connected_to(nodes, examples):
-    with pytest.raises(ValueError, match="connected to one"):
-        network().certify(
-            *examples, **SETTINGS, cluster=ks.cluster.Ray("other:6379")
-        )
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        cluster = ks.cluster.Ray(f"127.0.0.1:{other.getsockname()[1]}")
+        with pytest.raises(ValueError, match="this process is connected to"):
+            network().certify(*examples, **SETTINGS, cluster=cluster)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
@@ -234,6 +284,19 @@ def test_an_address_where_nothing_answers(examples, address, tmp_path):
             *examples, **SETTINGS, log=log, cluster=ks.cluster.Ray(address)
         )
     assert not log.exists()
+
+
+@pytest.mark.slow
+def test_the_command_starts_ray_for_itself(digits_file, tmp_path):
+    def run(name, *options):
+        command = [sys.executable, "-m", "keras_smoothing.cli", "certify"]
+        command += [str(digits_file), "--dataset", "digits", "--n", "200"]
+        command += ["--split", "test[:20]", "--seed", "0", "--verbose", "0"]
+        command += ["--log", str(tmp_path / name), "--alpha", "0.01"]
+        subprocess.run([*command, *options], check=True)
+        return columns_without_time(tmp_path / name)
+
+    assert run("one") == run("many", "--workers", "1")
 
 
 @pytest.mark.parametrize(

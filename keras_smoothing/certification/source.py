@@ -42,7 +42,9 @@ def open_source(x, y, entries, *, shape, window):
             of x or (x, y).
     """
     is_py_dataset = isinstance(x, keras.utils.PyDataset)
-    if not is_py_dataset and not hasattr(x, "cardinality"):
+    is_ray_dataset = hasattr(x, "iter_batches")
+    is_tf_dataset = hasattr(x, "cardinality")
+    if not (is_py_dataset or is_ray_dataset or is_tf_dataset):
         parts = entries.select((x,) if y is None else (x, y))
         return Source(iter([_to_arrays(parts)]), num_batches=1)
     if y is not None:
@@ -52,6 +54,8 @@ def open_source(x, y, entries, *, shape, window):
         )
     if is_py_dataset:
         return _of_py_dataset(x, entries)
+    if is_ray_dataset:
+        return _of_ray_dataset(x, entries, window)
     return _of_tf_dataset(x, entries, shape, window)
 
 
@@ -69,6 +73,22 @@ def _of_py_dataset(dataset, entries):
             yield _to_arrays(entries.select(batch))
 
     return Source(batches(), dataset.num_batches)
+
+
+def _of_ray_dataset(dataset, entries, window):
+    # Read as a whole, by the cluster: later all of its processors may be taken
+    # by those who wait for the next batch.
+    options = dataset.context.execution_options
+    in_order, options.preserve_order = options.preserve_order, True
+    try:
+        dataset = dataset.materialize()
+    finally:
+        options.preserve_order = in_order
+    batches = dataset.iter_batches(batch_size=window, batch_format="numpy")
+    return Source(
+        (_to_arrays(entries.select(batch)) for batch in batches),
+        exact_total=dataset.count(),
+    )
 
 
 def _of_tf_dataset(dataset, entries, shape, window):

@@ -10,7 +10,9 @@ import warnings
 import numpy as np
 
 from keras_smoothing.certification import promising
+from keras_smoothing.cluster import CustomObjects
 from keras_smoothing.logs import fingerprint
+from keras_smoothing.logs import structure
 
 
 class Window(typing.NamedTuple):
@@ -75,11 +77,12 @@ def _of_workers(workers, windows, memory):
         except StopIteration:
             break
         except workers.deaths as error:
-            first, *_, last = np.resize(sent[0][0].index, 2)
+            index = sent[0][1].index
+            reason = str(error).strip().splitlines()[0]
             raise RuntimeError(
                 "Expected workers to live through the examples they certify. "
-                f"Received: one that died, several times, at examples {first} "
-                f"to {last}: {str(error).strip().splitlines()[0]}"
+                f"Received: one that died, several times, at examples "
+                f"{index[0]} to {index[-1]}: {reason}"
             ) from error
         window, task = sent.popleft()
         for category, message in caught:
@@ -121,7 +124,9 @@ class _FarSampler:
         return records, scale, caught
 
     def __reduce__(self):
-        return _loaded, (self.sample, self.model)
+        counter, *_ = self.sample.args
+        custom_objects = CustomObjects(structure(counter.base_model))
+        return _loaded, (custom_objects, self.sample, self.model)
 
     def _sample(self, x, labels, index):
         return self.sample(x, labels, index, on_draws=lambda share: None)
@@ -143,7 +148,7 @@ class _FarSampler:
         )
 
 
-def _loaded(sample, model):
+def _loaded(custom_objects, sample, model):
     """A `_FarSampler`, on the worker that unpickles it."""
     counter, *_ = sample.args
     if fingerprint(counter.base_model) != model:

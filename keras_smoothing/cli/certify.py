@@ -3,6 +3,7 @@ import contextlib
 
 from keras_smoothing import datasets
 from keras_smoothing.cli import options
+from keras_smoothing.cluster import Ray
 from keras_smoothing.promises import CertificationMemory
 from keras_smoothing.statistics import AdaptiveSampling
 from keras_smoothing.statistics import FixedSampling
@@ -55,6 +56,17 @@ def add_to(commands):
         default=True,
         help="refuse models that mix the examples of a batch",
     )
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="certify in N processes, started by Ray on this machine",
+    )
+    add(
+        "--cluster",
+        metavar="ADDRESS",
+        help='or on the Ray cluster at "auto", host:port or ray://host:port',
+    )
     add("--verbose", type=int, default=1, choices=(0, 1, 2), help="progress")
 
 
@@ -70,6 +82,9 @@ def run(arguments):
             )
         stopping = AdaptiveSampling(arguments.radii, max_n=arguments.n)
     sigma = options.data_dependent(arguments, model)
+    cluster = None
+    if arguments.cluster is not None or arguments.workers is not None:
+        cluster = Ray(arguments.cluster, arguments.workers)
     x, y = datasets.load(arguments.dataset, arguments.split)
     memory = contextlib.nullcontext()
     if arguments.memory is not None:
@@ -90,6 +105,7 @@ def run(arguments):
             serialized=serialized,
             sigma=sigma,
             memory=memory,
+            cluster=cluster,
             verbose=arguments.verbose,
         )
     result.summary(arguments.radii)

@@ -3,6 +3,7 @@ import logging
 import math
 import os
 import socket
+import sys
 import urllib.parse
 
 from keras_smoothing import checks
@@ -22,8 +23,10 @@ class Ray(Configured):
     which are done again by others; a window that fails three times is an error
     that names its examples, and the rows before it stay.
 
-    A model with custom code needs that code on the workers: in a module that
-    they can import, or shipped by a `runtime_env` of `ray.init`.
+    A model with custom code needs that code on the workers, in a module that
+    they can import. On this machine they can import what this process can; to
+    others a `runtime_env` of `ray.init` ships it. Registered with Keras, it
+    may also be that of a script.
 
     Args:
         address: str or None. None for the Ray that this process is connected
@@ -31,9 +34,10 @@ class Ray(Configured):
             the cluster that this machine belongs to; "host:port" or
             "ray://host:port" for another.
         num_workers: int >= 1 or None for as many as there is room for.
-        resources_per_worker: dict from names to numbers, as Ray counts them, or
-            None for {"CPU": 1}. A worker computes with so many threads, and on
-            the GPUs that it got.
+        resources_per_worker: dict from names to numbers, as Ray counts them
+            ("CPU", "GPU", "memory" in bytes, and others of one's own); or None
+            for {"CPU": 1}. A worker computes with as many threads as it has
+            CPUs, and sees its own GPUs only.
 
     Raises:
         ValueError: if an argument is not as described. In `certify`: if the
@@ -107,11 +111,14 @@ class Ray(Configured):
 
     @contextlib.contextmanager
     def _connection(self, ray):
+        if self.address not in (None, "auto"):
+            _check_reachable(self.address)
         if ray.is_initialized():
-            if self.address not in (None, "auto"):
+            connected = ray.get_runtime_context().gcs_address
+            if self.address not in (None, "auto", connected):
                 raise ValueError(
-                    "Expected no address of a cluster in a process that is "
-                    f"connected to one. Received: address={self.address!r}. "
+                    f"Expected the address {connected} that this process is "
+                    f"connected to. Received: address={self.address!r}. "
                     "`ray.shutdown()` disconnects."
                 )
             yield
@@ -124,10 +131,11 @@ class Ray(Configured):
                 address="local",
                 num_cpus=max(needed, os.cpu_count()),
                 include_dashboard=False,
+                # On one machine workers can import what this process can.
+                runtime_env={"env_vars": {"PYTHONPATH": _import_path()}},
                 **settings,
             )
         else:
-            _check_reachable(self.address)
             ray.init(self.address, **settings)
         try:
             yield
@@ -162,9 +170,11 @@ def _ray():
     return ray
 
 
+def _import_path():
+    return os.pathsep.join(os.path.abspath(folder) for folder in sys.path)
+
+
 def _check_reachable(address):
-    if address == "auto":  # Ray finds out at once.
-        return
     url = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
     try:
         place = url.hostname, url.port

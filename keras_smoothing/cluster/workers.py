@@ -38,9 +38,9 @@ class Workers:
             others.pop, ("CPU", "GPU", "memory"), (0, 0, None)
         )
         self._threads = max(1, int(cpus)) if cpus else None
-        self._kind = ray.remote(num_cpus=cpus, num_gpus=gpus, resources=others)(
-            Worker
-        )
+        self._kind = ray.remote(
+            num_cpus=cpus, num_gpus=gpus, memory=memory, resources=others
+        )(Worker)
         self._count = count
         self._idle = []
         # From what is awaited to the worker, and to the number of its task.
