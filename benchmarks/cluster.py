@@ -2,10 +2,11 @@
 
     python benchmarks/cluster.py
 
-Prints JSON. Images of Fashion-MNIST are certified by this process, by one worker
-with all cores, and by one worker for each core, in turns; then by one worker that
-is killed in the middle. Times are those of whole calls of `certify`, with Ray and
-its workers started in each; `start` is that of a call with next to nothing to do.
+Prints JSON. Images of Fashion-MNIST are certified by this process, by one
+worker with all cores, and by one worker for each core, in turns; then by one
+worker that is killed in the middle. Times are those of whole calls of
+`certify`, with Ray and its workers started in each; `start` is that of a call
+with next to nothing to do.
 """
 
 import argparse
