@@ -41,6 +41,7 @@ from keras_smoothing.equilibrium.state import l2_norm
 from keras_smoothing.serialized.noisy_copies import noisy_copies
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import draws
+from keras_smoothing.voting import tiles
 
 cells = ks.equilibrium.cells
 CELLS = {
@@ -190,7 +191,7 @@ def speed(all_ways, x, arguments):
     seconds = {way: [] for way in all_ways if not way.startswith("adaptive")}
     settings = dict(
         seed=1,
-        stream=draws.ESTIMATION,
+        stream=tiles.ESTIMATION,
         start=0,
         stop=arguments.speed_draws,
         batch_size=arguments.batch_size,
@@ -259,8 +260,8 @@ def shares(counter, x, steps, per_draw, arguments):
     batch; the rest is bookkeeping (and noise).
     """
     width = arguments.batch_size
-    tile = draws.tile_size(x.shape[1:])
-    seeds = draws.tile_seeds(0, draws.ESTIMATION, 0, -(-width // tile))
+    tile = tiles.tile_size(x.shape[1:])
+    seeds = tiles.tile_seeds(0, tiles.ESTIMATION, 0, -(-width // tile))
     drawn = draws.draw_tiles(seeds, x.shape[1:], counter.noise, None)
     owner = np.arange(width) % len(x)
     number = np.arange(width) // len(x)

@@ -26,9 +26,9 @@ from keras_smoothing.promises import CertificationMemory as CertificationMemory
 from keras_smoothing.random_self_ensemble import (
     RandomSelfEnsemble as RandomSelfEnsemble,
 )
-from keras_smoothing.results import ABSTAIN as ABSTAIN
 from keras_smoothing.results import CertificationResult as CertificationResult
 from keras_smoothing.smoothed_model import SmoothedModel as SmoothedModel
 from keras_smoothing.statistics import AdaptiveSampling as AdaptiveSampling
 from keras_smoothing.statistics import FixedSampling as FixedSampling
+from keras_smoothing.statistics.votes import ABSTAIN as ABSTAIN
 from keras_smoothing.version import __version__ as __version__

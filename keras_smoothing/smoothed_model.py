@@ -9,6 +9,7 @@ from keras_smoothing import certification
 from keras_smoothing import checks
 from keras_smoothing.data_dependent import Searcher
 from keras_smoothing.data_dependent import SigmaSearch
+from keras_smoothing.export import export_model
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import split_input_noise
@@ -197,13 +198,22 @@ class SmoothedModel(Trainer):
         """Vote shares `(batch, classes)`; `predict` returns them."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         self._check_dtype(x)
-        noise = self.noise.sample(
-            (self.num_draws, *ops.shape(x)[1:]), self.seed_generator
-        )
+        return self.vote_shares(x, self.seed_generator)
+
+    def vote_shares(self, x, seed):
+        """Shares of the votes among `num_draws` draws, in a graph.
+
+        Args:
+            x: tensor, shape `(batch, ...)`, of floating type.
+            seed: `keras.random.SeedGenerator`.
+
+        Returns:
+            float32 tensor, shape `(batch, classes)`; with soft voting mean
+            probabilities.
+        """
+        noise = self.noise.sample((self.num_draws, *ops.shape(x)[1:]), seed)
         if self.group is not None:
-            elements = self.group.sample(
-                self.num_draws, x.shape[1:], self.seed_generator
-            )
+            elements = self.group.sample(self.num_draws, x.shape[1:], seed)
         ballot = ballots.soft if self.voting == "soft" else ballots.hard
 
         forward = functools.partial(self.base_model, training=False)
@@ -396,6 +406,72 @@ class SmoothedModel(Trainer):
             _checked(memory),
         )
 
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        verbose=None,
+        input_signature=None,
+        check_independence=True,
+    ):
+        """Exports the smoothed classifier as a TensorFlow SavedModel.
+
+        It has three signatures, whose inputs `x` are float32 `(batch, ...)`:
+        "predict", from x to the "shares" of the votes; "classify", from x,
+        `seeds`, `n` and `batch_size` to the "counts" of the votes and
+        "nan_draws"; and "certify", which takes `selection_seeds` and `n0`
+        besides and returns the counts of the "selection" too. Loading and
+        calling them takes TensorFlow only.
+
+        What votes prove is computed in float64 outside of the graph, by a
+        package that is written beside it and needs NumPy and SciPy: with
+        `<filepath>/assets.extra` on the path of Python, it is `from
+        certificates import SmoothedClassifier`. With the same seed its
+        certificates are those of `certify`.
+
+        Seeds are inputs, since a seed inside the file could be known to who
+        chooses x. `SmoothedClassifier` makes fresh ones at every call; who
+        calls a signature without it sends random integers in [0, 2^31), from
+        an operating system's source, and never lets the sender of x choose
+        them. Those of "predict" are drawn in the graph, from a source that is
+        not made to withstand an attacker.
+
+        Args:
+            filepath: path of a folder that is empty or not there yet.
+            format: "tf_saved_model". The others of Keras would hold one noisy
+                pass, and no votes.
+            verbose: bool, whether to print the signatures; None for True.
+            input_signature: `keras.InputSpec` or the like, of `(batch, ...)`,
+                for a base model that leaves sizes of its input open; or None.
+            check_independence: bool, as in `certify`, on noise around zero.
+
+        Raises:
+            ValueError: for another format, noise without a radius formula, or
+                a base model that is not built, mixes the examples of a batch,
+                or draws at inference, since its draws would be the same
+                wherever it is loaded.
+            FileExistsError: if there is something in the folder.
+        """
+        if format != "tf_saved_model":
+            raise ValueError(
+                'Expected format="tf_saved_model", whose graph can count '
+                "votes: in another, the smoothed classifier would be one noisy "
+                f"pass of its base model. Received: format={format!r}. "
+                "`base_model.export` knows the others."
+            )
+        shape = self._example_shape()
+        if input_signature is not None:
+            (spec,) = keras.tree.flatten(input_signature)
+            shape = tuple(spec.shape)[1:]
+        export_model(
+            self,
+            self._counter(),
+            filepath,
+            shape=shape,
+            check_independence=check_independence,
+            verbose=verbose is None or verbose,
+        )
+
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
         return {
@@ -472,13 +548,16 @@ class SmoothedModel(Trainer):
         return self._kept[kind][1]
 
     def _request(self, x, y, x_key, y_key, check_independence):
+        return certification.Request(
+            x, y, x_key, y_key, self._example_shape(), check_independence
+        )
+
+    def _example_shape(self):
+        """Of what the base model expects, or None where that is not known."""
         shape = self._base_input_shape()
         if shape is None:  # Of a subclassed model Keras knows it once called.
             shape = (self.get_build_config() or {}).get("input_shape")
-        shape = None if shape is None else tuple(shape[1:])
-        return certification.Request(
-            x, y, x_key, y_key, shape, check_independence
-        )
+        return None if shape is None else tuple(shape[1:])
 
     def _base_input_shape(self):
         shape = getattr(self.base_model, "input_shape", None)

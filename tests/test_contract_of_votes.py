@@ -16,10 +16,10 @@ from keras_smoothing.statistics import Votes
 from keras_smoothing.statistics.bounds import lower_confidence_bound
 from keras_smoothing.voting import Counter
 from keras_smoothing.voting import VoteCounter
-from keras_smoothing.voting import draws
+from keras_smoothing.voting import tiles
 
 SETTINGS = dict(
-    seed=3, stream=draws.ESTIMATION, start=0, stop=2_000, batch_size=256
+    seed=3, stream=tiles.ESTIMATION, start=0, stop=2_000, batch_size=256
 )
 
 

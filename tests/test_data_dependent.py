@@ -17,6 +17,7 @@ from keras_smoothing.data_dependent.ascent import adam
 from keras_smoothing.data_dependent.ascent import ascend
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import draws
+from keras_smoothing.voting import tiles
 
 SEARCH = ks.DataDependentSigma(0.1, 2.0, steps=60, beta=1.0)
 
@@ -80,7 +81,7 @@ def test_the_trace_is_that_of_plain_gradient_ascent():
     x = np.array([[0.2], [1.5]], "float32")
     search = ks.DataDependentSigma(0.05, 2.0, 8, 0.1, num_draws=64, beta=1.0)
     found = search.search(model, x, seed=5)
-    seeds = draws.tile_seeds(5, draws.SEARCH, 0, 1)
+    seeds = tiles.tile_seeds(5, tiles.SEARCH, 0, 1)
     noise = draws.draw_tiles(seeds, (1,), model.noise, None).noise[:64]
     e = ops.convert_to_numpy(noise)[:, 0].astype("f8") / 0.3
 
@@ -212,8 +213,8 @@ def test_beta_makes_votes_of_probabilities():
 
 
 def test_draws_of_the_search_are_no_others():
-    streams = (draws.SELECTION, draws.ESTIMATION, draws.PREDICTION, draws.PILOT)
-    assert draws.SEARCH not in streams
+    streams = (tiles.SELECTION, tiles.ESTIMATION, tiles.PREDICTION, tiles.PILOT)
+    assert tiles.SEARCH not in streams
     # One that saw the draws of the estimate would find 64 sigmas with which
     # these vote for one class. On the border, where each class has half of the
     # votes whatever the sigmas, every certificate is wrong.

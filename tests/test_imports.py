@@ -16,6 +16,7 @@ ORDER = [
     "random_self_ensemble",
     "smoothed_model",
     "training",
+    "export",
     "certification",
     "cluster",
     "logs",

@@ -15,7 +15,7 @@ from keras_smoothing.serialized.head import Head
 from keras_smoothing.serialized.split import split
 from keras_smoothing.statistics import AuditedClaim
 from keras_smoothing.voting import VoteCounter
-from keras_smoothing.voting import draws
+from keras_smoothing.voting import tiles
 
 NOISE = ks.noise.Gaussian(0.25)
 SETTINGS = dict(n0=50, n=1_000, alpha=0.01, seed=0, verbose=0)
@@ -89,7 +89,7 @@ def test_settled_votes_are_those_of_the_fixed_point(name, trained, digits):
     x = digits[0][:16]
     # Draws in all: 32,000, and 8,000 for convolutions.
     stop = 500 if name.endswith("convolution") else 2_000
-    settings = dict(seed=3, stream=draws.ESTIMATION, start=0, stop=stop)
+    settings = dict(seed=3, stream=tiles.ESTIMATION, start=0, stop=stop)
     settings["batch_size"] = 1_024
     model = trained(name)
     exact = ExactCounter(model, NOISE, None, None, 400).count(x, **settings)
@@ -107,7 +107,7 @@ def test_settled_votes_are_those_of_the_fixed_point(name, trained, digits):
 def test_without_the_bound_votes_are_wrong(name, trained, digits):
     # Votes taken at once, as if there were no error.
     x = digits[0][:16]
-    settings = dict(seed=3, stream=draws.ESTIMATION, start=0, stop=2_000)
+    settings = dict(seed=3, stream=tiles.ESTIMATION, start=0, stop=2_000)
     settings["batch_size"] = 1_024
     model = trained(name)
     counter = ExactCounter(model, NOISE, None, None, 400)

@@ -6,7 +6,7 @@ from conftest import small_convnet
 
 import keras_smoothing as ks
 from keras_smoothing.voting import VoteCounter
-from keras_smoothing.voting import draws
+from keras_smoothing.voting import tiles
 
 
 class BitsOfNoise(keras.layers.Layer):
@@ -69,7 +69,7 @@ def test_seeds_and_streams_give_other_draws(counter, x):
     counts = [
         count(counter, x[:1], seed=seed, stream=stream).tobytes()
         for seed in (0, 1, 2**62)
-        for stream in (draws.SELECTION, draws.ESTIMATION, draws.PREDICTION)
+        for stream in (tiles.SELECTION, tiles.ESTIMATION, tiles.PREDICTION)
     ]
     assert len(set(counts)) == len(counts)
 

@@ -12,7 +12,9 @@ if keras.backend.backend() != "tensorflow":
 from keras_smoothing.backend.tensorflow import VERSION as VERSION
 from keras_smoothing.backend.tensorflow import compile as compile
 from keras_smoothing.backend.tensorflow import compile_model as compile_model
+from keras_smoothing.backend.tensorflow import fresh_words as fresh_words
 from keras_smoothing.backend.tensorflow import gradient_of as gradient_of
+from keras_smoothing.backend.tensorflow import hidden_state as hidden_state
 from keras_smoothing.backend.tensorflow import (
     implicit_gradient as implicit_gradient,
 )

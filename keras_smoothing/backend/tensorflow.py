@@ -110,6 +110,40 @@ def set_num_threads(number):
     tf.config.threading.set_inter_op_parallelism_threads(number)
 
 
+def fresh_words(count):
+    """Integers in [0, 2^31), others at every call of a graph, wherever loaded.
+
+    TensorFlow takes them from a generator of the process, which 32 bits of the
+    operating system start: who sees enough of them can tell those to come.
+
+    Returns:
+        int64 tensor, shape `(count,)`.
+    """
+    words = tf.raw_ops.NonDeterministicInts(shape=[count], dtype=tf.int64)
+    return words & 0x7FFFFFFF
+
+
+def hidden_state(function, variables):
+    """What a graph uses beside variables, or draws by a seed stored in it.
+
+    Args:
+        function: function compiled with an input signature.
+        variables: list of `keras.Variable`.
+
+    Returns:
+        list of str: names of variables and kinds of operations.
+    """
+    graph = function.get_concrete_function().graph
+    known = {variable.value.ref() for variable in variables}
+    names = {v.name for v in graph.variables if v.ref() not in known}
+    definition = graph.as_graph_def()
+    nodes = [*definition.node]
+    for inner in definition.library.function:
+        nodes.extend(inner.node_def)
+    # Operations that draw without being given a seed have these attributes.
+    return sorted(names | {node.op for node in nodes if "seed2" in node.attr})
+
+
 def num_replicas():
     """Devices among which Keras divides a batch, and by which the loss."""
     return tf.distribute.get_strategy().num_replicas_in_sync

@@ -5,12 +5,10 @@ import functools
 
 import keras
 import numpy as np
-import scipy
 
-from keras_smoothing import backend
 from keras_smoothing.certification import promising
+from keras_smoothing.certification.enough import check_can_certify
 from keras_smoothing.certification.evidence import warn_of_evidence
-from keras_smoothing.certification.plan import check_can_certify
 from keras_smoothing.certification.progress import Progress
 from keras_smoothing.certification.sampling import sample
 from keras_smoothing.certification.spreading import Window
@@ -20,7 +18,7 @@ from keras_smoothing.logs import CertificationLog
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs.log_format import FORMAT
 from keras_smoothing.logs.log_format import describe
-from keras_smoothing.version import __version__
+from keras_smoothing.logs.versions import versions
 
 
 def certify(counter, claim, request, settings, searcher=None, memory=None):
@@ -129,7 +127,7 @@ def _header(counter, claim, settings, num_classes, searcher, memory):
         "n0": int(settings.n0),
         "seed": None if settings.seed is None else int(settings.seed),
         "backend": keras.backend.backend(),
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -157,14 +155,3 @@ def _check_same_examples(known, x, labels, first):
                     f"row {first + i}. Received: {theirs}. Pass the x and y of "
                     "the log, in the same order, or choose another path."
                 )
-
-
-def _versions():
-    # The packages' own words: what a wheel is called varies.
-    return {
-        "keras_smoothing": __version__,
-        "keras": keras.__version__,
-        keras.backend.backend(): backend.VERSION,
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-    }

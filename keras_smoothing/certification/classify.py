@@ -6,15 +6,15 @@ import numpy as np
 from keras_smoothing import checks
 from keras_smoothing.certification import promising
 from keras_smoothing.certification import scales
+from keras_smoothing.certification.enough import check_can_classify
 from keras_smoothing.certification.evidence import warn_of_evidence
-from keras_smoothing.certification.plan import check_can_classify
-from keras_smoothing.certification.sampling import warn_of_nan
+from keras_smoothing.certification.warn_of_nan import warn_of_nan
 from keras_smoothing.logs import fingerprint
-from keras_smoothing.results import ABSTAIN
 from keras_smoothing.statistics import FixedSampling
-from keras_smoothing.statistics.bounds import two_sided_binomial_test
+from keras_smoothing.statistics.majority import majority
 from keras_smoothing.statistics.stopping_rule import WINDOW
-from keras_smoothing.voting import draws
+from keras_smoothing.statistics.votes import ABSTAIN
+from keras_smoothing.voting import tiles
 
 # Draws that choose a class, as in `certify`.
 _N0 = 100
@@ -110,16 +110,12 @@ def _decide(counter, x, index, *, claim, searcher, seed, batch_size):
             batch_size=batch_size,
         )
 
-    votes = count(draws.PREDICTION, claim.stopping.max_n)
+    votes = count(tiles.PREDICTION, claim.stopping.max_n)
     if counter.finds_own_votes:
-        answer = np.argmax(votes.counts, axis=1)
-        second, first = np.sort(votes.counts, axis=1)[:, -2:].T
-        # A vote that is not known may be the runner-up's.
-        second = np.minimum(first, second + votes.unsettled)
-        decided = two_sided_binomial_test(first, second) <= claim.alpha
+        answer, decided = majority(votes, claim.alpha)
     else:
         # Other draws choose the class of which the majority is proved.
-        answer = np.argmax(count(draws.SELECTION, _N0).counts, axis=1)
+        answer = np.argmax(count(tiles.SELECTION, _N0).counts, axis=1)
         decided = claim.prove(votes, answer)[1] > 0
     decided &= ~warn_of_nan(votes.nan_draws, index)
     return np.where(decided, answer, ABSTAIN), scale

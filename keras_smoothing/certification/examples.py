@@ -162,6 +162,11 @@ def _with_examples(example_shape):
     return f"({', '.join(['examples', *sizes])})"
 
 
+def largest_value(stddev):
+    """Up to which sums in float32 are right to a thousandth of the noise."""
+    return 2.0**14 * stddev
+
+
 def looks_like_bytes(x):
     """Whether an array seems to hold images with values 0..255."""
     return x.min() >= 0 and 16 < x.max() <= 255

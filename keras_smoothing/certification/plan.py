@@ -1,8 +1,5 @@
 import dataclasses
-import itertools
-import math
 import time
-import warnings
 
 import numpy as np
 
@@ -11,10 +8,9 @@ from keras_smoothing.serialized.form import Form
 from keras_smoothing.statistics import AuditedClaim
 from keras_smoothing.statistics import Claim
 from keras_smoothing.statistics import FixedSampling
-from keras_smoothing.statistics.bounds import largest_p_lower
 from keras_smoothing.statistics.stopping_rule import WINDOW
 from keras_smoothing.voting import VoteCounter
-from keras_smoothing.voting import draws
+from keras_smoothing.voting import tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,80 +128,13 @@ def plan(
         n=n,
         alpha=alpha,
         largest_radius=claim.largest_radius(n, num_classes=2),
-        smallest_n=_smallest_n(claim, alpha, num_classes=2),
+        smallest_n=claim.smallest_n(alpha, num_classes=2),
         draws=num_draws,
         seconds=seconds,
         norm=noise.norm,
         num_audited=claim.num_audited if audited else None,
         radius_without_audits=without_audits,
     )
-
-
-def check_can_certify(claim, num_classes):
-    """Raises where a claim can be proved of nothing, warns where of little.
-
-    Args:
-        claim: `Claim`.
-        num_classes: int, classes of the model.
-
-    Raises:
-        ValueError: if no radius formula is known for the noise, if there are
-            no more than `top_k` classes, or if even unanimous votes prove
-            nothing.
-    """
-    if claim.top_k >= num_classes:
-        raise ValueError(
-            f"Expected `top_k` below the model's {num_classes} classes. "
-            f"Received: top_k={claim.top_k}"
-        )
-    n = claim.stopping.max_n
-    level = float(claim.alpha * claim.stopping.share(n))
-    largest = claim.largest_radius(n, num_classes)
-    if not largest:
-        _check_enough(n, _smallest_n(claim, level, num_classes), claim.alpha)
-        raise ValueError(
-            f"Expected more audits of n={n} draws at alpha={claim.alpha}: with "
-            "so few every example abstains, even when all votes agree. "
-            f"Received: num_audited={claim.num_audited}"
-        )
-    if largest_p_lower(n, level) < 0.84:  # About Phi(1): one sigma.
-        warnings.warn(
-            f"n={n} draws at alpha={claim.alpha} certify no {claim.noise.norm} "
-            f"radius above {largest:.3g}, even when all votes agree. See "
-            "keras_smoothing.plan.",
-            stacklevel=4,
-        )
-
-
-def _smallest_n(claim, level, num_classes):
-    """The smallest number of draws that proves anything at a level."""
-    if isinstance(claim, AuditedClaim):  # At best all of them are audited.
-        claim = dataclasses.replace(claim, audit_share=1.0)
-    for n in itertools.count(1):
-        unanimous = dataclasses.replace(
-            claim, alpha=level, stopping=FixedSampling(n)
-        )
-        if unanimous.largest_radius(n, num_classes):
-            return n
-
-
-def check_can_classify(n, alpha):
-    """Raises where even unanimous votes leave a prediction undecided.
-
-    Raises:
-        ValueError: as said.
-    """
-    # The two-sided test gives unanimous votes the p-value 2 * 2^-n.
-    _check_enough(n, math.ceil(math.log2(2 / alpha)), alpha)
-
-
-def _check_enough(n, smallest, alpha):
-    if n < smallest:
-        raise ValueError(
-            f"Expected n >= {smallest} at alpha={alpha}: with fewer "
-            "draws every example abstains, even when all votes agree. "
-            f"Received: n={n}"
-        )
 
 
 def _example_shape(model):
@@ -228,7 +157,7 @@ def _seconds_per_draw(counter, x, batch_size):
         counter.count(
             x,
             seed=0,
-            stream=draws.ESTIMATION,
+            stream=tiles.ESTIMATION,
             start=0,
             stop=num_draws,
             batch_size=batch_size,

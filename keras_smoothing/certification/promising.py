@@ -5,9 +5,9 @@ from keras import ops
 
 from keras_smoothing.certification import scales
 from keras_smoothing.example_digest import example_digest
-from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
 from keras_smoothing.results import to_result
+from keras_smoothing.statistics.votes import ABSTAIN
 
 
 def bind(memory, model, counter, shape):

@@ -3,16 +3,16 @@
 import functools
 import itertools
 import time
-import warnings
 
 import numpy as np
 
 from keras_smoothing.certification import scales
+from keras_smoothing.certification.warn_of_nan import warn_of_nan
 from keras_smoothing.example_digest import example_digest
-from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
 from keras_smoothing.statistics import Votes
-from keras_smoothing.voting import draws
+from keras_smoothing.statistics.votes import ABSTAIN
+from keras_smoothing.voting import tiles
 
 
 def sample(
@@ -55,7 +55,7 @@ def sample(
     )
     least, mean = scales.least(scale), scales.mean(scale)
 
-    def draw(which, start, stop, stream=draws.ESTIMATION):
+    def draw(which, start, stop, stream=tiles.ESTIMATION):
         return counter.count(
             x[which],
             scale=scale[which],
@@ -67,7 +67,7 @@ def sample(
             on_draws=lambda draws: on_draws(len(which) * draws / most),
         )
 
-    selection = draw(np.arange(len(x)), 0, n0, draws.SELECTION)
+    selection = draw(np.arange(len(x)), 0, n0, tiles.SELECTION)
     candidate = np.argmax(selection.counts, axis=1)
     if claim.top_k > 1 and labels[0] is not None:
         candidate = np.array(labels)
@@ -129,16 +129,3 @@ def estimate(draw, candidate, claim, scale):
     finished.append((which, votes))  # Whatever the last look left open.
     order, parts = zip(*finished, strict=True)
     return Votes.concatenate(parts)[np.argsort(np.concatenate(order))]
-
-
-def warn_of_nan(nan_draws, index):
-    """Which examples met a NaN; warns of them by their numbers in the run."""
-    gave_nan = nan_draws > 0
-    if gave_nan.any():
-        warnings.warn(
-            "The base model returned NaN under noise (or no probabilities, "
-            "under soft voting), so the smoothed model abstains on example(s) "
-            f"{index[gave_nan]}.",
-            stacklevel=5,
-        )
-    return gave_nan

@@ -8,6 +8,7 @@ from keras_smoothing.rebuilt import Rebuilt
 from keras_smoothing.voting import draws
 from keras_smoothing.voting import log_probabilities
 from keras_smoothing.voting import returns_probabilities
+from keras_smoothing.voting import tiles
 
 # Of a mean over a hundred draws, probabilities closer to 0 and 1 say nothing,
 # and their quantiles are too steep.
@@ -65,11 +66,10 @@ class Searcher(Rebuilt):
             self._from_logits = not returns_probabilities(
                 self._base_model, shape
             )
-        tiles = -(-self._search.num_draws // draws.tile_size(shape))
+        count = -(-self._search.num_draws // tiles.tile_size(shape))
+        seeds = tiles.tile_seeds(seed, tiles.SEARCH, 0, count)
         found = self._compiled(
-            shape,
-            ops.convert_to_tensor(x),
-            draws.tile_seeds(seed, draws.SEARCH, 0, tiles),
+            shape, ops.convert_to_tensor(x), ops.convert_to_tensor(seeds)
         )
         sigma, sigma_trace, value_trace = map(ops.convert_to_numpy, found)
         failed = ~np.isfinite(value_trace).all(axis=1)

@@ -15,10 +15,10 @@ import numpy as np
 from keras_smoothing import checks
 from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.promises import Promise
-from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import Record
 from keras_smoothing.results import to_result
 from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics.votes import ABSTAIN
 
 # Counted up whenever the same settings would give other draws or other rows.
 FORMAT = 5

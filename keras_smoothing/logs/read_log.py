@@ -8,9 +8,9 @@ from keras_smoothing.logs.log_format import parse_records
 from keras_smoothing.logs.log_format import parse_rows
 from keras_smoothing.logs.log_format import read_settings
 from keras_smoothing.logs.log_format import to_claim
-from keras_smoothing.results import ABSTAIN
 from keras_smoothing.results import CertificationResult
 from keras_smoothing.results import to_result
+from keras_smoothing.statistics.votes import ABSTAIN
 
 
 def read_log(path):

@@ -49,14 +49,14 @@ class Distribution(Noise):
                 f"distribution={distribution!r} of type {type(distribution)}"
             )
         self.distribution = distribution
-        self._equivalent = _with_radius_formula(distribution)
+        self.equivalent = _with_radius_formula(distribution)
 
     def __repr__(self):
-        return f"Distribution({self._equivalent or self.distribution})"
+        return f"Distribution({self.equivalent or self.distribution})"
 
     @property
     def norm(self):
-        return self._equivalent.norm if self._equivalent else None
+        return self.equivalent.norm if self.equivalent else None
 
     @property
     def stddev(self):
@@ -92,14 +92,14 @@ class Distribution(Noise):
         return self._with_formula().shifted(p, distance)
 
     def _with_formula(self):
-        if self._equivalent is None:
+        if self.equivalent is None:
             raise ValueError(
                 "No radius formula is known for this noise, so nothing can be "
                 "certified with it. Expected a scalar Normal, Laplace or "
                 "Uniform distribution of constant parameters, centred near 0. "
                 f"Received: {self.distribution}"
             )
-        return self._equivalent
+        return self.equivalent
 
     def get_config(self):
         return {"distribution": _to_config(self.distribution)}

@@ -2,16 +2,13 @@ import math
 
 import keras
 from keras import ops
-from scipy.special import ndtr
-from scipy.special import ndtri
 
-from keras_smoothing import checks
+from keras_smoothing.noise import laws
 from keras_smoothing.noise.noise import Noise
-from keras_smoothing.noise.noise import top_half
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
-class Gaussian(Noise):
+class Gaussian(laws.Gaussian, Noise):
     """Isotropic Gaussian noise, which certifies in the l2 norm.
 
     Each coordinate is N(0, sigma^2). With the top class at least as probable
@@ -37,31 +34,13 @@ class Gaussian(Noise):
     - [Cohen, Rosenfeld and Kolter, 2019](https://arxiv.org/abs/1902.02918)
     """
 
-    norm = "l2"
-
-    def __init__(self, sigma):
-        self.sigma = checks.positive_float("sigma", sigma)
-
-    @property
-    def stddev(self):
-        return self.sigma
-
     def sample(self, shape, seed):
         return self.sigma * keras.random.normal(
             shape, dtype="float32", seed=seed
         )
 
-    def radius(self, p_lower):
-        return self.sigma * ndtri(top_half(p_lower))
-
     def soft_radius(self, p1, p2):
         return self.sigma / 2 * (_quantile(p1) - _quantile(p2))
-
-    def shifted(self, p, distance):
-        return ndtr(ndtri(p) - distance / self.sigma)
-
-    def get_config(self):
-        return {"sigma": self.sigma}
 
 
 def _quantile(p):

@@ -1,16 +1,12 @@
-import math
-
 import keras
-import numpy as np
 from keras import ops
 
-from keras_smoothing import checks
+from keras_smoothing.noise import laws
 from keras_smoothing.noise.noise import Noise
-from keras_smoothing.noise.noise import top_half
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
-class Laplace(Noise):
+class Laplace(laws.Laplace, Noise):
     """Laplace noise, which certifies in the l1 norm.
 
     Each coordinate has density `exp(-|e| / scale) / (2 * scale)`. With the top
@@ -36,15 +32,6 @@ class Laplace(Noise):
     - [Teng, Lee and Yuan, 2020](https://openreview.net/forum?id=H1lQIgrFDS)
     """
 
-    norm = "l1"
-
-    def __init__(self, scale):
-        self.scale = checks.positive_float("scale", scale)
-
-    @property
-    def stddev(self):
-        return math.sqrt(2) * self.scale
-
     def sample(self, shape, seed):
         # Float32 uniforms are multiples of 2^-23 and include 0, whose quantile
         # is infinite. Half a step more makes them symmetric about 1/2.
@@ -52,19 +39,6 @@ class Laplace(Noise):
         magnitude = -ops.log(2 * ops.minimum(u, 1 - u))
         return self.scale * ops.where(u < 0.5, -magnitude, magnitude)
 
-    def radius(self, p_lower):
-        with np.errstate(divide="ignore"):  # An infinite radius at p = 1.
-            return self.scale * np.log(0.5 / (1 - top_half(p_lower)))
-
     def soft_radius(self, p1, p2):
         ratio = ops.log(p1 / p2) / 2
         return self.scale * ops.maximum(ratio, -ops.log(1 - p1 + p2))
-
-    def shifted(self, p, distance):
-        # No event's probability changes by more than this factor, nor does
-        # that of its complement.
-        factor = np.exp(np.divide(distance, self.scale))
-        return np.maximum(p / factor, 1 - (1 - p) * factor)
-
-    def get_config(self):
-        return {"scale": self.scale}

@@ -1,11 +1,10 @@
 import keras
-import numpy as np
 from keras import ops
 
-from keras_smoothing.configured import Configured
+from keras_smoothing.noise.laws import Law
 
 
-class Noise(Configured):
+class Noise(Law):
     """What is added to the input: a distribution with a radius formula.
 
     Subclasses say how the noise is drawn, in which norm it certifies, and
@@ -18,8 +17,6 @@ class Noise(Configured):
         stddev: float, the standard deviation of one coordinate.
     """
 
-    norm = None
-
     def sample(self, shape, seed):
         """Draws noise.
 
@@ -31,18 +28,6 @@ class Noise(Configured):
             float32 tensor of the given shape.
         """
         raise TypeError(f"{type(self).__name__} does not define `sample`.")
-
-    def radius(self, p_lower):
-        """Certified radius from a lower bound on the top class probability.
-
-        Args:
-            p_lower: float or float array, shape `(...)`, in [0, 1].
-
-        Returns:
-            float64 array, shape `(...)`: the radius in `norm`, in input
-            units; 0 where `p_lower` is at most 1/2.
-        """
-        raise TypeError(f"{type(self).__name__} does not define `radius`.")
 
     def soft_radius(self, p1, p2):
         """Radius of a classifier whose probabilities are known, in a graph.
@@ -60,21 +45,6 @@ class Noise(Configured):
             float32 tensor of that shape, in input units; 0 at p1 = p2.
         """
         raise TypeError(f"{type(self).__name__} does not define `soft_radius`.")
-
-    def shifted(self, p, distance):
-        """How improbable an event can become when the input moves.
-
-        Args:
-            p: float array, shape `(...)`, the event's probability, or a lower
-                bound on it.
-            distance: float array, broadcastable with `p`: how far the input
-                moves at most, in `norm` and in input units.
-
-        Returns:
-            float64 array, shape `(...)`: a lower bound on the probability of
-            the event after the move.
-        """
-        raise TypeError(f"{type(self).__name__} does not define `shifted`.")
 
     def add_to(self, x, seed):
         """`x` plus fresh noise, summed in float32 or in the type of `x`
@@ -98,17 +68,3 @@ def exact_sum(x, noise):
     """`x + noise` as in `Noise.add_to`, for noise that is drawn already."""
     dtype = keras.backend.result_type(x.dtype, "float32")
     return ops.cast(x, dtype) + ops.cast(noise, dtype)
-
-
-def top_half(p_lower):
-    """`p_lower` in float64, raised to 1/2 where it is below.
-
-    Every radius formula is 0 at 1/2, which is the radius of an abstention.
-    """
-    p_lower = np.asarray(p_lower, dtype=np.float64)
-    if not np.all((p_lower >= 0) & (p_lower <= 1)):
-        raise ValueError(
-            "Invalid value for argument `p_lower`. Expected probabilities in "
-            f"[0, 1]. Received: p_lower={p_lower}"
-        )
-    return np.maximum(p_lower, 0.5)

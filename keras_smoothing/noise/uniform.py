@@ -1,15 +1,11 @@
-import math
-
 import keras
-import numpy as np
 
-from keras_smoothing import checks
+from keras_smoothing.noise import laws
 from keras_smoothing.noise.noise import Noise
-from keras_smoothing.noise.noise import top_half
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
-class Uniform(Noise):
+class Uniform(laws.Uniform, Noise):
     """Uniform noise on a cube, which certifies in the l1 norm.
 
     Each coordinate is uniform on `[-half_width, half_width]`. With the top
@@ -36,15 +32,6 @@ class Uniform(Noise):
     - [Yang et al., 2020](https://arxiv.org/abs/2002.08118)
     """
 
-    norm = "l1"
-
-    def __init__(self, half_width):
-        self.half_width = checks.positive_float("half_width", half_width)
-
-    @property
-    def stddev(self):
-        return self.half_width / math.sqrt(3)
-
     def sample(self, shape, seed):
         return keras.random.uniform(
             shape,
@@ -54,15 +41,5 @@ class Uniform(Noise):
             seed=seed,
         )
 
-    def radius(self, p_lower):
-        return 2 * self.half_width * (top_half(p_lower) - 0.5)
-
     def soft_radius(self, p1, p2):
         return self.half_width * (p1 - p2)
-
-    def shifted(self, p, distance):
-        # What the shifted cube no longer covers may all be the event's.
-        return np.maximum(p - distance / (2 * self.half_width), 0.0)
-
-    def get_config(self):
-        return {"half_width": self.half_width}

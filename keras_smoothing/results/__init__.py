@@ -1,6 +1,5 @@
 """Certificates: of one example as a record, of many as a result."""
 
-from keras_smoothing.results.certification_result import ABSTAIN as ABSTAIN
 from keras_smoothing.results.certification_result import (
     CertificationResult as CertificationResult,
 )

@@ -9,10 +9,8 @@ from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.results.concatenation import check_one_claim
 from keras_smoothing.results.notebook import to_html
 from keras_smoothing.statistics.claim import Claim
+from keras_smoothing.statistics.votes import ABSTAIN
 from keras_smoothing.statistics.votes import Votes
-
-# The answer of a smoothed classifier that does not decide.
-ABSTAIN = -1
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -9,8 +9,8 @@ from keras_smoothing.serialized.noisy_copies import noisy_copies
 from keras_smoothing.serialized.split import split
 from keras_smoothing.statistics import AuditedClaim
 from keras_smoothing.voting import ballots
-from keras_smoothing.voting import draws
 from keras_smoothing.voting import num_classes
+from keras_smoothing.voting import tiles
 from keras_smoothing.voting.counter import Counter
 
 # Draws that start one at the solution of another: chunks of the numbers of
@@ -89,7 +89,7 @@ class AuditedCounter(Counter):
             votes = pilot.count(
                 x,
                 seed=0,
-                stream=draws.PILOT,
+                stream=tiles.PILOT,
                 start=0,
                 stop=_PILOT_DRAWS,
                 batch_size=_PILOT_DRAWS * len(x),
@@ -121,7 +121,7 @@ class AuditedCounter(Counter):
         chunk = depth = 1
         if self.start == "previous":
             # Blocks are of whole tiles, and tiles of whole chunks.
-            chunk = min(_CHUNK, draws.tile_size(x.shape[1:]))
+            chunk = min(_CHUNK, tiles.tile_size(x.shape[1:]))
             depth = min(_DEPTH, chunk)
         lanes = chunk // depth
         chunks_per_batch = ops.maximum(1, draws_per_batch // lanes)

@@ -1,5 +1,7 @@
 """What votes prove. NumPy and SciPy only."""
 
+import keras
+
 from keras_smoothing.statistics.adaptive_sampling import (
     AdaptiveSampling as AdaptiveSampling,
 )
@@ -14,3 +16,8 @@ from keras_smoothing.statistics.stopping_rule import (
     StoppingRule as StoppingRule,
 )
 from keras_smoothing.statistics.votes import Votes as Votes
+
+# Here, since an exported model reads that file where there is no Keras.
+keras.saving.register_keras_serializable(package="keras_smoothing")(
+    FixedSampling
+)

@@ -89,6 +89,11 @@ class AuditedClaim(Claim):
         """How many of all draws are audited in expectation, as an int."""
         return round(self.audit_share * self.stopping.max_n)
 
+    def smallest_n(self, level, num_classes):
+        # At best all of them are audited.
+        claim = dataclasses.replace(self, audit_share=1.0)
+        return super(AuditedClaim, claim).smallest_n(level, num_classes)
+
     def unanimous(self, num_samples, num_classes):
         votes = super().unanimous(num_samples, num_classes)
         # To the nearest: 0.0003 * 10_000 is a little less than 3.

@@ -1,24 +1,19 @@
 import dataclasses
 
 import keras
-import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.groups import Group
 from keras_smoothing.noise import Noise
-from keras_smoothing.statistics.bounds import lower_confidence_bound
-from keras_smoothing.statistics.bounds import upper_confidence_bound
-from keras_smoothing.statistics.stopping_rule import StoppingRule
-from keras_smoothing.statistics.votes import Votes
+from keras_smoothing.statistics.statement import Statement
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 @dataclasses.dataclass(frozen=True)
-class Claim:
+class Claim(Statement):
     """What certificates claim, and how votes prove it: in float64, on the host.
 
-    The claim: at every point closer than the radius, the candidate is among
-    the `top_k` classes that the base model gives most often under the noise.
+    A statement that Keras can save, about noise and a group that can be drawn.
 
     A counter that finds more than votes has a claim of its own, a subclass
     that says in `lower_bound` what follows from it, and in `unanimous` what is
@@ -26,9 +21,9 @@ class Claim:
 
     Attributes:
         noise: `keras_smoothing.noise.Noise`.
-        alpha: float in (0, 1), the failure probability of each certificate.
-        stopping: `StoppingRule`, which shares alpha out over its looks.
-        top_k: int, at least 1 and below the number of classes.
+        alpha: as of `Statement`.
+        stopping: as there.
+        top_k: as there.
         group: `keras_smoothing.groups.Group` under which the smoothed
             classifier is invariant, or None.
         deployable: bool, whether the smoothed classifier of the claim is one
@@ -38,98 +33,17 @@ class Claim:
 
     Raises:
         ValueError: if an attribute is not as described.
-
-    Reference:
-    - [Cohen, Rosenfeld and Kolter, 2019](https://arxiv.org/abs/1902.02918)
-    - [Jia et al., 2020](https://arxiv.org/abs/1912.09899) for `top_k` > 1
     """
 
-    noise: Noise
-    alpha: float
-    stopping: StoppingRule
-    top_k: int = 1
     group: Group | None = None
     deployable: bool = True
 
     def __post_init__(self):
-        checks.probability("alpha", self.alpha)
-        checks.positive_int("top_k", self.top_k)
+        super().__post_init__()
         checks.instance("noise", self.noise, Noise, "Gaussian(sigma=0.25)")
         if self.group is not None:
             checks.instance("group", self.group, Group, "D4()")
         checks.one_of("deployable", self.deployable, (True, False))
-        if not isinstance(self.stopping, StoppingRule):
-            raise ValueError(
-                "Invalid value for argument `stopping`. Expected a stopping "
-                "rule, such as ks.AdaptiveSampling(radii=[0.0, 0.25]). "
-                f"Received: stopping={self.stopping!r}"
-            )
-
-    @property
-    def distance(self):
-        """What the radius measures, in words."""
-        if self.group is None:
-            return self.noise.norm
-        return f"{self.noise.norm} up to {self.group}"
-
-    def shared_by(self, examples):
-        """The claim whose alpha, over all examples, adds up to this one's."""
-        return dataclasses.replace(self, alpha=self.alpha / examples)
-
-    def prove(self, votes, candidate, scale=1.0):
-        """The radii that votes prove.
-
-        Args:
-            votes: `Votes`.
-            candidate: int64 array, shape `(examples,)`; -1 for none.
-            scale: float or float array, shape `(examples,)`: how much larger
-                than `noise` the noise of each example was. Then so is what it
-                proves. Of scales for each coordinate, the smallest, since the
-                ball of that radius lies in the body that is proved.
-
-        Returns:
-            p_lower: float64 array, shape `(examples,)`: lower bound on the
-                probability of the candidate.
-            radius: float64 array, shape `(examples,)`; 0 if nothing is proved.
-        """
-        level = self.alpha * self.stopping.share(votes.num_samples)
-        if self.top_k == 1:
-            p_lower = self.lower_bound(votes, candidate, level)
-            radius = np.where(p_lower > 0.5, self.noise.radius(p_lower), 0.0)
-            return p_lower, radius * scale
-        # All bounds hold together: half of the level is for the candidate,
-        # half for its rivals, of which those with the most votes matter.
-        p_lower = self.lower_bound(votes, candidate, level / 2)
-        # A vote that is not known may be any rival's.
-        rivals = votes.counts + votes.unsettled[:, np.newaxis]
-        rivals = np.where(votes.is_class(candidate), -1, rivals)
-        p_upper = upper_confidence_bound(
-            np.sort(rivals, axis=1)[:, -self.top_k :],
-            votes.num_samples[:, np.newaxis],
-            level[:, np.newaxis] / 2 / (votes.counts.shape[1] - 1),
-        )
-        return p_lower, _top_k_radius(p_lower, p_upper, self.noise) * scale
-
-    def lower_bound(self, votes, candidate, level):
-        """Lower bound on the probability of the candidate.
-
-        Args:
-            votes: `Votes`.
-            candidate: int64 array, shape `(examples,)`; -1 for none.
-            level: float64 array, shape `(examples,)`: probability that the
-                bound of an example is wrong.
-
-        Returns:
-            float64 array, shape `(examples,)`.
-        """
-        return lower_confidence_bound(
-            votes.of(candidate), votes.num_samples, level
-        )
-
-    def largest_radius(self, num_samples, num_classes):
-        """The radius that unanimous votes prove at scale 1, as a float."""
-        votes = self.unanimous(num_samples, num_classes)
-        return float(self.prove(votes, np.array([0]))[1][0])
 
     def get_config(self):
         return {
@@ -143,39 +57,3 @@ class Claim:
     def from_config(cls, config):
         deserialize = keras.saving.deserialize_keras_object
         return cls(**{name: deserialize(v) for name, v in config.items()})
-
-    def unanimous(self, num_samples, num_classes):
-        """The best of all votes: those of one example, all for class 0."""
-        counts = np.zeros((1, num_classes), np.int64)
-        counts[0, 0] = num_samples
-        return Votes(counts, np.array([num_samples]))
-
-
-def _top_k_radius(p_lower, p_upper, noise):
-    """Distance at which a class may fall behind its k strongest rivals.
-
-    To fall behind all of them it must fall behind the mean of the t weakest,
-    for every t.
-
-    Args:
-        p_lower: float64 array, shape `(examples,)`.
-        p_upper: float64 array, shape `(examples, k)`, increasing.
-        noise: `keras_smoothing.noise.Noise`.
-    """
-    p_lower = p_lower[:, np.newaxis]
-    # What has the candidate's votes has not the rivals'.
-    p_sum = np.minimum(np.cumsum(p_upper, axis=1), 1 - p_lower)
-    t = np.arange(1, p_upper.shape[1] + 1)
-
-    def leads(distance):
-        distance = distance[:, np.newaxis]
-        p_mean = (1 - noise.shifted(1 - p_sum, distance)) / t
-        return np.any(noise.shifted(p_lower, distance) > p_mean, axis=1)
-
-    low, high = np.zeros(len(p_lower)), np.full(len(p_lower), noise.stddev)
-    while np.any(still := leads(high)):
-        low, high = np.where(still, (high, 2 * high), (low, high))
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = np.where(leads(middle), (middle, high), (low, middle))
-    return low

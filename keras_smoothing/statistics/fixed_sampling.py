@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 
 from keras_smoothing import checks
@@ -6,7 +5,6 @@ from keras_smoothing.statistics.stopping_rule import WINDOW
 from keras_smoothing.statistics.stopping_rule import StoppingRule
 
 
-@keras.saving.register_keras_serializable(package="keras_smoothing")
 class FixedSampling(StoppingRule):
     """The same number of draws for every example: what an integer `n` means.
 

@@ -2,6 +2,9 @@ import dataclasses
 
 import numpy as np
 
+# The answer of a smoothed classifier that does not decide.
+ABSTAIN = -1
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Votes:

@@ -7,6 +7,6 @@ from keras_smoothing.voting.log_probabilities import (
 from keras_smoothing.voting.log_probabilities import (
     returns_probabilities as returns_probabilities,
 )
+from keras_smoothing.voting.num_classes import num_classes as num_classes
 from keras_smoothing.voting.vote_counter import VoteCounter as VoteCounter
 from keras_smoothing.voting.vote_counter import count_votes as count_votes
-from keras_smoothing.voting.vote_counter import num_classes as num_classes

@@ -6,6 +6,8 @@ from keras_smoothing.rebuilt import Rebuilt
 from keras_smoothing.statistics import Claim
 from keras_smoothing.statistics import Votes
 from keras_smoothing.voting import draws
+from keras_smoothing.voting import tiles
+from keras_smoothing.voting.num_classes import num_classes
 
 
 class Counter(Rebuilt):
@@ -65,7 +67,7 @@ class Counter(Rebuilt):
             scale: float, or float array of shape `(examples,)` or of the shape
                 of `x`: what the noise is multiplied by.
             seed: int >= 0, the root of all streams.
-            stream: int, of those in `draws`.
+            stream: int, of those in `tiles`.
             start: int, index of the first draw.
             stop: int, index after the last draw.
             batch_size: int, noisy copies in one forward pass, at least one
@@ -80,24 +82,24 @@ class Counter(Rebuilt):
         x = ops.convert_to_tensor(x, dtype="float32")
         shape = tuple(x.shape[1:])
         scale = self._scale_tensor(scale, x.shape)
-        tile = draws.tile_size(shape)
-        draws_per_batch = max(1, batch_size // len(x))
-        # Whole tiles: enough for one batch, and four for one call's overhead.
-        block = max(4, -(-draws_per_batch // tile)) * tile
+        tile = tiles.tile_size(shape)
+        draws_per_batch = int(_draws_per_batch(batch_size, len(x)))
+        block = int(_tiles_per_block(draws_per_batch, tile)) * tile
         found = {}
         while start < stop:
             first = start // block * block
             end = min(stop, first + block)
-            # Split evenly, so that all batches of a block are equally full.
-            batches = -(-(end - start) // draws_per_batch)
+            seeds = tiles.tile_seeds(
+                seed, stream, first // tile, -(-end // tile)
+            )
             in_block = self._find_in_block(
                 shape,
                 x,
                 scale,
-                draws.tile_seeds(seed, stream, first // tile, -(-end // tile)),
+                ops.convert_to_tensor(seeds),
                 ops.convert_to_tensor(start - first),
                 ops.convert_to_tensor(end - first),
-                ops.convert_to_tensor(-(-(end - start) // batches)),
+                ops.convert_to_tensor(draws_per_batch),
             )
             for name, tensor in in_block.items():
                 array = ops.convert_to_numpy(tensor).astype(np.int64)
@@ -106,6 +108,45 @@ class Counter(Rebuilt):
                 on_draws(end - start)
             start = end
         return Votes(found.pop("counts"), num_samples, found)
+
+    def count_tiles(self, x, seeds, stop, batch_size):
+        """As `count`, in a graph: what the draws `0..stop` of tiles vote for.
+
+        Args:
+            x: float32 tensor, shape `(examples, ...)`, of a known shape but for
+                the number of examples, which is at least one.
+            seeds: int64 tensor, shape `(tiles, 2)`, as of `tiles.tile_seeds`.
+            stop: int32 tensor, at most the number of draws in the tiles.
+            batch_size: int32 tensor, as in `count`.
+
+        Returns:
+            int32 tensor, shape `(examples, classes)`.
+        """
+        shape = tuple(x.shape[1:])
+        tile = tiles.tile_size(shape)
+        draws_per_batch = _draws_per_batch(batch_size, ops.shape(x)[0])
+        in_block = _tiles_per_block(draws_per_batch, tile)
+
+        def count_block(first, counts):
+            last = ops.minimum(first + in_block, -(-stop // tile))
+            found = self._block(
+                shape,
+                x,
+                None,
+                seeds[first:last],
+                ops.zeros((), "int32"),
+                ops.minimum(stop, last * tile) - first * tile,
+                draws_per_batch,
+            )
+            return last, counts + found["counts"]
+
+        classes = num_classes(self.base_model, shape)
+        _, counts = ops.while_loop(
+            lambda first, counts: first * tile < stop,
+            count_block,
+            (0, ops.zeros((ops.shape(x)[0], classes), "int32")),
+        )
+        return counts
 
     def no_votes(self, num_examples, num_classes):
         """The `Votes` of no draws."""
@@ -160,6 +201,9 @@ class Counter(Rebuilt):
     def _block(self, shape, x, scale, seeds, start, stop, draws_per_batch):
         x = ops.reshape(x, (-1, *shape))
         drawn = draws.draw_tiles(seeds, shape, self.noise, self.group)
+        # Split evenly, so that all batches of a block are equally full.
+        batches = -(-(stop - start) // draws_per_batch)
+        draws_per_batch = -(-(stop - start) // batches)
         return self.find(x, scale, drawn, start, stop, draws_per_batch)
 
     def _scale_tensor(self, scale, shape):
@@ -177,3 +221,12 @@ class Counter(Rebuilt):
             scale = scale.reshape((-1,) + (1,) * (len(shape) - 1))
         scale = np.broadcast_to(scale, (shape[0], *scale.shape[1:]))
         return ops.convert_to_tensor(np.expand_dims(scale, 1))
+
+
+def _draws_per_batch(batch_size, examples):
+    return ops.maximum(1, batch_size // examples)
+
+
+def _tiles_per_block(draws_per_batch, tile):
+    """Enough for one batch, and four for one call's overhead."""
+    return ops.maximum(4, -(-draws_per_batch // tile))

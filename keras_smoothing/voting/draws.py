@@ -7,14 +7,9 @@ found without drawing what comes before.
 import typing
 
 import keras
-import numpy as np
 from keras import ops
 
-# Streams of draws, independent of each other: what selects a class must not
-# estimate its probability.
-SELECTION, ESTIMATION, PREDICTION, PILOT, SEARCH = range(5)
-
-_TILE_VALUES = 2**20
+from keras_smoothing.voting.tiles import tile_size
 
 
 class Draws(typing.NamedTuple):
@@ -36,29 +31,6 @@ class Draws(typing.NamedTuple):
     coins: typing.Any
 
 
-def tile_size(shape):
-    """Draws in a tile: a power of two, about four megabytes of noise.
-
-    It depends on the shape of an example and on nothing else, since the draws
-    depend on it.
-    """
-    size = max(1, min(1024, _TILE_VALUES // max(1, int(np.prod(shape)))))
-    return 1 << (size.bit_length() - 1)
-
-
-def tile_seeds(seed, stream, first, last):
-    """Hashed 62-bit seeds of tiles `first..last`: none shares a counter.
-
-    Returns:
-        int64 tensor, shape `(last - first, 2)`.
-    """
-    words = [
-        np.random.SeedSequence(seed, spawn_key=(stream, tile)).generate_state(2)
-        for tile in range(first, last)
-    ]
-    return ops.convert_to_tensor(np.array(words, "int64") & 0x7FFFFFFF)
-
-
 def draw_tiles(seeds, shape, noise, group):
     """The draws of consecutive tiles.
 
@@ -74,7 +46,7 @@ def draw_tiles(seeds, shape, noise, group):
     size = tile_size(shape)
 
     def draw_tile(seed):
-        seed = _FixedSeed(seed)
+        seed = FixedSeed(seed)
         drawn = noise.sample((size, *shape), seed)
         tickets = keras.random.uniform((size,), seed=seed)
         elements = ops.zeros((size, 0), "int32")
@@ -92,7 +64,7 @@ def draw_tiles(seeds, shape, noise, group):
     )
 
 
-class _FixedSeed(keras.random.SeedGenerator):
+class FixedSeed(keras.random.SeedGenerator):
     """A seed generator over a given value, with no variable behind it.
 
     Noise drawn with it is a pure function of the value, also where several

@@ -1,10 +1,10 @@
 import functools
 
-import keras
 from keras import ops
 
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting.counter import Counter
+from keras_smoothing.voting.num_classes import num_classes
 
 
 class VoteCounter(Counter):
@@ -61,20 +61,3 @@ def count_votes(forward, copies, noise, ballot):
     outputs = forward(noisy)
     outputs = ops.reshape(outputs, (*grid, outputs.shape[-1]))
     return ops.sum(ballot(outputs), axis=1)
-
-
-def num_classes(base_model, shape):
-    """Classes of a model for examples of a shape.
-
-    Raises:
-        ValueError: unless the model's output is `(batch, classes)`.
-    """
-    example = keras.KerasTensor((None, *shape), dtype="float32")
-    output = base_model.compute_output_spec(example)
-    output_shape = getattr(output, "shape", ())
-    if len(output_shape) != 2 or (output_shape[1] or 0) < 2:
-        raise ValueError(
-            "Expected a base model with output shape (batch, classes), at "
-            f"least 2 classes. Received: output {output}"
-        )
-    return output_shape[1]

@@ -1,0 +1,98 @@
+import json
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_smoothing import backend
+from keras_smoothing.certification import Request
+from keras_smoothing.export.reader import write_reader
+from keras_smoothing.export.signatures import signatures
+from keras_smoothing.export.smoothed_classifier import FORMAT
+from keras_smoothing.logs import fingerprint
+from keras_smoothing.logs.versions import versions
+from keras_smoothing.noise import Distribution
+from keras_smoothing.noise import Gaussian
+from keras_smoothing.noise import Laplace
+from keras_smoothing.noise import Uniform
+
+
+def export_model(
+    model, counter, filepath, *, shape, check_independence, verbose
+):
+    """Writes a smoothed classifier. See `SmoothedModel.export`.
+
+    Args:
+        model: `SmoothedModel`.
+        counter: its `VoteCounter`.
+        filepath: path of a folder.
+        shape: tuple, the shape of an example, or None if it is not known.
+        check_independence: bool.
+        verbose: bool.
+    """
+    law = _law(model.noise)
+    if not model.base_model.built or shape is None or None in shape:
+        raise ValueError(
+            "Expected a base model that is built, for examples of a known "
+            f"shape. Received: built={model.base_model.built}, shape={shape}. "
+            "Call the smoothed model once, or say the sizes that are not known "
+            "by `input_signature`."
+        )
+    folder = pathlib.Path(filepath)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            "Expected a folder that is empty or not there yet, so that no "
+            f"files of two models mix. Received: filepath={str(filepath)!r}"
+        )
+    zeros = np.zeros((1, *shape), "float32")
+    request = Request(zeros, shape=shape, check_independence=check_independence)
+    _, classes = request.open(counter, window=1)
+    archive = keras.export.ExportArchive()
+    archive.track(model.base_model)
+    for name, (function, inputs) in signatures(model, counter, shape).items():
+        graph = archive.add_endpoint(name, function, inputs)
+        _check_draws_nothing(graph, model.base_model)
+    settings = {
+        "format": FORMAT,
+        "model": fingerprint(model.base_model),
+        "noise": {"name": type(law).__name__, "config": law.get_config()},
+        "norm": law.norm,
+        "voting": model.voting,
+        "group": None if model.group is None else str(model.group),
+        "num_draws": model.num_draws,
+        "input_shape": list(shape),
+        "num_classes": classes,
+        "versions": versions(),
+    }
+    # The graph comes last: whoever finds it finds all the rest, too.
+    extra = folder / "assets.extra"
+    write_reader(extra)
+    text = json.dumps(settings, indent=2)
+    (extra / "settings.json").write_text(text + "\n")
+    archive.write_out(str(folder), verbose=verbose)
+
+
+def _law(noise):
+    """The noise by whose formula certificates are read."""
+    law = noise.equivalent if isinstance(noise, Distribution) else noise
+    # The exact type: the formula of any other stays behind.
+    if type(law) not in (Gaussian, Laplace, Uniform):
+        raise ValueError(
+            "Expected Gaussian, Laplace or Uniform noise, or a Distribution "
+            "that is one of these, whose radius formula can be exported. "
+            f"Received: noise={noise}"
+        )
+    return law
+
+
+def _check_draws_nothing(graph, base_model):
+    # Metrics, such as those of an equilibrium layer, are written only.
+    known = [*base_model.weights, *base_model.metrics_variables]
+    hidden = backend.hidden_state(graph, known)
+    if hidden:
+        raise ValueError(
+            "Expected a base model that draws and changes nothing at "
+            "inference. What it starts from would be stored in the file, and "
+            "its draws be the same wherever it is loaded, for anyone to know "
+            f"beforehand. Received: a graph with {', '.join(hidden)}"
+        )

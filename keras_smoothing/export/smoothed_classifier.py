@@ -1,0 +1,234 @@
+import json
+import pathlib
+import secrets
+
+import numpy as np
+
+from keras_smoothing import checks
+from keras_smoothing.backend.saved_model import load
+from keras_smoothing.certification.enough import check_can_certify
+from keras_smoothing.certification.enough import check_can_classify
+from keras_smoothing.certification.examples import Examples
+from keras_smoothing.certification.examples import largest_value
+from keras_smoothing.certification.source import Source
+from keras_smoothing.certification.warn_of_nan import warn_of_nan
+from keras_smoothing.export.certificate import Certificate
+from keras_smoothing.noise import laws
+from keras_smoothing.statistics.fixed_sampling import FixedSampling
+from keras_smoothing.statistics.majority import majority
+from keras_smoothing.statistics.statement import Statement
+from keras_smoothing.statistics.stopping_rule import WINDOW
+from keras_smoothing.statistics.votes import ABSTAIN
+from keras_smoothing.statistics.votes import Votes
+from keras_smoothing.voting import tiles
+
+# Of the settings beside an exported model.
+FORMAT = 1
+
+
+class SmoothedClassifier:
+    """A smoothed classifier that was exported, without Keras.
+
+    Votes are counted by TensorFlow; what they prove is computed in float64 by
+    NumPy and SciPy. With the same seed and batch size, its answers are those of
+    the `SmoothedModel` that was exported.
+
+    Args:
+        path: the folder that was exported.
+
+    Attributes:
+        settings: dict, what was exported: among others "noise", "voting",
+            "group", "input_shape", "num_classes" and "model", the fingerprint
+            of the base model.
+
+    Raises:
+        ValueError: if the folder was written by another version.
+        OSError: if it cannot be read.
+    """
+
+    def __init__(self, path):
+        path = pathlib.Path(path)
+        text = (path / "assets.extra" / "settings.json").read_text()
+        self.settings = json.loads(text)
+        if self.settings["format"] != FORMAT:
+            raise ValueError(
+                f"Expected a model exported in format {FORMAT}. Received: "
+                f"format {self.settings['format']} in {path}. The package "
+                "`certificates` that lies in it reads it."
+            )
+        noise = self.settings["noise"]
+        self._noise = getattr(laws, noise["name"])(**noise["config"])
+        self._call = load(path)
+
+    def predict(self, x, *, batch_size=1024):
+        """Shares of the votes, by fresh draws: no certificate.
+
+        Args:
+            x: as in `certify`.
+            batch_size: int, noisy copies in one forward pass.
+
+        Returns:
+            float32 array, shape `(examples, classes)`.
+        """
+        return np.concatenate(
+            [
+                self._call("predict", x=window)["shares"]
+                for window in self._windows(x, batch_size)
+            ]
+        )
+
+    def classify(self, x, *, n=1_000, alpha=0.001, batch_size=1024, seed=None):
+        """Predicts, or abstains.
+
+        An answer other than -1 is, with probability at least `1 - alpha` for
+        each example, the class most probable under noise.
+
+        Args:
+            x: as in `certify`.
+            n: int, draws for each example.
+            alpha: float in (0, 1), probability of a wrong answer.
+            batch_size: as in `certify`.
+            seed: as in `certify`.
+
+        Returns:
+            int64 array, shape `(examples,)`; -1 where the votes do not decide,
+            or where the base model returned NaN.
+
+        Raises:
+            ValueError: for bad input, or `n` too small to decide anything.
+        """
+        n = checks.positive_int("n", n)
+        alpha = checks.probability("alpha", alpha)
+        check_can_classify(n, alpha)
+        votes = self._count(
+            "classify",
+            x,
+            _checked_seed(seed),
+            batch_size,
+            n=n,
+            streams={"seeds": (tiles.PREDICTION, n)},
+        )
+        counts = votes["counts"]
+        answer, decided = majority(
+            Votes(counts, np.full(len(counts), n)), alpha
+        )
+        return np.where(decided & ~_gave_nan(votes), answer, ABSTAIN)
+
+    def certify(
+        self,
+        x,
+        *,
+        n0=100,
+        n=100_000,
+        alpha=0.001,
+        top_k=1,
+        batch_size=1024,
+        seed=None,
+    ):
+        """Certifies predictions of the smoothed classifier.
+
+        Args:
+            x: array, shape `(examples, ...)`, of floating type.
+            n0: int, draws that select the class.
+            n: int, further draws that estimate its probability.
+            alpha: float in (0, 1), failure probability of each certificate.
+            top_k: int. Above 1 the claim is that the class most voted at x
+                stays among the `top_k` most voted.
+            batch_size: int, noisy copies in one forward pass.
+            seed: int or None, the root of all draws; None for a fresh one from
+                the operating system. Who knows the seed before choosing x can
+                choose it against the draws.
+
+        Returns:
+            `Certificate`.
+
+        Raises:
+            ValueError: for bad input, or `n` too small to certify anything.
+        """
+        n0, n = checks.positive_int("n0", n0), checks.positive_int("n", n)
+        statement = Statement(
+            self._noise, alpha, FixedSampling(n), top_k, self.settings["group"]
+        )
+        check_can_certify(statement, self.settings["num_classes"])
+        seed = _checked_seed(seed)
+        votes = self._count(
+            "certify",
+            x,
+            seed,
+            batch_size,
+            n=n,
+            n0=n0,
+            streams={
+                "selection_seeds": (tiles.SELECTION, n0),
+                "seeds": (tiles.ESTIMATION, n),
+            },
+        )
+        candidate = np.argmax(votes["selection"], axis=1)
+        candidate = np.where(_gave_nan(votes), ABSTAIN, candidate)
+        counts = votes["counts"]
+        p_lower, radius = statement.prove(
+            Votes(counts, np.full(len(counts), n)), candidate
+        )
+        return Certificate(
+            prediction=np.where(radius > 0, candidate, ABSTAIN),
+            radius=radius,
+            p_lower=p_lower,
+            candidate=candidate,
+            counts=counts,
+            n=n,
+            alpha=statement.alpha,
+            top_k=top_k,
+            distance=statement.distance,
+            seed=seed,
+        )
+
+    def _count(self, signature, x, seed, batch_size, *, streams, **numbers):
+        """What a signature finds for all examples: dict of arrays.
+
+        Args:
+            signature: str.
+            x: as in `certify`.
+            seed: int, the root of all draws.
+            batch_size: as in `certify`.
+            streams: dict from the names of inputs to streams of seeds, and the
+                number of draws of each.
+            **numbers: ints, the numbers of draws.
+        """
+        tile = tiles.tile_size(self.settings["input_shape"])
+        seeds = {
+            name: tiles.tile_seeds(seed, stream, 0, -(-count // tile))
+            for name, (stream, count) in streams.items()
+        }
+        numbers = {
+            name: np.int64(number)
+            for name, number in {**numbers, "batch_size": batch_size}.items()
+        }
+        found = [
+            self._call(signature, x=window, **seeds, **numbers)
+            for window in self._windows(x, batch_size)
+        ]
+        return {
+            name: np.concatenate([part[name] for part in found])
+            for name in found[0]
+        }
+
+    def _windows(self, x, batch_size):
+        """Yields float32 arrays of a few validated examples."""
+        batch_size = checks.positive_int("batch_size", batch_size)
+        examples = Examples(
+            Source(iter([(np.asarray(x), None)]), num_batches=1),
+            shape=tuple(self.settings["input_shape"]),
+            window=min(WINDOW, batch_size),
+            limit=largest_value(self._noise.stddev),
+        )
+        for window, _ in examples.windows(self.settings["num_classes"]):
+            yield window
+
+
+def _checked_seed(seed):
+    return secrets.randbits(63) if seed is None else checks.seed(seed)
+
+
+def _gave_nan(votes):
+    nan_draws = votes["nan_draws"]
+    return warn_of_nan(nan_draws, np.arange(len(nan_draws)))

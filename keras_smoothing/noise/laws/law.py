@@ -1,0 +1,58 @@
+import numpy as np
+
+from keras_smoothing.configured import Configured
+
+
+class Law(Configured):
+    """What a probability under noise says of how far the input may move.
+
+    A subclass is named like the noise that has this law, and takes the same
+    arguments.
+
+    Attributes:
+        norm: `"l2"`, `"l1"` or `"linf"`, the norm of the certified ball.
+        stddev: float, the standard deviation of one coordinate.
+    """
+
+    norm = None
+
+    def radius(self, p_lower):
+        """Certified radius from a lower bound on the top class probability.
+
+        Args:
+            p_lower: float or float array, shape `(...)`, in [0, 1].
+
+        Returns:
+            float64 array, shape `(...)`: the radius in `norm`, in input
+            units; 0 where `p_lower` is at most 1/2.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `radius`.")
+
+    def shifted(self, p, distance):
+        """How improbable an event can become when the input moves.
+
+        Args:
+            p: float array, shape `(...)`, the event's probability, or a lower
+                bound on it.
+            distance: float array, broadcastable with `p`: how far the input
+                moves at most, in `norm` and in input units.
+
+        Returns:
+            float64 array, shape `(...)`: a lower bound on the probability of
+            the event after the move.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `shifted`.")
+
+
+def top_half(p_lower):
+    """`p_lower` in float64, raised to 1/2 where it is below.
+
+    Every radius formula is 0 at 1/2, which is the radius of an abstention.
+    """
+    p_lower = np.asarray(p_lower, dtype=np.float64)
+    if not np.all((p_lower >= 0) & (p_lower <= 1)):
+        raise ValueError(
+            "Invalid value for argument `p_lower`. Expected probabilities in "
+            f"[0, 1]. Received: p_lower={p_lower}"
+        )
+    return np.maximum(p_lower, 0.5)
