@@ -12,6 +12,7 @@ from keras import ops
 
 import keras_smoothing as ks
 from keras_smoothing.logs import CertificationLog
+from keras_smoothing.statistics import Claim
 
 SEARCH = ks.DataDependentSigma(0.05, 2.0, steps=30, num_draws=200)
 SETTINGS = dict(
@@ -255,6 +256,25 @@ def test_at_another_alpha_no_promise_is_enlarged(stripes, memory):
     assert (smaller.radius <= result.radius).all()
     alone = evidence(model, x).recertify(0.001)
     assert (smaller.radius <= alone.radius)[drawn].all()
+
+
+def test_votes_for_one_class_prove_no_promise_of_another():
+    counts = np.array([[0, 1_000]] * 3)
+    claim = Claim(ks.noise.Gaussian(0.5), 0.001, ks.FixedSampling(1_000))
+    result = ks.CertificationResult.from_counts(
+        np.array([1, 1, 1]),
+        counts,
+        counts.sum(axis=1),
+        claim,
+        promises={
+            "prediction": np.array([1, 0, 0]),
+            "radius": np.array([0.25, 0.25, 0.25]),
+            "alpha": np.array([0.01, 0.01, 0.001]),
+        },
+    )
+    # The second was promised by a weaker claim, the third by one like this.
+    np.testing.assert_array_equal(result.radius, [0.25, 0.0, 0.25])
+    np.testing.assert_array_equal(result.prediction, [1, ks.ABSTAIN, 0])
 
 
 def test_evidence_is_marked(stripes, memory, tmp_path):
