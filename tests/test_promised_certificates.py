@@ -266,6 +266,8 @@ def test_votes_for_one_class_prove_no_promise_of_another():
         counts,
         counts.sum(axis=1),
         claim,
+        label=None,
+        time=np.zeros(3),
         promises={
             "prediction": np.array([1, 0, 0]),
             "radius": np.array([0.25, 0.25, 0.25]),
