@@ -1,5 +1,6 @@
 """Certificates and classes under a memory of earlier promises."""
 
+import functools
 import json
 
 import keras
@@ -13,6 +14,7 @@ from keras import ops
 import keras_smoothing as ks
 from keras_smoothing.logs import CertificationLog
 from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import Votes
 
 SEARCH = ks.DataDependentSigma(0.05, 2.0, steps=30, num_draws=200)
 SETTINGS = dict(
@@ -370,6 +372,28 @@ def test_an_ellipsoid_is_promised(memory):
     recalled = model.certify(along, **calls, **SETTINGS)
     assert recalled.num_samples[0] == 0
     assert recalled.volume_radius[0] > recalled.radius[0] > 0
+
+
+def test_adaptive_sampling_settles_the_radius_of_the_least_scale():
+    model = smoothed(
+        keras.Sequential([keras.Input((2,)), Stripes()]), sigma=0.1
+    )
+    start = ks.DataDependentSigma(0.05, 0.5, steps=20, num_draws=200)
+    search = ks.ANCER(start, steps=30, learning_rate=0.05)
+    x = np.linspace([0.5, 0.0], [0.7, 0.0], 16, dtype="float32")
+    stopping = ks.AdaptiveSampling(np.linspace(0, 0.4, 17), max_n=4_000)
+    settings = {"n": None, "stopping": stopping}
+    result = evidence(model, x, search=search, **settings)
+    stopped = result[result.num_samples < stopping.max_n]
+    assert len(stopped) >= 4
+    assert (stopped.mean_scale > 1.1 * stopped.scale).sum() >= 4
+    for i in range(len(stopped)):
+        one = stopped[i : i + 1]
+        prove = functools.partial(
+            one.claim.prove, candidate=one.candidate, scale=one.scale
+        )
+        votes = Votes(one.counts, one.num_samples)
+        assert stopping.is_decided(prove, one.candidate, votes)
 
 
 def test_votes_of_serialized_smoothing_are_promised(memory):
