@@ -113,6 +113,17 @@ def test_a_promise_is_kept_whoever_asks(stripes, memory):
     assert given_away.mean() > 0.02
 
 
+def test_classify_votes_under_the_sigma_of_each_point(stripes):
+    model, x = stripes
+    certified = evidence(model, x)
+    with pytest.warns(UserWarning, match="evidence about each input"):
+        labels = model.classify(x, n=1_000, seed=1, sigma=SEARCH)
+    both = (certified.radius > 0) & (labels != ks.ABSTAIN)
+    np.testing.assert_array_equal(labels[both], certified.prediction[both])
+    fixed = model.classify(x, n=1_000, seed=1)
+    assert (labels != fixed)[both].any()
+
+
 def test_what_classify_says_is_promised_too(stripes, memory):
     model, x = stripes
     calls = dict(sigma=SEARCH, memory=memory, n=300, alpha=0.01)
