@@ -7,7 +7,7 @@ SEED := $(shell date +%s)
 PORTABILITY := -m pytest --numprocesses 2 --random-order \
     --random-order-bucket=global --random-order-seed=$(SEED)
 
-.PHONY: quickstart test test-portability clean
+.PHONY: quickstart test test-slow test-portability clean
 
 quickstart: $(VENV)/quickstart.installed
 	$(VENV)/bin/python examples/quickstart.py
@@ -15,7 +15,11 @@ quickstart: $(VENV)/quickstart.installed
 test: $(VENV)/test.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest --numprocesses 2
+	$(VENV)/bin/python -m pytest --numprocesses 2 -m "not slow"
+
+# Tutorials from start to end, processes that are killed, clusters.
+test-slow: $(VENV)/test.installed
+	$(VENV)/bin/python -m pytest --numprocesses 2 -m slow
 
 # All tests in a random order, with the arithmetic of other processors: oneDNN
 # off and on, its instructions held down, one thread and two, Eigen's own matrix
