@@ -471,6 +471,15 @@ def test_bad_memories(stripes, memory):
         model.certify(x, memory=memory, **SETTINGS)
 
 
+def test_values_beside_which_the_least_sigma_is_lost(stripes, memory):
+    model, _ = stripes
+    x = np.full((1, 2), 1_000, "float32")
+    model.certify(x, **SETTINGS)
+    search = ks.DataDependentSigma(0.001, 2.0, steps=2)
+    with pytest.raises(ValueError, match="values in `x` up to 16.4"):
+        model.certify(x, sigma=search, memory=memory, **SETTINGS)
+
+
 def test_uniform_noise_promises_in_l1(memory):
     base = keras.Sequential([keras.Input((2,)), Stripes()])
     model = ks.SmoothedModel(base, ks.noise.Uniform(0.2))
