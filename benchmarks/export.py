@@ -3,12 +3,13 @@
     python benchmarks/export.py
 
 Prints JSON: seconds to export and to load, and those of one call of `certify`
-of the package and of the reader that lies beside the SavedModel, in turn in one
-process, warmed up, with the same seed, hence for the same certificates. Ratios
-are those of neighbours in time, one for each round.
+of the package and of the reader that lies beside the SavedModel, by turns
+first and second in one process, warmed up, with the same seed, hence for the
+same certificates. Ratios are those of neighbours in time, one for each round.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -38,18 +39,20 @@ def seconds(function, *arguments, **settings):
 
 def measure(model, classifier, examples, n, rounds):
     x = np.random.default_rng(0).random((examples, *SHAPE)).astype("float32")
-    runs = {"package": [], "saved_model": []}
+    package = functools.partial(
+        model.certify, check_independence=False, verbose=0
+    )
+    contenders = {"package": package, "saved_model": classifier.certify}
+    runs = {name: [] for name in contenders}
     for i in range(rounds + 1):
-        settings = dict(n=n, seed=i)
-        package, result = seconds(
-            model.certify, x, check_independence=False, verbose=0, **settings
-        )
-        saved_model, certificate = seconds(classifier.certify, x, **settings)
-        if not np.array_equal(result.counts, certificate.counts):
+        counts = []
+        for name in sorted(contenders, reverse=i % 2):
+            took, found = seconds(contenders[name], x, n=n, seed=i)
+            counts.append(found.counts)
+            runs[name].append(took)
+        if not np.array_equal(*counts):
             raise ValueError("Expected equal votes.")
-        if i:  # The first warms up.
-            runs["package"].append(package)
-            runs["saved_model"].append(saved_model)
+    runs = {name: run[1:] for name, run in runs.items()}  # Warmed up.
     return {
         **{f"{name}_seconds": spread(run) for name, run in runs.items()},
         "saved_model_to_package": ratio(runs["saved_model"], runs["package"]),
