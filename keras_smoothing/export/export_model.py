@@ -15,6 +15,7 @@ from keras_smoothing.noise import Distribution
 from keras_smoothing.noise import Gaussian
 from keras_smoothing.noise import Laplace
 from keras_smoothing.noise import Uniform
+from keras_smoothing.voting.tiles import tile_size
 
 
 def export_model(
@@ -62,6 +63,7 @@ def export_model(
         "num_draws": model.num_draws,
         "input_shape": list(shape),
         "num_classes": classes,
+        "draws_per_seed": tile_size(shape),
         "versions": versions(),
     }
     # The graph comes last: whoever finds it finds all the rest, too.

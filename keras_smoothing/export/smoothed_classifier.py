@@ -194,7 +194,7 @@ class SmoothedClassifier:
                 number of draws of each.
             **numbers: ints, the numbers of draws.
         """
-        tile = tiles.tile_size(self.settings["input_shape"])
+        tile = self.settings["draws_per_seed"]
         seeds = {
             name: tiles.tile_seeds(seed, stream, 0, -(-count // tile))
             for name, (stream, count) in streams.items()
