@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_smoothing.certification.entries import Entries
 from keras_smoothing.certification.examples import Examples
+from keras_smoothing.certification.examples import largest_value
 from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.independence import check_independence
 from keras_smoothing.certification.source import open_source
@@ -48,11 +49,7 @@ class Request:
             ValueError: if the examples are bad, or the model is unfit.
         """
         noise, base_model = counter.noise, counter.base_model
-        # Sums in float32 are then right to a thousandth of the noise.
-        least = noise.stddev
-        if searcher is not None:
-            least = min(least, searcher.sigma_min)
-        limit = 2.0**14 * least
+        limit = largest_value(noise, searcher)
         entries = Entries(self.x_key, self.y_key, _input_name(base_model))
         source = open_source(
             self.x, self.y, entries, shape=self.shape, window=window
