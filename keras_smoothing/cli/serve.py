@@ -86,11 +86,14 @@ def _model(arguments):
 
 def _listen(arguments):
     host, port = arguments.host, arguments.port
+    if not 0 <= port < 2**16:
+        raise ValueError(
+            f"Expected --port from 0 to 65535. Received: --port {port}"
+        )
     try:
-        # Of the host alone: with the port, it takes one modulo 65,536.
         ((family, *_), *_) = socket.getaddrinfo(host, None)
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ValueError(
             f"Expected a free port. Received: --host {host} --port {port}, "
             f"and from the system: {error}"
