@@ -15,6 +15,7 @@ import tensorflow_probability as tfp
 from conftest import linear_model
 
 import keras_smoothing as ks
+from keras_smoothing import serving
 
 # How to make one of each. A public class that is missing here fails. Functions,
 # so that no test meets weights and seeds that another has moved on.
@@ -99,7 +100,7 @@ def public_objects():
     modules = [ks, ks.layers, ks.noise, ks.groups, ks.datasets]
     modules += [ks.attacks, ks.evaluation, ks.callbacks, ks.equilibrium]
     modules += [ks.equilibrium.cells, ks.applications, ks.serialized]
-    modules += [ks.training, ks.report]
+    modules += [ks.training, ks.report, serving]
     return {
         thing
         for module in modules

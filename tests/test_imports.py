@@ -14,6 +14,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_smoothing"
 # From the front door down: a part may import those after it, and itself.
 ORDER = [
     "cli",
+    "serving",
     "attacks",
     "random_self_ensemble",
     "smoothed_model",
@@ -109,7 +110,8 @@ def test_importing_the_package_imports_no_extra():
         "before = set(sys.modules)\n"
         "import keras_smoothing\n"
         "extras = {'tensorflow_probability', 'tensorflow_datasets',"
-        " 'matplotlib', 'foolbox', 'pandas', 'sklearn', 'psycopg'}\n"
+        " 'matplotlib', 'foolbox', 'pandas', 'sklearn', 'psycopg',"
+        " 'fastapi', 'uvicorn', 'prometheus_client'}\n"
         "print(sorted(extras & (set(sys.modules) - before)))"
     )
     output = subprocess.run(

@@ -162,9 +162,22 @@ def _with_examples(example_shape):
     return f"({', '.join(['examples', *sizes])})"
 
 
-def largest_value(stddev):
-    """Up to which sums in float32 are right to a thousandth of the noise."""
-    return 2.0**14 * stddev
+def largest_value(noise, search=None):
+    """The magnitude of values beside which float32 resolves the noise.
+
+    Args:
+        noise: `keras_smoothing.noise.Noise`.
+        search: `SigmaSearch` or `Searcher` for the noise of each example, or
+            None.
+
+    Returns:
+        float.
+    """
+    least = noise.stddev
+    if search is not None:
+        least = min(least, search.sigma_min)
+    # Sums in float32 are then right to a thousandth of the noise.
+    return 2.0**14 * least
 
 
 def looks_like_bytes(x):

@@ -121,7 +121,7 @@ def plan(
     if model is not None:
         batch_size = checks.positive_int("batch_size", batch_size)
         window = min(WINDOW, num_examples, batch_size)
-        x = np.zeros((window, *_example_shape(model)), "float32")
+        x = np.zeros((window, *example_shape(model)), "float32")
         counter = find(model, noise).tuned(x, claim)
         seconds = num_draws * _seconds_per_draw(counter, x, batch_size)
     return Plan(
@@ -137,7 +137,8 @@ def plan(
     )
 
 
-def _example_shape(model):
+def example_shape(model):
+    """The shape of one example; raises for a model that leaves it open."""
     shape = getattr(model, "input_shape", (None, None))[1:]
     if None in shape:
         raise ValueError(

@@ -16,7 +16,7 @@ def bind(memory, model, counter, shape):
     Args:
         memory: `CertificationMemory`.
         model: str, the fingerprint of its base model.
-        counter: `Counter`.
+        counter: `Counter` or `SmoothedModel`.
         shape: tuple of ints, the shape of an example.
 
     Raises:

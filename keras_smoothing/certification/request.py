@@ -49,15 +49,15 @@ class Request:
             ValueError: if the examples are bad, or the model is unfit.
         """
         noise, base_model = counter.noise, counter.base_model
-        least = noise.stddev
-        if searcher is not None:
-            least = min(least, searcher.sigma_min)
         entries = Entries(self.x_key, self.y_key, _input_name(base_model))
         source = open_source(
             self.x, self.y, entries, shape=self.shape, window=window
         )
         examples = Examples(
-            source, shape=self.shape, window=window, limit=largest_value(least)
+            source,
+            shape=self.shape,
+            window=window,
+            limit=largest_value(noise, searcher),
         )
         if looks_like_bytes(examples.first) and noise.stddev < 2:
             warnings.warn(

@@ -36,20 +36,7 @@ def add_to(commands):
         action="store_true",
         help="alpha is for all certificates together",
     )
-    add(
-        "--data-dependent",
-        type=float,
-        nargs="*",
-        metavar="SIGMA",
-        help="a sigma for each image, from the least to the largest given; "
-        "without, from half to four times that of the model",
-    )
-    add(
-        "--memory",
-        metavar="FILE",
-        help="keeps the promises made, in an SQLite file or at a "
-        "postgresql:// address",
-    )
+    options.add_promises(certify)
     add(
         "--check-independence",
         action=argparse.BooleanOptionalAction,

@@ -5,6 +5,7 @@ from keras_smoothing.cli import certify
 from keras_smoothing.cli import compare
 from keras_smoothing.cli import plan
 from keras_smoothing.cli import report
+from keras_smoothing.cli import serve
 from keras_smoothing.cli.parser import Parser
 from keras_smoothing.version import __version__
 
@@ -35,7 +36,7 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (certify, report, compare, plan):
+    for command in (certify, report, compare, plan, serve):
         command.add_to(commands)
     return parser
 

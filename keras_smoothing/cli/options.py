@@ -10,7 +10,7 @@ from keras_smoothing.serialized import Exact
 from keras_smoothing.smoothed_model import SmoothedModel
 
 
-def sampling():
+def draws():
     """A parser of the options of noise and draws, for others to take up."""
     parser = Parser(add_help=False)
     add = parser.add_argument
@@ -19,6 +19,13 @@ def sampling():
     add("--n", type=int, default=100_000, help="draws of the estimate")
     add("--alpha", type=float, default=0.001, help="failure probability")
     add("--batch-size", type=int, default=1024, help="noisy copies in a batch")
+    return parser
+
+
+def sampling():
+    """The same, and those of serialized smoothing."""
+    parser = Parser(add_help=False, parents=[draws()])
+    add = parser.add_argument
     add(
         "--serialized",
         choices=("exact", "audited"),
@@ -59,9 +66,33 @@ def data_dependent(arguments, model):
     return DataDependentSigma(*bounds)
 
 
-def smoothed(arguments):
-    """The model file as a `SmoothedModel`."""
-    model = keras.saving.load_model(arguments.model)
+def add_promises(parser):
+    """Adds the options of a sigma for each image, and of what it takes."""
+    add = parser.add_argument
+    add(
+        "--data-dependent",
+        type=float,
+        nargs="*",
+        metavar="SIGMA",
+        help="a sigma for each image, from the least to the largest given; "
+        "without, from half to four times that of the model",
+    )
+    add(
+        "--memory",
+        metavar="FILE",
+        help="keeps the promises made, in an SQLite file or at a "
+        "postgresql:// address",
+    )
+
+
+def smoothed(arguments, trusted=False):
+    """The model file as a `SmoothedModel`.
+
+    Args:
+        arguments: of a command.
+        trusted: bool, whether Python code in the file is run.
+    """
+    model = keras.saving.load_model(arguments.model, safe_mode=not trusted)
     sigma = arguments.sigma
     if not isinstance(model, SmoothedModel):
         if sigma is None:

@@ -25,7 +25,7 @@ def signatures(model, counter, shape):
         dict from names to pairs: a function of tensors to a dict of tensors,
         and a list of `keras.InputSpec`.
     """
-    limit = largest_value(counter.noise.stddev)
+    limit = largest_value(counter.noise)
 
     def checked(x):
         return backend.require(

@@ -219,7 +219,7 @@ class SmoothedClassifier:
             Source(iter([(np.asarray(x), None)]), num_batches=1),
             shape=tuple(self.settings["input_shape"]),
             window=min(WINDOW, batch_size),
-            limit=largest_value(self._noise.stddev),
+            limit=largest_value(self._noise),
         )
         for window, _ in examples.windows(self.settings["num_classes"]):
             yield window

@@ -1,0 +1,127 @@
+"""What goes over the wire, by the names that TensorFlow Serving has."""
+
+import math
+import typing
+
+import pydantic
+from pydantic import Field
+
+T = typing.TypeVar("T")
+
+# Numbers in the example of a payload. More make a page that nobody reads.
+_LONGEST_EXAMPLE = 4096
+
+
+class Classification(pydantic.BaseModel):
+    """What the smoothed classifier answers."""
+
+    model_config = pydantic.ConfigDict(validate_by_name=True)
+
+    class_: int | None = Field(
+        alias="class", description="null where it abstains", examples=[3]
+    )
+    abstained: bool = Field(description="whether nothing was decided")
+    alpha: float = Field(
+        description="probability that this answer is wrong", examples=[0.001]
+    )
+    deployable: bool = Field(
+        description="false where the noise is chosen by the input and no "
+        "memory keeps the promises: evidence then, and no certificate"
+    )
+
+
+class Certificate(Classification):
+    """A class, and the radius inside which no attack changes it."""
+
+    radius: float = Field(
+        description="in input units; 0 where it abstains", examples=[0.41]
+    )
+    norm: str = Field(description="what the radius measures", examples=["l2"])
+    p_lower: float = Field(
+        description="lower bound on the probability, under noise, of the class "
+        "that the first draws select; 0 where an earlier promise answers",
+        examples=[0.95],
+    )
+    num_samples: int = Field(
+        description="draws of the estimate; 0 where an earlier promise answers",
+        examples=[1000],
+    )
+
+
+class Predictions(pydantic.BaseModel, typing.Generic[T]):
+    """One for each of the instances, in their order."""
+
+    predictions: list[T]
+
+
+class Health(pydantic.BaseModel):
+    """That there is an answer."""
+
+    status: typing.Literal["ready"] = "ready"
+
+
+class Description(pydantic.BaseModel):
+    """What is served, and how."""
+
+    noise: str
+    norm: str
+    voting: str
+    shape: tuple[int, ...]
+    num_classes: int
+    fingerprint: str = Field(description="hash of weights and configuration")
+    n0: int
+    n: int
+    alpha: float
+    batch_size: int
+    num_draws: int = Field(description="of vote shares")
+    sigma: str | None = Field(
+        description="how the noise of each input is chosen, or null"
+    )
+    memory: bool = Field(description="whether promises are kept")
+    deployable: bool
+    version: str = Field(description="of keras_smoothing")
+
+
+class Failure(pydantic.BaseModel):
+    """Why there is no answer, in a sentence."""
+
+    error: str
+
+
+def payload(shape, max_examples):
+    """The type of what a client sends.
+
+    Args:
+        shape: tuple of ints, the shape of one example.
+        max_examples: int, the most examples of one request.
+
+    Returns:
+        subclass of `pydantic.BaseModel`.
+    """
+    # Strict: text and truth values are no numbers. Of a payload that is wrong
+    # in a million places, one is enough.
+    nested = typing.Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    zeros = 0.0
+    for size in reversed(shape):
+        nested = _list(nested, size, size)
+        zeros = [zeros] * size
+    examples = [{"instances": [zeros]}]
+    return pydantic.create_model(
+        "Instances",
+        __config__=pydantic.ConfigDict(
+            extra="forbid",
+            json_schema_extra={"examples": examples}
+            if math.prod(shape) <= _LONGEST_EXAMPLE
+            else None,
+        ),
+        __doc__="Examples to be answered, as nested lists of numbers.",
+        instances=(_list(nested, 1, max_examples), ...),
+    )
+
+
+def _list(of, least, most):
+    return typing.Annotated[
+        list[of],
+        Field(min_length=least, max_length=most),
+        pydantic.FailFast(),
+    ]

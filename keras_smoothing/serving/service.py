@@ -1,0 +1,216 @@
+import secrets
+
+import numpy as np
+
+from keras_smoothing import checks
+from keras_smoothing.certification import promising
+from keras_smoothing.certification.examples import Examples
+from keras_smoothing.certification.examples import largest_value
+from keras_smoothing.certification.plan import example_shape
+from keras_smoothing.certification.source import Source
+from keras_smoothing.logs import fingerprint
+from keras_smoothing.promises import CertificationMemory
+from keras_smoothing.results import ABSTAIN
+from keras_smoothing.serving import schemas
+from keras_smoothing.smoothed_model import SmoothedModel
+from keras_smoothing.statistics import FixedSampling
+from keras_smoothing.version import __version__
+from keras_smoothing.voting import num_classes
+
+
+class Service:
+    """A smoothed classifier that answers batches of examples, one at a time.
+
+    A service that exists is compiled, and its model has been tried: that it
+    does not mix the examples of a batch, on noise around zero. Batches of other
+    sizes are not compiled anew.
+
+    Each batch gets a fresh seed from the operating system, drawn after its
+    examples are known, so that nobody can choose an example against the draws.
+
+    Args:
+        model: `keras_smoothing.SmoothedModel` with a known input shape. Every
+            shape is compiled for itself, which is not for clients to cause.
+        n0: int, draws that select a class.
+        n: int, draws of an answer.
+        alpha: float in (0, 1), failure probability of each answer.
+        batch_size: int, noisy copies in one forward pass.
+        sigma: `ks.DataDependentSigma` or `ks.ANCER`, how the noise of each
+            example is chosen; or None.
+        memory: `ks.CertificationMemory`, the promises made; or None.
+        seed: None, as it must be where anybody else may ask; or an int, the
+            seed of every batch, to repeat answers in a test. The command has
+            no such option.
+
+    Attributes:
+        shape: tuple of ints, the shape of one example.
+        window: int, how many examples share their draws.
+        answers: dict from what is asked for to a function of a float32 array,
+            shape `(examples, ...)`, to a list with an answer for each example.
+            There is no "predict" where a memory or the input decides about
+            answers, since vote shares know nothing of it.
+
+    Raises:
+        ValueError: as of `SmoothedModel.certify`, or for a model whose input
+            shape is not known.
+        OSError: for a memory that cannot be reached, read or written.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+    from keras_smoothing import serving
+
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.25))
+    service = serving.Service(model, n=1_000)
+    x = service.check(np.random.rand(5, 4).tolist())
+    print(service.answers["certify"](x)[0])
+    ```
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        n0=100,
+        n=1_000,
+        alpha=0.001,
+        batch_size=1024,
+        sigma=None,
+        memory=None,
+        seed=None,
+    ):
+        checks.instance(
+            "model", model, SmoothedModel, "SmoothedModel(base, noise)"
+        )
+        self.shape = example_shape(model.base_model)
+        self.window = min(FixedSampling(n).window, batch_size)
+        self.answers = {"certify": self._certify, "classify": self._classify}
+        if sigma is None and memory is None:
+            self.answers["predict"] = self._predict
+        self._model = model
+        self._n0 = n0
+        self._settings = dict(
+            n=n, alpha=alpha, batch_size=batch_size, sigma=sigma
+        )
+        self._memory = memory
+        self._seed = seed
+        self._limit = largest_value(model.noise, sigma)
+        self._fingerprint = fingerprint(model.base_model)
+        self._distance = self._warm_up()
+
+    def check(self, instances):
+        """Examples as they are answered, if they are fit for it.
+
+        Args:
+            instances: nested lists of numbers, shape `(examples, ...)`.
+
+        Returns:
+            float32 array of that shape.
+
+        Raises:
+            ValueError: if an example is not as `SmoothedModel.certify` wants
+                it.
+        """
+        x = np.array(instances, np.float64)
+        return Examples(
+            Source(iter([(x, None)]), num_batches=1),
+            shape=self.shape,
+            window=len(x),
+            limit=self._limit,
+        ).first
+
+    def describe(self):
+        """What is served: a `schemas.Description`."""
+        sigma = self._settings["sigma"]
+        return schemas.Description(
+            **{**self._settings, "sigma": sigma and str(sigma)},
+            noise=str(self._model.noise),
+            norm=self._distance,
+            voting=self._model.voting,
+            num_draws=self._model.num_draws,
+            shape=self.shape,
+            num_classes=num_classes(self._model.base_model, self.shape),
+            fingerprint=self._fingerprint,
+            n0=self._n0,
+            memory=self._memory is not None,
+            deployable=self._deployable,
+            version=__version__,
+        )
+
+    @property
+    def _deployable(self):
+        return self._settings["sigma"] is None or self._memory is not None
+
+    def _warm_up(self):
+        """Tries the model and compiles all; returns what a radius measures."""
+        kept = self._memory
+        if kept is not None:
+            shape = self.shape
+            promising.bind(kept, self._fingerprint, self._model, shape)
+            # What is compiled is promised to nobody.
+            self._memory = CertificationMemory()
+        # The second size makes a graph for all sizes.
+        for size in (1, 2):
+            x = np.zeros((size, *self.shape), "float32")
+            result = self._result(x, check_independence=size == 1)
+            for answer in self.answers.values():
+                answer(x)
+        self._memory = kept
+        return result.distance
+
+    def _result(self, x, check_independence=False):
+        return self._model.certify(
+            x,
+            n0=self._n0,
+            seed=self._seed,
+            memory=self._memory,
+            check_independence=check_independence,
+            verbose=0,
+            **self._settings,
+        )
+
+    def _certify(self, x):
+        result = self._result(x)
+        return [
+            schemas.Certificate(
+                **self._classification(int(result.prediction[i])),
+                radius=float(result.radius[i]),
+                norm=result.distance,
+                p_lower=float(result.p_lower[i]),
+                num_samples=int(result.num_samples[i]),
+            )
+            for i in range(len(x))
+        ]
+
+    def _classify(self, x):
+        labels = self._model.classify(
+            x,
+            seed=self._seed,
+            memory=self._memory,
+            check_independence=False,
+            **self._settings,
+        )
+        return [
+            schemas.Classification(**self._classification(int(label)))
+            for label in labels
+        ]
+
+    def _classification(self, label):
+        abstained = label == ABSTAIN
+        return dict(
+            class_=None if abstained else label,
+            abstained=abstained,
+            alpha=self._settings["alpha"],
+            deployable=self._deployable,
+        )
+
+    def _predict(self, x):
+        # The model's own seed may be known, and goes on from call to call.
+        seed = secrets.randbits(63) if self._seed is None else self._seed
+        words = np.random.SeedSequence(seed).generate_state(2) & 0x7FFFFFFF
+        self._model.seed_generator.state.assign(words.astype("int64"))
+        return self._model.predict_on_batch(x).tolist()
