@@ -228,7 +228,7 @@ def test_a_model_that_mixes_the_batch_can_be_insisted_on(
     tmp_path, monkeypatch, capsys
 ):
     base = keras.Sequential([*small_convnet().layers, Centred()])
-    monkeypatch.setattr("keras.saving.load_model", lambda path: base)
+    monkeypatch.setattr("keras.saving.load_model", lambda path, safe_mode: base)
     command = ["certify", "base.keras", "--dataset", "digits", "--sigma", "1"]
     command += ["--split", "test[:3]", "--verbose", "0", *SMALL]
     assert cli.main(command) == 2

@@ -10,10 +10,10 @@ from keras_smoothing.certification.plan import example_shape
 from keras_smoothing.certification.source import Source
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.promises import CertificationMemory
-from keras_smoothing.results import ABSTAIN
 from keras_smoothing.serving import schemas
 from keras_smoothing.smoothed_model import SmoothedModel
 from keras_smoothing.statistics import FixedSampling
+from keras_smoothing.statistics.votes import ABSTAIN
 from keras_smoothing.version import __version__
 from keras_smoothing.voting import num_classes
 
