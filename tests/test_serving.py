@@ -710,7 +710,8 @@ def test_code_in_a_model_file_is_run_for_those_who_trust_it(tmp_path, capsys):
             keras.layers.Dense(3),
         ]
     ).save(path)
-    command = ["serve", path, "--port", "0", "--sigma", "0.25"]
+    # With so few draws it would not be served either.
+    command = ["serve", path, "--port", "0", "--sigma", "0.25", "--n", "3"]
     assert cli.main(command) == 2
     assert "or --trust-model" in capsys.readouterr().err
     arguments = argparse.Namespace(model=path, sigma=0.25)
