@@ -7,6 +7,8 @@ from keras import ops
 from keras_smoothing import backend
 from keras_smoothing import certification
 from keras_smoothing import checks
+from keras_smoothing.answers import is_binary
+from keras_smoothing.answers import two_classes
 from keras_smoothing.data_dependent import Searcher
 from keras_smoothing.data_dependent import SigmaSearch
 from keras_smoothing.export import export_model
@@ -36,7 +38,8 @@ class SmoothedModel(Trainer):
     under fresh noise at every step; `evaluate` and a plain call give loss,
     metrics and outputs of one noisy pass, as in training. `predict`,
     `classify` and `certify` are about the smoothed classifier: `predict`
-    returns the shares of the votes among `num_draws` draws, `(batch, classes)`.
+    returns the shares of the votes among `num_draws` draws, `(batch, classes)`,
+    or `(batch, 1)`, those of class 1, for a binary base model.
 
     With `voting="soft"` it answers with the class of the largest mean
     probability instead, as attacks and training objectives see it. The same
@@ -50,7 +53,8 @@ class SmoothedModel(Trainer):
 
     Args:
         base_model: Keras model from one input `(batch, ...)` to `(batch,
-            classes)`, logits or probabilities. Weights are shared, not copied.
+            classes)`, logits or probabilities, or a binary one to `(batch, 1)`.
+            Weights are shared, not copied.
             One that begins with always-on noise (`ks.add_input_noise`) and
             comes without `noise` is taken apart, so that its noise is added
             once.
@@ -64,6 +68,11 @@ class SmoothedModel(Trainer):
             one random element of it to the input, in training too. The
             smoothed classifier is exactly invariant, and its certificates hold
             around every rearrangement of the input, at no cost in draws.
+        from_logits: bool, of a binary base model: whether it returns the logit
+            of class 1, instead of its probability; None to tell by the last
+            activation.
+        threshold: float in (0, 1), of a binary base model: it votes for class 1
+            where the probability is larger.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -99,6 +108,8 @@ class SmoothedModel(Trainer):
         seed=None,
         voting="hard",
         group=None,
+        from_logits=None,
+        threshold=0.5,
         **kwargs,
     ):
         # The base model casts its own input, after the noise.
@@ -136,6 +147,8 @@ class SmoothedModel(Trainer):
         self.noise = noise
         self.group = group
         self.voting = voting
+        self.from_logits = from_logits
+        self.threshold = checks.probability("threshold", threshold)
         self.num_draws = checks.positive_int("num_draws", num_draws)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -143,13 +156,46 @@ class SmoothedModel(Trainer):
         self._kept = {}
         shape = self._base_input_shape()
         if base_model.built and shape is not None:
-            num_classes(base_model, shape[1:])
+            num_classes(self.classifier, shape[1:])
             self.build(shape)
 
     def build(self, input_shape):
         if not self.base_model.built:
             self.base_model.build(input_shape)
+        _ = self.classifier  # Its weights cannot be made inside a graph.
         self.built = True
+
+    @property
+    def classifier(self):
+        """What votes: the base model, or of a binary one its two classes.
+
+        A Keras model to `(batch, classes)` that shares the weights.
+        """
+        shape = self._example_shape()
+        binary = shape is not None and is_binary(self.base_model, shape)
+        if not binary:
+            if self.from_logits is not None or self.threshold != 0.5:
+                raise ValueError(
+                    "Expected `from_logits` and `threshold` for a base model "
+                    "of one output, `(batch, 1)`. Received: from_logits="
+                    f"{self.from_logits}, threshold={self.threshold}, "
+                    f"base_model={self.base_model!r}"
+                )
+            return self.base_model
+        if self.voting == "soft" and self.threshold != 0.5:
+            raise ValueError(
+                "Expected threshold=0.5 for soft voting, which averages "
+                f"probabilities. Received: threshold={self.threshold}"
+            )
+
+        def make():
+            made = two_classes(
+                self.base_model, self.from_logits, self.threshold
+            )
+            # In a function: its fixed weights are none of this model.
+            return lambda: made
+
+        return self._keep("classifier", None, lambda model: None, make)()
 
     def call(self, inputs, training=None):
         """The base model's output on one fresh noisy copy of each input."""
@@ -195,10 +241,12 @@ class SmoothedModel(Trainer):
         return self.base_model.compute_output_spec(inputs)
 
     def predict_step(self, data):
-        """Vote shares `(batch, classes)`; `predict` returns them."""
+        """Vote shares; `predict` returns them."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         self._check_dtype(x)
-        return self.vote_shares(x, self.seed_generator)
+        shares = self.vote_shares(x, self.seed_generator)
+        # In the form of the base model.
+        return shares if self.classifier is self.base_model else shares[:, 1:]
 
     def vote_shares(self, x, seed):
         """Shares of the votes among `num_draws` draws, in a graph.
@@ -216,7 +264,7 @@ class SmoothedModel(Trainer):
             elements = self.group.sample(self.num_draws, x.shape[1:], seed)
         ballot = ballots.soft if self.voting == "soft" else ballots.hard
 
-        forward = functools.partial(self.base_model, training=False)
+        forward = functools.partial(self.classifier, training=False)
 
         def add_draw(i, votes):
             copies = ops.expand_dims(x, 1)
@@ -225,7 +273,7 @@ class SmoothedModel(Trainer):
             more = count_votes(forward, copies, noise[i : i + 1], ballot)
             return votes + ops.cast(more, "float32")
 
-        classes = num_classes(self.base_model, x.shape[1:])
+        classes = num_classes(self.classifier, x.shape[1:])
         no_votes = ops.zeros((ops.shape(x)[0], classes))
         votes = ops.fori_loop(0, self.num_draws, add_draw, no_votes)
         return votes / self.num_draws
@@ -482,6 +530,8 @@ class SmoothedModel(Trainer):
             "seed": self.seed,
             "voting": self.voting,
             "group": serialize(self.group),
+            "from_logits": self.from_logits,
+            "threshold": self.threshold,
         }
 
     @classmethod
@@ -502,10 +552,19 @@ class SmoothedModel(Trainer):
         smoothing proves of them is held fast as well.
         """
         if serialized is None:
-            return self._keep(None, None, structure, VoteCounter)
-        checks.instance("serialized", serialized, Form, "ks.serialized.Exact()")
-        kind, settings = type(serialized), dict(vars(serialized))
-        return self._keep(kind, settings, fingerprint, serialized.counter)
+            kind, settings, of_model, find = None, None, structure, VoteCounter
+        else:
+            checks.instance(
+                "serialized", serialized, Form, "ks.serialized.Exact()"
+            )
+            kind, settings = type(serialized), dict(vars(serialized))
+            of_model, find = fingerprint, serialized.counter
+        return self._keep(
+            kind,
+            settings,
+            of_model,
+            lambda: find(self.classifier, self.noise, self.voting, self.group),
+        )
 
     def _searcher(self, sigma):
         """What finds the noise of each example, or None."""
@@ -519,7 +578,7 @@ class SmoothedModel(Trainer):
             kind,
             settings,
             structure,
-            lambda *_: Searcher(sigma, self._counter()),
+            lambda: Searcher(sigma, self._counter()),
         )
 
     def _keep(self, kind, settings, of_model, make):
@@ -531,7 +590,7 @@ class SmoothedModel(Trainer):
             kind: hashable, of which the last is kept.
             settings: dict of all settings, or None.
             of_model: function from the base model to what is held fast of it.
-            make: function of base model, noise, voting and group.
+            make: function of nothing.
         """
         held = (
             id(self.base_model),
@@ -540,11 +599,12 @@ class SmoothedModel(Trainer):
             dict(vars(self.noise)),
             self.voting,
             id(self.group),
+            self.from_logits,
+            self.threshold,
             settings,
         )
         if self._kept.get(kind, (None,))[0] != held:
-            made = make(self.base_model, self.noise, self.voting, self.group)
-            self._kept[kind] = held, made
+            self._kept[kind] = held, make()
         return self._kept[kind][1]
 
     def _request(self, x, y, x_key, y_key, check_independence):
@@ -556,7 +616,10 @@ class SmoothedModel(Trainer):
         """Of what the base model expects, or None where that is not known."""
         shape = self._base_input_shape()
         if shape is None:  # Of a subclassed model Keras knows it once called.
-            shape = (self.get_build_config() or {}).get("input_shape")
+            built = (
+                self.get_build_config() or self.base_model.get_build_config()
+            )
+            shape = (built or {}).get("input_shape")
         return None if shape is None else tuple(shape[1:])
 
     def _base_input_shape(self):

@@ -28,6 +28,7 @@ ORDER = [
     "promises",
     "serialized",
     "insertion",
+    "answers",
     "data_dependent",
     "voting",
     "applications",

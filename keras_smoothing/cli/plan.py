@@ -23,7 +23,7 @@ def run(arguments):
     serialized = options.serialized(arguments)
     if arguments.model:
         model = options.smoothed(arguments)
-        noise, base_model = model.noise, model.base_model
+        noise, base_model = model.noise, model.classifier
     elif arguments.sigma is not None:
         noise, base_model = Gaussian(arguments.sigma), None
     else:

@@ -49,13 +49,13 @@ def export_model(
     request = Request(zeros, shape=shape, check_independence=check_independence)
     _, classes = request.open(counter, window=1)
     archive = keras.export.ExportArchive()
-    archive.track(model.base_model)
+    archive.track(counter.base_model)
     for name, (function, inputs) in signatures(model, counter, shape).items():
         graph = archive.add_endpoint(name, function, inputs)
-        _check_draws_nothing(graph, model.base_model)
+        _check_draws_nothing(graph, counter.base_model)
     settings = {
         "format": FORMAT,
-        "model": fingerprint(model.base_model),
+        "model": fingerprint(counter.base_model),
         "noise": {"name": type(law).__name__, "config": law.get_config()},
         "norm": law.norm,
         "voting": model.voting,

@@ -99,7 +99,7 @@ class Service:
         self._memory = memory
         self._seed = seed
         self._limit = largest_value(model.noise, sigma)
-        self._fingerprint = fingerprint(model.base_model)
+        self._fingerprint = fingerprint(model.classifier)
         self._distance = self._warm_up()
 
     def check(self, instances):
@@ -133,7 +133,7 @@ class Service:
             voting=self._model.voting,
             num_draws=self._model.num_draws,
             shape=self.shape,
-            num_classes=num_classes(self._model.base_model, self.shape),
+            num_classes=num_classes(self._model.classifier, self.shape),
             fingerprint=self._fingerprint,
             n0=self._n0,
             memory=self._memory is not None,

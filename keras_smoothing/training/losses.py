@@ -141,6 +141,12 @@ def check_outputs(model):
     Raises:
         ValueError: as said.
     """
+    if model.classifier is not model.base_model:
+        raise ValueError(
+            "Expected a base model of several outputs, one for each class, for "
+            f"{model.objective}. Received: a binary one, which "
+            "GaussianAugmentation trains"
+        )
     from_logits = takes_logits(model)
     shape = getattr(model.base_model, "input_shape", None) or (None,)
     if None in shape[1:] or len(shape) == 1:

@@ -1,0 +1,4 @@
+"""From what a model returns to the classes it answers with."""
+
+from keras_smoothing.answers.two_classes import is_binary as is_binary
+from keras_smoothing.answers.two_classes import two_classes as two_classes
