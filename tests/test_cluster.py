@@ -284,6 +284,11 @@ def test_an_address_where_nothing_answers(examples, address, tmp_path):
             *examples, **SETTINGS, log=log, cluster=ks.cluster.Ray(address)
         )
     assert not log.exists()
+    done = network().certify(*examples, **SETTINGS, log=log)
+    again = network().certify(
+        *examples, **SETTINGS, log=log, cluster=ks.cluster.Ray(address)
+    )
+    np.testing.assert_array_equal(again.radius, done.radius)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
 import typing
 import warnings
 
@@ -51,6 +52,11 @@ def spread(windows, sample, model, *, cluster, memory, on_draws):
         here = functools.partial(sample, on_draws=on_draws)
         yield ((window, here) for window in windows)
         return
+    first = next(windows, None)
+    if first is None:  # All are known, and no worker is needed.
+        yield iter(())
+        return
+    windows = itertools.chain([first], windows)
     with cluster.workers(_FarSampler(sample, model)) as workers:
         yield _of_workers(workers, windows, memory)
 
