@@ -242,7 +242,7 @@ def test_few_draws_warn_of_the_radius_they_cap(model):
 @pytest.mark.parametrize(
     "output",
     [
-        keras.layers.Dense(1),
+        keras.layers.Reshape((4, 1)),
         keras.layers.Reshape((2, 2)),
     ],
 )

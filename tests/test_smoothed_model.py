@@ -218,7 +218,7 @@ def test_the_progress_bar_names_what_the_issue_of_a_run_is(
         (
             dict(
                 base_model=keras.Sequential(
-                    [keras.Input((4,)), keras.layers.Dense(1)]
+                    [keras.Input((4,)), keras.layers.Reshape((2, 2))]
                 )
             ),
             "at least 2 classes",
