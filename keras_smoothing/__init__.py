@@ -13,6 +13,7 @@ from keras_smoothing import noise as noise
 from keras_smoothing import report as report
 from keras_smoothing import serialized as serialized
 from keras_smoothing import training as training
+from keras_smoothing.answers import from_function as from_function
 from keras_smoothing.certification import Plan as Plan
 from keras_smoothing.certification import plan as plan
 from keras_smoothing.data_dependent import ANCER as ANCER

@@ -139,6 +139,16 @@ def test_the_other_network_of_serialized_smoothing(monkeypatch):
     assert build(x.shape[1:])(x).shape == (2, 10)
 
 
+def test_any_function(tmp_path):
+    output = run(
+        "any_function.py", tmp_path, *("--examples", "8", "--n", "300")
+    )
+    for part in ("trained without noise", "trained under noise", "certified"):
+        assert part in output
+    plot = tmp_path / "output" / "any_function.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_data_dependent(tmp_path):
     output = run(

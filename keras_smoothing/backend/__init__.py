@@ -10,6 +10,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from keras_smoothing.backend.tensorflow import VERSION as VERSION
+from keras_smoothing.backend.tensorflow import call_on_host as call_on_host
 from keras_smoothing.backend.tensorflow import compile as compile
 from keras_smoothing.backend.tensorflow import compile_model as compile_model
 from keras_smoothing.backend.tensorflow import fresh_words as fresh_words

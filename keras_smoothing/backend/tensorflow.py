@@ -1,6 +1,7 @@
 """The TensorFlow backend."""
 
 import functools
+import uuid
 import warnings
 
 import tensorflow as tf
@@ -16,7 +17,8 @@ def compile(function):
     # TensorFlow warns of retracing by code object, and the counters of all
     # models share one; a `partial` has none and is judged by itself.
     function = functools.partial(function)
-    return tf.function(function, reduce_retracing=True, autograph=False)
+    graph = tf.function(function, reduce_retracing=True, autograph=False)
+    return functools.partial(_with_errors_of_host, graph)
 
 
 def compile_model(model):
@@ -35,7 +37,54 @@ def compile_model(model):
             input_signature=[batch],
         )
 
-    return lambda x: graph(tuple(x.shape[1:]), x.dtype)(x)
+    def forward(x):
+        return _with_errors_of_host(graph(tuple(x.shape[1:]), x.dtype), x)
+
+    return forward
+
+
+# What was raised on the host from within graphs, by a text of its own.
+_raised = {}
+
+
+def call_on_host(function, x, size):
+    """A function of arrays, called from a graph; it has no gradient.
+
+    Args:
+        function: from an array, shape `(batch, ...)`, to a float32 array,
+            shape `(batch, size)`.
+        x: tensor, shape `(batch, ...)`.
+        size: int.
+
+    Returns:
+        float32 tensor, shape `(batch, size)`.
+    """
+
+    if tf.executing_eagerly():
+        return tf.constant(function(x.numpy()))
+
+    def call(x):
+        try:
+            return function(x)
+        except Exception as error:
+            text = f"on the host, error {uuid.uuid4().hex}"
+            _raised[text] = error
+            raise RuntimeError(text) from error
+
+    result = tf.numpy_function(call, [x], tf.float32, stateful=False)
+    result.set_shape((x.shape[0], size))
+    return result
+
+
+def _with_errors_of_host(graph, *args):
+    """What a graph returns, or the error itself that the host raised in it."""
+    try:
+        return graph(*args)
+    except tf.errors.OpError as error:
+        for text in list(_raised):
+            if text in error.message:
+                raise _raised.pop(text) from None
+        raise
 
 
 def prefers_xla():

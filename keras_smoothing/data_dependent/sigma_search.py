@@ -1,6 +1,7 @@
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.answers import FunctionModel
 from keras_smoothing.configured import Configured
 from keras_smoothing.data_dependent.searcher import Searcher
 
@@ -53,6 +54,11 @@ class SigmaSearch(Configured):
             model: `SmoothedModel` or `Counter`.
         """
         model.noise.radius(0.5)  # Raises where there is no formula.
+        if isinstance(model.base_model, FunctionModel):
+            raise ValueError(
+                "Expected a base model with gradients, which the search for "
+                f"sigma climbs. Received: {model.base_model!r}"
+            )
 
     def climb(self, gap, stddev, shape):
         """The search for one example, in a graph.

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 
 from keras_smoothing import backend
+from keras_smoothing.answers import FunctionModel
 from keras_smoothing.certification import Request
 from keras_smoothing.export.reader import write_reader
 from keras_smoothing.export.signatures import signatures
@@ -32,6 +33,11 @@ def export_model(
         verbose: bool.
     """
     law = _law(model.noise)
+    if isinstance(model.base_model, FunctionModel):
+        raise ValueError(
+            "Expected a Keras model, whose graph a file can hold. Received: "
+            f"{model.base_model!r}, which calls Python"
+        )
     if not model.base_model.built or shape is None or None in shape:
         raise ValueError(
             "Expected a base model that is built, for examples of a known "

@@ -1,0 +1,127 @@
+import keras
+import numpy as np
+from keras import ops
+
+from keras_smoothing import backend
+from keras_smoothing import checks
+
+
+def from_function(function, num_classes, name, input_shape=None):
+    """A base model that asks any function: scikit-learn's, a service's.
+
+    It has no gradients and no weights: smoothed, it is for `predict`,
+    `classify` and `certify`. All else, logs, memories, adaptive sampling and
+    groups, is as with a Keras model.
+
+    Args:
+        function: from a float32 array, shape `(batch, ...)`, to class numbers,
+            integers of shape `(batch,)`, or to scores or probabilities, shape
+            `(batch, num_classes)`. What it answers to an input must depend on
+            nothing else.
+        num_classes: int >= 2.
+        name: str, what the function is called in logs and memories, which
+            cannot see its code: another function needs another name.
+        input_shape: tuple of ints, the shape of one example, or None for any.
+
+    Returns:
+        `keras.layers.Layer`, for `ks.SmoothedModel`.
+
+    Raises:
+        ValueError: if an argument is not as described, or, when it is called,
+            if the function returns something else.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_smoothing as ks
+
+    def nearest(x):
+        return (x[:, 0] > 0).astype("int64")
+
+    base = ks.from_function(nearest, num_classes=2, name="half-plane")
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.5))
+    x = np.array([[1.0, 0.0], [-0.3, 2.0]], "float32")
+    result = model.certify(x, n=1_000, seed=0, verbose=0)
+    result.prediction  # [1, 0]
+    ```
+    """
+    return FunctionModel(function, num_classes, name, input_shape)
+
+
+class FunctionModel(keras.layers.Layer):
+    """What `from_function` returns."""
+
+    def __init__(self, function, num_classes, name, input_shape):
+        super().__init__(trainable=False, dtype="float32", name="function")
+        if not callable(function):
+            raise ValueError(
+                "Invalid value for argument `function`. Expected a function. "
+                f"Received: function={function!r}"
+            )
+        if not isinstance(name, str) or not name:
+            raise ValueError(
+                "Invalid value for argument `name`. Expected a text by which "
+                f"logs tell functions apart. Received: name={name!r}"
+            )
+        num_classes = checks.positive_int("num_classes", num_classes)
+        if num_classes < 2:
+            raise ValueError(
+                "Invalid value for argument `num_classes`. Expected at least "
+                f"2 classes. Received: num_classes={num_classes}"
+            )
+        self._function = function
+        self._num_classes = num_classes
+        self._called = name
+        if input_shape is not None:
+            self.input_shape = (None, *input_shape)
+            self.build(self.input_shape)
+
+    def call(self, x, training=None):
+        if training:
+            raise ValueError(
+                "Expected a Keras model, to be trained. Received: the function "
+                f"{self._called!r}, which has no weights"
+            )
+        return backend.call_on_host(self._scores, x, self._num_classes)
+
+    def __repr__(self):
+        return f"<the function {self._called!r}>"
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self._num_classes)
+
+    def compute_output_spec(self, x, training=None):
+        return keras.KerasTensor((x.shape[0], self._num_classes), "float32")
+
+    def get_config(self):
+        return {"function": self._called, "num_classes": self._num_classes}
+
+    def __reduce__(self):
+        shape = getattr(self, "input_shape", None)
+        return from_function, (
+            self._function,
+            self._num_classes,
+            self._called,
+            shape and shape[1:],
+        )
+
+    def _scores(self, x):
+        """float32 array, shape `(batch, classes)`: scores of each class."""
+        answers = np.asarray(ops.convert_to_numpy(self._function(x)))
+        shape = (len(x), self._num_classes)
+        is_labels = np.issubdtype(answers.dtype, np.integer)
+        if answers.shape == shape and answers.dtype.kind in "fiu":
+            return answers.astype("float32")
+        if answers.shape == shape[:1] and is_labels:
+            known = (0 <= answers) & (answers < self._num_classes)
+            if known.all():
+                return np.eye(self._num_classes, dtype="float32")[answers]
+            what = f"class {answers[~known][0]}"
+        else:
+            what = f"shape {answers.shape} of type {answers.dtype}"
+        raise ValueError(
+            f"Expected the function {self._called!r} to return integers in "
+            f"[0, {self._num_classes}), shape {shape[:1]}, or scores, shape "
+            f"{shape}. Received: {what}"
+        )
