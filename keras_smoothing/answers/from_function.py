@@ -72,7 +72,7 @@ class FunctionModel(keras.layers.Layer):
             )
         self._function = function
         self._num_classes = num_classes
-        self._called = name
+        self._function_name = name
         if input_shape is not None:
             self.input_shape = (None, *input_shape)
             self.build(self.input_shape)
@@ -81,12 +81,12 @@ class FunctionModel(keras.layers.Layer):
         if training:
             raise ValueError(
                 "Expected a Keras model, to be trained. Received: the function "
-                f"{self._called!r}, which has no weights"
+                f"{self._function_name!r}, which has no weights"
             )
         return backend.call_on_host(self._scores, x, self._num_classes)
 
     def __repr__(self):
-        return f"<the function {self._called!r}>"
+        return f"<the function {self._function_name!r}>"
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self._num_classes)
@@ -95,14 +95,17 @@ class FunctionModel(keras.layers.Layer):
         return keras.KerasTensor((x.shape[0], self._num_classes), "float32")
 
     def get_config(self):
-        return {"function": self._called, "num_classes": self._num_classes}
+        return {
+            "function": self._function_name,
+            "num_classes": self._num_classes,
+        }
 
     def __reduce__(self):
         shape = getattr(self, "input_shape", None)
         return from_function, (
             self._function,
             self._num_classes,
-            self._called,
+            self._function_name,
             shape and shape[1:],
         )
 
@@ -121,7 +124,7 @@ class FunctionModel(keras.layers.Layer):
         else:
             what = f"shape {answers.shape} of type {answers.dtype}"
         raise ValueError(
-            f"Expected the function {self._called!r} to return integers in "
+            f"Expected the function {self._function_name!r} to return integers in "
             f"[0, {self._num_classes}), shape {shape[:1]}, or scores, shape "
             f"{shape}. Received: {what}"
         )
