@@ -124,7 +124,7 @@ class FunctionModel(keras.layers.Layer):
         else:
             what = f"shape {answers.shape} of type {answers.dtype}"
         raise ValueError(
-            f"Expected the function {self._function_name!r} to return integers in "
-            f"[0, {self._num_classes}), shape {shape[:1]}, or scores, shape "
+            f"Expected the function {self._function_name!r} to return integers "
+            f"in [0, {self._num_classes}), shape {shape[:1]}, or scores, shape "
             f"{shape}. Received: {what}"
         )
