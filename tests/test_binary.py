@@ -6,6 +6,7 @@ import pytest
 from conftest import smoothed
 
 import keras_smoothing as ks
+from keras_smoothing.export.smoothed_classifier import SmoothedClassifier
 
 SETTINGS = dict(n=1_000, alpha=0.01, seed=0, verbose=0)
 
@@ -188,6 +189,18 @@ def test_votes_of_an_equilibrium_network(x):
     solved = model.certify(x[:8], **SETTINGS)
     error = np.abs(result.counts - solved.counts)
     assert (error.max(axis=1) <= result.findings["unsettled"] + 2).all()
+
+
+def test_an_exported_one_votes_alike(x, tmp_path):
+    model = smoothed(logits(), threshold=0.3)
+    model.export(tmp_path / "exported", verbose=False)
+    exported = SmoothedClassifier(tmp_path / "exported")
+    calls = dict(n=1_000, alpha=0.01, seed=0)
+    np.testing.assert_array_equal(
+        exported.certify(x, **calls).counts,
+        model.certify(x, **calls, verbose=0).counts,
+    )
+    assert exported.predict(x).shape == (40, 2)
 
 
 def test_what_has_no_binary_form(x):
