@@ -91,9 +91,6 @@ class FunctionModel(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self._num_classes)
 
-    def compute_output_spec(self, x, training=None):
-        return keras.KerasTensor((x.shape[0], self._num_classes), "float32")
-
     def get_config(self):
         return {
             "function": self._function_name,

@@ -3,6 +3,8 @@ import math
 import keras
 import numpy as np
 
+from keras_smoothing.answers.output_spec import output_spec
+
 
 def is_binary(model, shape):
     """Whether a model returns one number for each example.
@@ -11,8 +13,7 @@ def is_binary(model, shape):
         model: Keras model.
         shape: tuple of ints or None, the shape of an example.
     """
-    example = keras.KerasTensor((None, *shape), dtype="float32")
-    output = model.compute_output_spec(example)
+    output = output_spec(model, shape)
     return tuple(getattr(output, "shape", ()))[1:] == (1,)
 
 

@@ -1,10 +1,8 @@
 import argparse
-import contextlib
 
 from keras_smoothing import datasets
 from keras_smoothing.cli import options
 from keras_smoothing.cluster import Ray
-from keras_smoothing.promises import CertificationMemory
 from keras_smoothing.statistics import AdaptiveSampling
 from keras_smoothing.statistics import FixedSampling
 
@@ -73,10 +71,7 @@ def run(arguments):
     if arguments.cluster is not None or arguments.workers is not None:
         cluster = Ray(arguments.cluster, arguments.workers)
     x, y = datasets.load(arguments.dataset, arguments.split)
-    memory = contextlib.nullcontext()
-    if arguments.memory is not None:
-        memory = CertificationMemory(arguments.memory)
-    with memory as memory:
+    with options.memory(arguments) as memory:
         result = model.certify(
             x,
             y,

@@ -1,10 +1,13 @@
 """Options that several commands have, and what they stand for."""
 
+import contextlib
+
 import keras
 
 from keras_smoothing.cli.parser import Parser
 from keras_smoothing.data_dependent import DataDependentSigma
 from keras_smoothing.noise import Gaussian
+from keras_smoothing.promises import CertificationMemory
 from keras_smoothing.serialized import Audited
 from keras_smoothing.serialized import Exact
 from keras_smoothing.smoothed_model import SmoothedModel
@@ -83,6 +86,13 @@ def add_promises(parser):
         help="keeps the promises made, in an SQLite file or at a "
         "postgresql:// address",
     )
+
+
+def memory(arguments):
+    """A context of the memory that is asked for, or of None."""
+    if arguments.memory is None:
+        return contextlib.nullcontext()
+    return CertificationMemory(arguments.memory)
 
 
 def smoothed(arguments, trusted=False):

@@ -5,7 +5,6 @@ import socket
 import sys
 
 from keras_smoothing.cli import options
-from keras_smoothing.promises import CertificationMemory
 
 
 def add_to(commands):
@@ -45,10 +44,7 @@ def run(arguments):
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_listen(arguments))
         model = _model(arguments)
-        memory = None
-        if arguments.memory is not None:
-            memory = CertificationMemory(arguments.memory)
-            stack.enter_context(memory)
+        memory = stack.enter_context(options.memory(arguments))
         service = serving.Service(
             model,
             n0=arguments.n0,

@@ -101,9 +101,7 @@ class Ray(Configured):
         with self._connection(ray):
             places = self._places(ray)
             count = self.num_workers or places
-            workers = Workers(
-                ray, function, count, dict(self.resources_per_worker)
-            )
+            workers = Workers(ray, function, count, self.resources_per_worker)
             try:
                 yield workers
             finally:

@@ -1,4 +1,4 @@
-import keras
+from keras_smoothing.answers import output_spec
 
 
 def num_classes(base_model, shape):
@@ -7,8 +7,7 @@ def num_classes(base_model, shape):
     Raises:
         ValueError: unless the model's output is `(batch, classes)`.
     """
-    example = keras.KerasTensor((None, *shape), dtype="float32")
-    output = base_model.compute_output_spec(example)
+    output = output_spec(base_model, shape)
     output_shape = getattr(output, "shape", ())
     if len(output_shape) != 2 or (output_shape[1] or 0) < 2:
         raise ValueError(

@@ -1,0 +1,15 @@
+import keras
+
+
+def output_spec(model, shape):
+    """What a model returns for examples of a shape, by Keras's account.
+
+    Args:
+        model: Keras model.
+        shape: tuple of ints or None, the shape of an example.
+
+    Returns:
+        `keras.KerasTensor`, or a structure of them.
+    """
+    examples = keras.KerasTensor((None, *shape), dtype="float32")
+    return model.compute_output_spec(examples)
