@@ -18,6 +18,7 @@ ORDER = [
     "attacks",
     "random_self_ensemble",
     "smoothed_model",
+    "smoothed",
     "training",
     "export",
     "certification",

@@ -1,23 +1,19 @@
-"""From examples to certificates."""
+"""From examples to certificates of one class each."""
 
 import dataclasses
 import functools
 
 import keras
-import numpy as np
 
 from keras_smoothing.certification import promising
 from keras_smoothing.certification.enough import check_can_certify
 from keras_smoothing.certification.evidence import warn_of_evidence
-from keras_smoothing.certification.progress import Progress
+from keras_smoothing.certification.run import run
 from keras_smoothing.certification.sampling import sample
-from keras_smoothing.certification.spreading import Window
-from keras_smoothing.certification.spreading import spread
-from keras_smoothing.example_digest import example_digest
 from keras_smoothing.logs import CertificationLog
 from keras_smoothing.logs import fingerprint
+from keras_smoothing.logs.claims import describe
 from keras_smoothing.logs.log_format import FORMAT
-from keras_smoothing.logs.log_format import describe
 from keras_smoothing.logs.versions import versions
 
 
@@ -54,7 +50,6 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         shape = examples.first.shape[1:]
         promising.bind(memory, header["model"], counter, shape)
     log = CertificationLog(settings.log, header, claim)
-    progress = Progress(examples.total, settings.verbose)
     sample_all = functools.partial(
         sample,
         counter,
@@ -64,54 +59,17 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         seed=log.settings["seed"],
         batch_size=settings.batch_size,
     )
-    no_votes = counter.no_votes(1, num_classes)
-    with spread(
-        _new(examples.windows(num_classes), log, memory, progress),
-        sample_all,
-        header["model"],
-        cluster=settings.cluster,
-        memory=memory,
-        on_draws=progress.on_draws,
-    ) as windows:
-        for window, sample_some in windows:
-            if memory is None:
-                records, _ = sample_some(*window)
-            else:
-                records = promising.certify_new(
-                    memory, sample_some, *window, claim, no_votes
-                )
-            log.append(records)
-            progress.on_examples_end(log.result(-len(records), None))
-    progress.on_certify_end()
-    return log.result(0, None)
-
-
-def _new(windows, log, memory, progress):
-    """Yields a `Window` of those examples of each that a log does not have.
-
-    Raises:
-        ValueError: if the log is of other examples, or the memory does not
-            hold what it promises.
-    """
-    resumed, done = list(log.records), 0
-    for x, labels in windows:
-        known = resumed[done : done + len(x)]
-        _check_same_examples(known, x, labels, done)
-        if memory is not None:
-            promising.check_kept(memory, known, x, done)
-        index = np.arange(done, done + len(x))
-        done += len(x)
-        if known:
-            progress.on_examples_end(
-                log.result(index[0], index[0] + len(known))
-            )
-        if len(known) < len(x):
-            yield Window(*(part[len(known) :] for part in (x, labels, index)))
-    if done < len(resumed):
-        raise ValueError(
-            f"The log has more rows than there are examples. Expected at most "
-            f"{done}. Received: {len(resumed)}. `read_log` reads them all."
+    certify_window = None
+    if memory is not None:
+        certify_window = functools.partial(
+            promising.certify_new,
+            memory,
+            claim=claim,
+            no_votes=counter.no_votes(1, num_classes),
         )
+    return run(
+        examples, num_classes, log, sample_all, settings, memory, certify_window
+    )
 
 
 def _header(counter, claim, settings, num_classes, searcher, memory):
@@ -140,18 +98,3 @@ def _known(total):
             "`recertify(alpha, family_wise=True)`."
         )
     return total
-
-
-def _check_same_examples(known, x, labels, first):
-    """Raises where rows of a log are of other examples than these."""
-    for i, record in enumerate(known):
-        for name, ours, theirs in (
-            ("digest", example_digest(x[i]), record.digest),
-            ("label", labels[i], record.label),
-        ):
-            if ours != theirs:
-                raise ValueError(
-                    f"The log is of other examples. Expected {name} {ours} in "
-                    f"row {first + i}. Received: {theirs}. Pass the x and y of "
-                    "the log, in the same order, or choose another path."
-                )

@@ -2,6 +2,8 @@ import itertools
 
 import numpy as np
 
+from keras_smoothing.certification import class_labels
+
 
 class Examples:
     """Validated examples, in windows of a few at a time.
@@ -11,13 +13,14 @@ class Examples:
 
     Args:
         source: `Source` of batches. Each x must be of shape `(batch, ...)` and
-            floating type, each y None or labels, shape `(batch,)`, `(batch, 1)`
-            or one-hot `(batch, classes)`.
+            floating type, each y None or as `labels` read it.
         shape: tuple, the shape of one example as the model expects it, None
             where any size will do; or None if nothing is known.
         window: int, examples in one window, whatever the size of a batch.
         limit: float, the largest magnitude of a value beside which float32
             still resolves the noise.
+        labels: the module that reads and checks labels, `class_labels` or
+            another.
 
     Attributes:
         total: int or None, how many examples there are, for progress. Of
@@ -30,9 +33,10 @@ class Examples:
             infinite or beyond `limit`, or if there are no examples.
     """
 
-    def __init__(self, source, *, shape, window, limit):
+    def __init__(self, source, *, shape, window, limit, labels=class_labels):
         self._shape = shape
         self._limit = limit
+        self._labels = labels
         first_batch, batches = _peeked(self._validated(source.batches))
         if first_batch is None:
             raise ValueError("Expected at least one example. Received: none")
@@ -46,29 +50,32 @@ class Examples:
         first, self._windows = _peeked(_cut(batches, window))
         self.first = first[0]
 
-    def windows(self, num_classes):
+    def windows(self, answers):
         """Yields (x, labels) of each window, once.
 
         Args:
-            num_classes: int, labels must lie below.
+            answers: what the model answers with, as `labels` check it: of
+                classes their number.
 
         Yields:
-            float32 array, shape `(k, ...)`, and a list of k ints or of None.
+            float32 array, shape `(k, ...)`, and a list of k labels or of None.
 
         Raises:
             ValueError: for a label out of range; of the first batch at once,
                 of others when their window is reached.
         """
-        _check_labels(self._first_labels, num_classes)
+        self._labels.check(self._first_labels, answers)
         for x, labels in self._windows:
-            _check_labels(labels, num_classes)
-            yield x, labels.tolist()
+            self._labels.check(labels, answers)
+            # Of classes, integers of Python.
+            yield x, labels.tolist() if labels.ndim == 1 else list(labels)
 
     def _validated(self, batches):
-        """Yields float32 x and labels, as `_to_labels` makes them."""
+        """Yields float32 x and labels, as they were read."""
         seen, labelled = 0, None
         for x, y in batches:
-            x, labels = self._checked(x, y, first=seen), _to_labels(y, len(x))
+            x = self._checked(x, y, first=seen)
+            labels = self._labels.read(y, len(x))
             if not len(x):
                 continue
             if labelled not in (None, y is not None):
@@ -183,37 +190,3 @@ def largest_value(noise, search=None):
 def looks_like_bytes(x):
     """Whether an array seems to hold images with values 0..255."""
     return x.min() >= 0 and 16 < x.max() <= 255
-
-
-def _check_labels(labels, num_classes):
-    if labels[0] is not None and labels.max() >= num_classes:
-        raise ValueError(
-            f"Expected labels below the model's {num_classes} classes. "
-            f"Received: label {labels.max()}"
-        )
-
-
-def _to_labels(y, examples):
-    """int64 array, shape `(examples,)`, or one of as many None."""
-    if y is None:
-        return np.full(examples, None)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    is_one_hot = (
-        y.ndim == 2 and np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()
-    )
-    if is_one_hot:
-        return np.argmax(y, axis=1).astype(np.int64)
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.number):
-        raise ValueError(
-            "Expected integers `y` of shape (examples,), (examples, 1) or "
-            f"one-hot (examples, classes). Received: shape {y.shape}, dtype "
-            f"{y.dtype}"
-        )
-    labels = y.astype(np.int64)
-    if (labels != y).any() or (labels < 0).any():
-        raise ValueError(
-            "Expected `y` to hold integers >= 0. Received: "
-            f"y={y[(labels != y) | (labels < 0)][:5]}"
-        )
-    return labels

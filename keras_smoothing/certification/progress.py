@@ -1,12 +1,11 @@
 import keras
-import numpy as np
 
 
 class Progress:
     """Shows the progress of a certification on Keras's progress bar.
 
-    Rate, time left, and, with labels, certified accuracy at radius 0 and
-    average certified radius of the examples so far.
+    Rate, time left, and the means of a result's figures over the examples so
+    far.
 
     Args:
         total: int or None, how many examples there are.
@@ -19,13 +18,11 @@ class Progress:
             total,
             verbose=1 if verbose == "auto" else verbose,
             unit_name="example",
-            stateful_metrics=["certified_accuracy", "acr"],
+            stateless_metrics=[],
         )
         self._examples = 0
         self._drawn = 0.0
-        self._correct = 0
-        self._radius = 0.0
-        self._labelled = False
+        self._sums = {}
 
     def on_draws(self, share):
         """Draws worth a share of all the draws of one example are done."""
@@ -33,13 +30,11 @@ class Progress:
         self._update(finalize=False)
 
     def on_examples_end(self, result):
-        """Some examples are finished: their `CertificationResult`."""
+        """Some examples are finished: their result."""
         self._examples += len(result)
         self._drawn = 0.0
-        self._labelled = result.label is not None
-        if self._labelled:
-            self._correct += int(np.sum(result.correct))
-            self._radius += float(np.sum(result.radius * result.correct))
+        for name, values in result.figures().items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.sum())
         self._update(finalize=False)
 
     def on_certify_end(self):
@@ -48,10 +43,7 @@ class Progress:
         self._update(finalize=True)
 
     def _update(self, finalize):
-        figures = []
-        if self._labelled:
-            figures = [
-                ("certified_accuracy", self._correct / self._examples),
-                ("acr", self._radius / self._examples),
-            ]
+        figures = [
+            (name, value / self._examples) for name, value in self._sums.items()
+        ]
         self._bar.update(self._examples + self._drawn, figures, finalize)

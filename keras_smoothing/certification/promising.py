@@ -6,7 +6,7 @@ from keras import ops
 from keras_smoothing.certification import scales
 from keras_smoothing.example_digest import example_digest
 from keras_smoothing.results import Record
-from keras_smoothing.results import to_result
+from keras_smoothing.results import result_of
 from keras_smoothing.statistics.votes import ABSTAIN
 
 
@@ -79,7 +79,7 @@ def certify_new(memory, sample, x, labels, index, claim, no_votes):
     new = _new(known)
     if len(new):
         sampled, scale = sample(x[new], [labels[i] for i in new], index[new])
-        result = to_result(sampled, claim, seed=None)
+        result = result_of(claim).from_records(sampled, claim, seed=None)
         promises = memory.promise(
             x[new], result.prediction, result.radius, scale, claim.alpha
         )

@@ -4,6 +4,7 @@ import warnings
 
 from keras import ops
 
+from keras_smoothing.certification import class_labels
 from keras_smoothing.certification.entries import Entries
 from keras_smoothing.certification.examples import Examples
 from keras_smoothing.certification.examples import largest_value
@@ -11,7 +12,6 @@ from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.independence import check_independence
 from keras_smoothing.certification.open_source import open_source
 from keras_smoothing.voting import ballots
-from keras_smoothing.voting import num_classes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,6 +25,7 @@ class Request:
         y_key: as there.
         shape: tuple or None, the shape of one example; None in it for any size.
         check_independence: bool, as there.
+        labels: the module that reads labels, `class_labels` or another.
     """
 
     x: typing.Any
@@ -33,6 +34,7 @@ class Request:
     y_key: typing.Any = None
     shape: tuple | None = None
     check_independence: bool = True
+    labels: typing.Any = class_labels
 
     def open(self, counter, window, searcher=None):
         """Validates what can be seen at once, and builds the model for it.
@@ -43,7 +45,8 @@ class Request:
             searcher: `Searcher` for the noise of each example, or None.
 
         Returns:
-            `Examples`, and the number of classes.
+            `Examples`, and what the counter says of the answers: of classes
+            their number.
 
         Raises:
             ValueError: if the examples are bad, or the model is unfit.
@@ -58,6 +61,7 @@ class Request:
             shape=self.shape,
             window=window,
             limit=largest_value(noise, searcher),
+            labels=self.labels,
         )
         if looks_like_bytes(examples.first) and noise.stddev < 2:
             warnings.warn(
@@ -69,10 +73,10 @@ class Request:
         first = examples.first[:1]
         if not base_model.built:
             base_model(first, training=False)
-        classes = num_classes(base_model, first.shape[1:])
+        answers = counter.answers(first.shape[1:])
         if counter.voting == "soft":
             outputs = base_model(first, training=False)
-            if not ballots.is_distribution(outputs)[0]:
+            if not ops.all(ballots.is_distribution(outputs)):
                 raise ValueError(
                     "Expected a base model that returns probabilities, for "
                     "soft voting. Received: outputs "
@@ -81,7 +85,7 @@ class Request:
                 )
         if self.check_independence:
             check_independence(counter, examples.first)
-        return examples, classes
+        return examples, answers
 
 
 def _input_name(model):

@@ -92,7 +92,7 @@ def _of_workers(workers, windows, memory):
             ) from error
         window, task = sent.popleft()
         for category, message in caught:
-            warnings.warn(message, category, stacklevel=4)
+            warnings.warn(message, category, stacklevel=5)
         yield window, functools.partial(_chosen, task.index, records, scale)
     if unreadable:
         raise unreadable[0]

@@ -1,7 +1,7 @@
 import warnings
 
 
-def warn_of_nan(nan_draws, index):
+def warn_of_nan(nan_draws, index, stacklevel=5):
     """Which examples met a NaN; warns of them by their numbers in the run."""
     gave_nan = nan_draws > 0
     if gave_nan.any():
@@ -9,6 +9,6 @@ def warn_of_nan(nan_draws, index):
             "The base model returned NaN under noise (or no probabilities, "
             "under soft voting), so the smoothed model abstains on example(s) "
             f"{index[gave_nan]}.",
-            stacklevel=5,
+            stacklevel=stacklevel,
         )
     return gave_nan

@@ -16,6 +16,7 @@ from {_NAME}.export.smoothed_classifier import (
 # All that it needs, and nothing that needs Keras.
 PARTS = (
     "backend/saved_model.py",
+    "certification/class_labels.py",
     "certification/enough.py",
     "certification/examples.py",
     "certification/source.py",

@@ -3,14 +3,12 @@ import os
 import pathlib
 import secrets
 
+from keras_smoothing.logs.claims import rows_of
+from keras_smoothing.logs.claims import to_claim
 from keras_smoothing.logs.log_format import FORMAT
-from keras_smoothing.logs.log_format import format_row
-from keras_smoothing.logs.log_format import heading
-from keras_smoothing.logs.log_format import parse_records
 from keras_smoothing.logs.log_format import read_settings
 from keras_smoothing.logs.log_format import sidecar_path
-from keras_smoothing.logs.log_format import to_claim
-from keras_smoothing.results import to_result
+from keras_smoothing.results import result_of
 
 
 class CertificationLog:
@@ -27,7 +25,7 @@ class CertificationLog:
         claim: `Claim` of the certificates.
 
     Attributes:
-        records: list of `Record`.
+        records: list of `Record`, or of what else there is for the claim.
         settings: dict, with the seed in use.
 
     Raises:
@@ -38,6 +36,7 @@ class CertificationLog:
     def __init__(self, path, settings, claim):
         self._path = None if path is None else pathlib.Path(path)
         self._claim = claim
+        self._rows = rows_of(claim)
         self._end = 0  # Of the last whole line.
         self._size = 0  # What follows it was cut off.
         self.records = []
@@ -56,7 +55,7 @@ class CertificationLog:
             return
         result = self.result(first, len(self.records))
         lines = [
-            format_row(first + i, record, result, i)
+            self._rows.format_row(first + i, record, result, i)
             for i, record in enumerate(records)
         ]
         size = self._path.stat().st_size if self._path.exists() else 0
@@ -68,7 +67,7 @@ class CertificationLog:
             )
         if not self._end:
             self._write_settings()
-            lines.insert(0, heading(records[0]))
+            lines.insert(0, self._rows.heading(records[0], result))
         data = ("\n".join(lines) + "\n").encode()
         with open(self._path, "r+b" if self._path.exists() else "xb") as file:
             file.seek(self._end)
@@ -81,7 +80,8 @@ class CertificationLog:
     def result(self, start, stop):
         """The certificates of the records `start..stop`."""
         records = self.records[start:stop]
-        return to_result(records, self._claim, self.settings["seed"])
+        kind = result_of(self._claim)
+        return kind.from_records(records, self._claim, self.settings["seed"])
 
     def _open(self):
         if not self._path.parent.is_dir() or self._path.is_dir():
@@ -124,7 +124,7 @@ class CertificationLog:
         whole = data[: data.rfind(b"\n") + 1]
         self._end = len(whole)
         if whole:
-            self.records = parse_records(
+            self.records = self._rows.parse_records(
                 self._path, whole.decode(), stored, self._claim
             )
 

@@ -3,13 +3,13 @@ import pathlib
 
 import numpy as np
 
-from keras_smoothing.logs.log_format import COLUMNS
-from keras_smoothing.logs.log_format import parse_records
+from keras_smoothing.logs.claims import rows_of
+from keras_smoothing.logs.claims import to_claim
 from keras_smoothing.logs.log_format import parse_rows
 from keras_smoothing.logs.log_format import read_settings
-from keras_smoothing.logs.log_format import to_claim
+from keras_smoothing.logs.vote_rows import COLUMNS
 from keras_smoothing.results import CertificationResult
-from keras_smoothing.results import to_result
+from keras_smoothing.results import result_of
 from keras_smoothing.statistics.votes import ABSTAIN
 
 
@@ -59,12 +59,12 @@ def read_log(path):
             "resumes it."
         )
     claim = to_claim(path, settings)
-    records = parse_records(path, text, settings, claim)
+    records = rows_of(claim).parse_records(path, text, settings, claim)
     if not records:
         raise ValueError(
             f"Expected a log with at least one row. Received: {path}"
         )
-    return to_result(records, claim, settings["seed"])
+    return result_of(claim).from_records(records, claim, settings["seed"])
 
 
 def _read_six_columns(path, text):

@@ -3,5 +3,6 @@
 from keras_smoothing.results.certification_result import (
     CertificationResult as CertificationResult,
 )
+from keras_smoothing.results.kinds import record_of as record_of
+from keras_smoothing.results.kinds import result_of as result_of
 from keras_smoothing.results.record import Record as Record
-from keras_smoothing.results.record import to_result as to_result

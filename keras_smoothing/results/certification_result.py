@@ -111,6 +111,31 @@ class CertificationResult:
     seed: int | None = None
 
     @classmethod
+    def from_records(cls, records, claim, seed):
+        """The certificates of a list of `Record`."""
+        labels = [record.label for record in records]
+        names = records[0].findings if records else ()
+        return cls.from_counts(
+            np.array([record.candidate for record in records], np.int64),
+            np.array([record.counts for record in records], np.int64),
+            np.array([record.num_samples for record in records], np.int64),
+            claim,
+            scale=np.array([record.scale for record in records], np.float64),
+            mean_scale=np.array(
+                [record.mean_scale for record in records], np.float64
+            ),
+            promises=_promises([record.promise for record in records]),
+            findings={
+                name: np.array([record.findings[name] for record in records])
+                for name in names
+            },
+            label=None if None in labels else np.array(labels, np.int64),
+            time=np.array([record.time for record in records], np.float64),
+            digest=np.array([record.digest for record in records], np.str_),
+            seed=seed,
+        )
+
+    @classmethod
     def from_counts(
         cls,
         candidate,
@@ -254,6 +279,18 @@ class CertificationResult:
     @property
     def distance(self):
         return self.claim and self.claim.distance
+
+    def figures(self):
+        """What progress bars show, of each example: dict of arrays.
+
+        Empty without labels.
+        """
+        if self.label is None:
+            return {}
+        return {
+            "certified_accuracy": np.float64(self.correct),
+            "acr": self.radius * self.correct,
+        }
 
     def certified_accuracy(self, radii, confidence=None):
         """Share of examples that are correct with at least a given radius.
@@ -512,6 +549,17 @@ class CertificationResult:
             f"{top}{self.noise}, {self.distance} distance, alpha={self.alpha}"
             + ("" if self.deployable else ", evidence without a memory")
         )
+
+
+def _promises(promises):
+    """A list of `Promise` as arrays, or None without a memory."""
+    if None in promises:
+        return None
+    return {
+        "prediction": np.array([p.prediction for p in promises], np.int64),
+        "radius": np.array([p.radius for p in promises], np.float64),
+        "alpha": np.array([p.alpha for p in promises], np.float64),
+    }
 
 
 def _of_examples():

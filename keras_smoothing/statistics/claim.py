@@ -5,12 +5,13 @@ import keras
 from keras_smoothing import checks
 from keras_smoothing.groups import Group
 from keras_smoothing.noise import Noise
+from keras_smoothing.statistics.saved_claim import SavedClaim
 from keras_smoothing.statistics.statement import Statement
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 @dataclasses.dataclass(frozen=True)
-class Claim(Statement):
+class Claim(Statement, SavedClaim):
     """What certificates claim, and how votes prove it: in float64, on the host.
 
     A statement that Keras can save, about noise and a group that can be drawn.
@@ -44,16 +45,3 @@ class Claim(Statement):
         if self.group is not None:
             checks.instance("group", self.group, Group, "D4()")
         checks.one_of("deployable", self.deployable, (True, False))
-
-    def get_config(self):
-        return {
-            field.name: keras.saving.serialize_keras_object(
-                getattr(self, field.name)
-            )
-            for field in dataclasses.fields(self)
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        deserialize = keras.saving.deserialize_keras_object
-        return cls(**{name: deserialize(v) for name, v in config.items()})

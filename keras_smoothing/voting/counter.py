@@ -148,6 +148,17 @@ class Counter(Rebuilt):
         )
         return counts
 
+    def answers(self, shape):
+        """What the base model answers with: the number of classes.
+
+        Args:
+            shape: tuple of ints or None, the shape of an example.
+
+        Raises:
+            ValueError: if it is not the model that this counter is for.
+        """
+        return num_classes(self.base_model, shape)
+
     def no_votes(self, num_examples, num_classes):
         """The `Votes` of no draws."""
         by_example = np.zeros(num_examples, np.int64)

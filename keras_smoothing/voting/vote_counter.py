@@ -1,10 +1,10 @@
 import functools
 
+import numpy as np
 from keras import ops
 
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting.counter import Counter
-from keras_smoothing.voting.num_classes import num_classes
 
 
 class VoteCounter(Counter):
@@ -33,8 +33,8 @@ class VoteCounter(Counter):
 
         # A loop inside the graph, rather than around it, reuses the memory of
         # one batch for the next; that is worth a tenth of the time.
-        classes = num_classes(self.base_model, x.shape[1:])
-        no_votes = ops.zeros((ops.shape(x)[0], classes), "int32")
+        answers = np.atleast_1d(self.answers(tuple(x.shape[1:])))
+        no_votes = ops.zeros((ops.shape(x)[0], *answers), "int32")
         _, votes = ops.while_loop(
             lambda low, votes: low < stop, count_batch, (start, no_votes)
         )
@@ -49,15 +49,15 @@ def count_votes(forward, copies, noise, ballot):
         copies: tensor, shape `(examples, draws or 1, ...)`.
         noise: float32 tensor, shape `(draws, ...)`, or `(examples, draws, ...)`
             where it differs from example to example.
-        ballot: function from outputs `(examples, draws, classes)` to votes of
-            the same shape, one of those in `ballots`.
+        ballot: function from outputs `(examples, draws, ..., classes)` to votes
+            of the same shape, one of those in `ballots`.
 
     Returns:
-        tensor of the ballot's dtype, shape `(examples, classes)`.
+        tensor of the ballot's dtype, shape `(examples, ..., classes)`.
     """
     noisy = copies + noise
     grid = tuple(ops.shape(noisy)[:2])
     noisy = ops.reshape(noisy, (-1, *copies.shape[2:]))
     outputs = forward(noisy)
-    outputs = ops.reshape(outputs, (*grid, outputs.shape[-1]))
+    outputs = ops.reshape(outputs, (*grid, *outputs.shape[1:]))
     return ops.sum(ballot(outputs), axis=1)

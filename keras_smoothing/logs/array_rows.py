@@ -1,0 +1,117 @@
+"""Rows of answers that are arrays: of pixels, of labels, of numbers.
+
+Figures that can be read come first. Then all of a record, where an array is a
+file in NumPy's own format, compressed, as text.
+"""
+
+import base64
+import binascii
+import io
+import typing
+import zlib
+
+import numpy as np
+
+from keras_smoothing import checks
+from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.logs.log_format import parse_rows
+from keras_smoothing.logs.log_format import sidecar_path
+from keras_smoothing.results import record_of
+from keras_smoothing.results import result_of
+
+_DIGITS = 6
+# What is no array.
+_PARSE = {int: int, float: float, str: str}
+
+
+def check_settings(settings):
+    """Raises where the settings of a log do not say what its rows need."""
+    for size in settings["answers"]:
+        checks.positive_int("answers", size)
+
+
+def heading(record, result):
+    """The first line, without its end, of a log of such records."""
+    return "\t".join(("idx", *result.figures(), *record._fields))
+
+
+def format_row(index, record, result, i):
+    """One line, without its end.
+
+    Args:
+        index: int, number of the example in the run.
+        record: a named tuple.
+        result: the result that holds the record's certificate.
+        i: int, where it does.
+    """
+    figures = [
+        f"{round_down(values[i], _DIGITS):.{_DIGITS}f}"
+        for values in result.figures().values()
+    ]
+    return "\t".join((str(index), *figures, *map(_to_text, record)))
+
+
+def parse_records(path, text, settings, claim):
+    """Records of a log of ours, from which follows what its rows say."""
+    kind, result_kind = record_of(claim), result_of(claim)
+    types = typing.get_type_hints(kind)
+    records, stated = [], []
+
+    def parse(row):
+        if int(row["idx"]) != len(records):
+            raise ValueError(
+                f"idx {len(records)} expected, {row['idx']} received"
+            )
+        missing = [name for name in kind._fields if name not in row]
+        if missing:
+            raise ValueError(f"columns {missing} expected, none received")
+        values = {name: row.pop(name) for name in kind._fields}
+        record = kind(
+            **{
+                name: _PARSE.get(types[name], _to_array)(text)
+                for name, text in values.items()
+            }
+        )
+        record.check(tuple(settings["answers"]), claim)
+        records.append(record)
+        row.pop("idx")
+        stated.append({name: float(text) for name, text in row.items()})
+
+    parse_rows(path, text, ("idx",), parse)
+    if records:
+        figures = result_kind.from_records(
+            records, claim, settings["seed"]
+        ).figures()
+        for i, ours in enumerate(stated):
+            # Rounded down, and perhaps by another SciPy.
+            if ours.keys() != figures.keys() or not all(
+                abs(ours[name] - figures[name][i]) < 2 * 10.0**-_DIGITS
+                for name in ours
+            ):
+                raise ValueError(
+                    "Expected rows that follow from their arrays under the "
+                    f"settings of {sidecar_path(path)}. Received: row {i} of "
+                    f"{path}, with {ours}"
+                )
+    return records
+
+
+def _to_text(value):
+    if value is None:
+        return "-"
+    if np.ndim(value) == 0:
+        return str(value)
+    file = io.BytesIO()
+    np.save(file, value, allow_pickle=False)
+    return base64.b64encode(zlib.compress(file.getvalue())).decode()
+
+
+def _to_array(text):
+    """The array, or None, that `_to_text` wrote."""
+    if text == "-":
+        return None
+    try:
+        data = zlib.decompress(base64.b64decode(text, validate=True))
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except (binascii.Error, zlib.error, EOFError) as error:
+        raise ValueError(f"an array expected, {error} received") from error

@@ -1,0 +1,200 @@
+"""Rows of votes for one class of each example.
+
+The first six columns are the field's own, so that every analysis script reads
+them.
+"""
+
+import math
+
+import numpy as np
+
+from keras_smoothing import checks
+from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.logs.log_format import FORMAT
+from keras_smoothing.logs.log_format import parse_rows
+from keras_smoothing.logs.log_format import sidecar_path
+from keras_smoothing.promises import Promise
+from keras_smoothing.results import Record
+from keras_smoothing.results import result_of
+from keras_smoothing.statistics.votes import ABSTAIN
+
+COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
+# By format. Columns of findings follow.
+MORE_COLUMNS = {
+    3: ("p_lower", "num_samples", "candidate", "nan_draws", "counts", "digest"),
+    4: (
+        *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
+        *("counts", "digest"),
+    ),
+    5: (
+        *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
+        *("mean_scale", "volume_radius", "counts", "digest"),
+    ),
+}
+# Before those, where there is a memory.
+PROMISE_COLUMNS = ("promised", "promised_radius", "promised_alpha")
+
+
+def check_settings(settings):
+    """Raises where the settings of a log do not say what its rows need."""
+    checks.positive_int("num_classes", settings["num_classes"])
+
+
+def heading(record, result):
+    """The first line, without its end, of a log of such records."""
+    promise = () if record.promise is None else PROMISE_COLUMNS
+    return "\t".join(
+        (*COLUMNS, *MORE_COLUMNS[FORMAT], *promise, *record.findings)
+    )
+
+
+def format_row(index, record, result, i):
+    """One line, without its end.
+
+    Args:
+        index: int, number of the example in the run.
+        record: `Record`.
+        result: `CertificationResult` that holds the record's certificate.
+        i: int, where it does.
+    """
+    label = -1 if record.label is None else record.label
+    prediction = int(result.prediction[i])
+    promise = ()
+    if record.promise is not None:
+        promise = (
+            record.promise.prediction,
+            repr(record.promise.radius),
+            repr(record.promise.alpha),
+        )
+    return "\t".join(
+        str(value)
+        for value in (
+            index,
+            label,
+            prediction,
+            _rounded_down(result.radius[i], 6),
+            int(label >= 0 and prediction == label),
+            f"{record.time:.6g}",
+            _rounded_down(result.p_lower[i], 9),
+            record.num_samples,
+            record.candidate,
+            record.nan_draws,
+            repr(float(record.scale)),
+            repr(float(record.mean_scale)),
+            _rounded_down(result.volume_radius[i], 6),
+            _format_numbers(record.counts),
+            record.digest,
+            *promise,
+            *map(_format_numbers, record.findings.values()),
+        )
+    )
+
+
+def _format_numbers(numbers):
+    """An int as it is; an array of them as `index:number`, without zeros."""
+    if np.ndim(numbers) == 0:
+        return str(int(numbers))
+    return " ".join(f"{i}:{numbers[i]}" for i in np.flatnonzero(numbers))
+
+
+def _parse_numbers(text, size):
+    """What `_format_numbers` wrote of an int, or of an array of that size."""
+    return int(text) if text.isdecimal() else _parse_array(text, size)
+
+
+def _parse_array(text, size):
+    numbers = np.zeros(size, np.int64)
+    for pair in text.split():
+        index, number = (int(part) for part in pair.split(":"))
+        if not 0 <= index < size or number < 0:
+            raise ValueError(f"class:number expected, {pair!r} received")
+        numbers[index] = number
+    return numbers
+
+
+def _rounded_down(value, digits):
+    """Decimal text of a number that never exceeds it."""
+    return f"{round_down(value, digits):.{digits}f}"
+
+
+def _parse_promise(row, scale, classes):
+    """The `Promise` of a row, or None of a log without a memory."""
+    if not any(name in row for name in PROMISE_COLUMNS):
+        return None
+    prediction, radius, alpha = (row[name] for name in PROMISE_COLUMNS)
+    promise = Promise(int(prediction), float(radius), scale, float(alpha))
+    if not (
+        ABSTAIN <= promise.prediction < classes
+        and 0 <= promise.radius < math.inf
+        and 0 < promise.alpha < 1
+    ):
+        raise ValueError(f"a promise expected, {promise} received")
+    return promise
+
+
+def parse_records(path, text, settings, claim):
+    """Records of a log of ours, whose votes prove what its rows say."""
+    classes = settings["num_classes"]
+    columns = COLUMNS + MORE_COLUMNS[settings["format"]]
+    records, stated = [], []
+
+    def parse(row):
+        if int(row["idx"]) != len(records):
+            raise ValueError(
+                f"idx {len(records)} expected, {row['idx']} received"
+            )
+        stated.append(
+            (int(row["predict"]), float(row["radius"]), float(row["p_lower"]))
+        )
+        label, candidate = int(row["label"]), int(row["candidate"])
+        num_samples = int(row["num_samples"])
+        counts = _parse_array(row["counts"], classes)
+        if counts.sum() > num_samples:
+            raise ValueError(f"{num_samples} votes expected, more received")
+        if not ABSTAIN <= candidate < classes:
+            raise ValueError(f"a class expected, {candidate=} received")
+        # All noise had the scale 1 when the format had no column for it.
+        scale = float(row.get("scale", 1.0))
+        mean_scale = float(row.get("mean_scale", scale))
+        if not 0 < scale <= mean_scale < math.inf:
+            raise ValueError(
+                f"scales > 0 expected, {scale} and {mean_scale} received"
+            )
+        promise = _parse_promise(row, mean_scale, classes)
+        if not num_samples and promise is None:
+            raise ValueError("draws expected, none received")
+        records.append(
+            Record(
+                label=label if label >= 0 else None,
+                candidate=candidate,
+                counts=counts,
+                num_samples=num_samples,
+                nan_draws=int(row["nan_draws"]),
+                scale=scale,
+                mean_scale=mean_scale,
+                time=float(row["time"]),
+                digest=row["digest"],
+                findings={
+                    name: _parse_numbers(text, classes)
+                    for name, text in row.items()
+                    if name not in (*columns, *PROMISE_COLUMNS)
+                },
+                promise=promise,
+            )
+        )
+
+    parse_rows(path, text, columns, parse)
+    if records:
+        kind = result_of(claim)
+        result = kind.from_records(records, claim, settings["seed"])
+        proved = (result.prediction, result.radius, result.p_lower)
+        # Rounded down, and perhaps by another SciPy.
+        same = np.abs(np.array(stated).T - proved) < [[1], [2e-6], [2e-9]]
+        if not same.all():
+            index = int(np.argmin(same.all(axis=0)))
+            raise ValueError(
+                f"Expected rows that follow from their votes under the "
+                f"settings of {sidecar_path(path)}. Received: row {index} of "
+                f"{path}, with predict, radius, p_lower {stated[index]}"
+            )
+    return records
