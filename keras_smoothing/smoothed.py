@@ -1,5 +1,3 @@
-import warnings
-
 import keras
 from keras import ops
 
@@ -12,6 +10,7 @@ from keras_smoothing.insertion import split_input_noise
 from keras_smoothing.noise import Noise
 from keras_smoothing.noise.noise import exact_sum
 from keras_smoothing.training.trainer import Trainer
+from keras_smoothing.warn_caller import warn_caller
 
 
 class Smoothed(Trainer):
@@ -61,11 +60,10 @@ class Smoothed(Trainer):
         if noise is None and own_noise is not None:
             noise, base_model = own_noise, rest
         elif own_noise is not None:
-            warnings.warn(
+            warn_caller(
                 f"The base model begins with {own_noise} already, and {noise} "
                 "is added to it. Leave `noise` out to smooth with that of the "
                 "model.",
-                stacklevel=3,
             )
         if noise is None:
             raise ValueError(

@@ -48,6 +48,7 @@ ORDER = [
     "rebuilt",
     "example_digest",
     "checks",
+    "warn_caller",
     "version",
 ]
 

@@ -1,9 +1,9 @@
 """Whether so many draws can prove anything. NumPy and SciPy only."""
 
 import math
-import warnings
 
 from keras_smoothing.statistics.bounds import largest_p_lower
+from keras_smoothing.warn_caller import warn_caller
 
 
 def check_can_certify(claim, num_classes):
@@ -34,11 +34,10 @@ def check_can_certify(claim, num_classes):
             f"Received: num_audited={claim.num_audited}"
         )
     if largest_p_lower(n, level) < 0.84:  # About Phi(1): one sigma.
-        warnings.warn(
+        warn_caller(
             f"n={n} draws at alpha={claim.alpha} certify no {claim.noise.norm} "
             f"radius above {largest:.3g}, even when all votes agree. See "
             "keras_smoothing.plan.",
-            stacklevel=4,
         )
 
 

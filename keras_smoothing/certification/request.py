@@ -1,6 +1,5 @@
 import dataclasses
 import typing
-import warnings
 
 from keras import ops
 
@@ -12,6 +11,7 @@ from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.independence import check_independence
 from keras_smoothing.certification.open_source import open_source
 from keras_smoothing.voting import ballots
+from keras_smoothing.warn_caller import warn_caller
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,11 +64,10 @@ class Request:
             labels=self.labels,
         )
         if looks_like_bytes(examples.first) and noise.stddev < 2:
-            warnings.warn(
+            warn_caller(
                 f"The examples look like images with values 0..255, and the "
                 f"noise {noise} is for values 0..1: its scale is in the units "
                 "of the input. Scale the images, or the noise.",
-                stacklevel=4,
             )
         first = examples.first[:1]
         if not base_model.built:

@@ -75,9 +75,7 @@ def sample(
     votes = estimate(draw, candidate, claim, least)
     on_draws(np.sum(claim.stopping.max_n - votes.num_samples) / most)
     nan_draws = selection.nan_draws + votes.nan_draws
-    candidate = np.where(
-        warn_of_nan(nan_draws, index, stacklevel=6), ABSTAIN, candidate
-    )
+    candidate = np.where(warn_of_nan(nan_draws, index), ABSTAIN, candidate)
     total = n0 + votes.num_samples
     seconds = (time.perf_counter() - began) * total / total.sum()
     records = [

@@ -1,8 +1,8 @@
 """What the noise of each example is multiplied by."""
 
-import warnings
-
 import numpy as np
+
+from keras_smoothing.warn_caller import warn_caller
 
 
 def find(searcher, x, *, stddev, seed, index):
@@ -23,11 +23,10 @@ def find(searcher, x, *, stddev, seed, index):
         return np.ones(len(x), np.float32)
     found = searcher(x, seed)
     if found.failed.any():
-        warnings.warn(
+        warn_caller(
             "The base model returned NaN in the search for sigma, so "
             f"example(s) {index[found.failed]} get the noise of the model, "
             f"sigma={stddev:.3g}.",
-            stacklevel=5,
         )
     return (found.sigma / stddev).astype(np.float32)
 

@@ -14,6 +14,7 @@ from keras_smoothing.certification import promising
 from keras_smoothing.cluster import CustomObjects
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs import structure
+from keras_smoothing.warn_caller import warn_caller
 
 
 class Window(typing.NamedTuple):
@@ -92,7 +93,7 @@ def _of_workers(workers, windows, memory):
             ) from error
         window, task = sent.popleft()
         for category, message in caught:
-            warnings.warn(message, category, stacklevel=5)
+            warn_caller(message, category)
         yield window, functools.partial(_chosen, task.index, records, scale)
     if unreadable:
         raise unreadable[0]

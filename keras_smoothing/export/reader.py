@@ -37,6 +37,7 @@ PARTS = (
     "statistics/stopping_rule.py",
     "statistics/votes.py",
     "voting/tiles.py",
+    "warn_caller.py",
 )
 
 
