@@ -8,6 +8,7 @@ from keras_smoothing.statistics.adaptive_sampling import (
 from keras_smoothing.statistics.audited_claim import (
     AuditedClaim as AuditedClaim,
 )
+from keras_smoothing.statistics.box_claim import BoxClaim as BoxClaim
 from keras_smoothing.statistics.claim import Claim as Claim
 from keras_smoothing.statistics.fixed_sampling import (
     FixedSampling as FixedSampling,
