@@ -17,14 +17,19 @@ class OutputCollector(Counter):
             `(batch, ...)`.
         noise: as in `Counter`.
         group: as there.
+        answer_shape: function from the base model and the shape of an example
+            to that of an answer; it raises for a model that is not fit.
     """
 
-    def __init__(self, base_model, noise, group=None):
+    def __init__(
+        self, base_model, noise, group=None, answer_shape=numbers_shape
+    ):
         super().__init__(base_model, noise, group=group)
+        self._answer_shape = answer_shape
 
     def answers(self, shape):
         """The shape of one answer: tuple of ints."""
-        return numbers_shape(self.base_model, shape)
+        return self._answer_shape(self.base_model, shape)
 
     def get_config(self):
         return {}
