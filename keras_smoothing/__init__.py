@@ -28,7 +28,15 @@ from keras_smoothing.random_self_ensemble import (
     RandomSelfEnsemble as RandomSelfEnsemble,
 )
 from keras_smoothing.results import CertificationResult as CertificationResult
+from keras_smoothing.results import DetectionResult as DetectionResult
+from keras_smoothing.results import IntervalResult as IntervalResult
+from keras_smoothing.smoothed_detector import (
+    SmoothedDetector as SmoothedDetector,
+)
 from keras_smoothing.smoothed_model import SmoothedModel as SmoothedModel
+from keras_smoothing.smoothed_regression import (
+    SmoothedRegression as SmoothedRegression,
+)
 from keras_smoothing.statistics import AdaptiveSampling as AdaptiveSampling
 from keras_smoothing.statistics import FixedSampling as FixedSampling
 from keras_smoothing.statistics.votes import ABSTAIN as ABSTAIN

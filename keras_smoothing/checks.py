@@ -83,6 +83,34 @@ def labels(y, num_examples):
     return y
 
 
+def boxes(name, value, num_examples):
+    """Returns boxes in float64, `(num_examples, g, 4)`; raises for others.
+
+    Rows are x1, y1, x2, y2, with x1 < x2 and y1 < y2; or NaN, all four.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu" or (
+        array.ndim != 3 or array.shape[::2] != (num_examples, 4)
+    ):
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected boxes of shape "
+            f"({num_examples}, g, 4). Received: shape {array.shape} of type "
+            f"{array.dtype}"
+        )
+    array = array.astype(np.float64)
+    is_box = np.isfinite(array).all(axis=-1) & (
+        array[..., :2] < array[..., 2:]
+    ).all(axis=-1)
+    wrong = ~(is_box | np.isnan(array).all(axis=-1))
+    if wrong.any():
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected x1, y1, x2, y2 "
+            "with x1 < x2 and y1 < y2, or four NaN where there is no box. "
+            f"Received: {array[wrong][0].tolist()}"
+        )
+    return array
+
+
 def probability(name, value):
     """Returns `value` as a float; raises unless it lies inside (0, 1)."""
     if not isinstance(value, numbers.Real) or not 0 < value < 1:

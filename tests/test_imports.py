@@ -18,6 +18,8 @@ ORDER = [
     "attacks",
     "random_self_ensemble",
     "smoothed_model",
+    "smoothed_detector",
+    "smoothed_regression",
     "smoothed",
     "training",
     "export",

@@ -1,7 +1,9 @@
-"""From what a model returns to the classes it answers with."""
+"""From what a model returns to what it answers with."""
 
+from keras_smoothing.answers.boxes_shape import boxes_shape as boxes_shape
 from keras_smoothing.answers.from_function import FunctionModel as FunctionModel
 from keras_smoothing.answers.from_function import from_function as from_function
+from keras_smoothing.answers.numbers_shape import numbers_shape as numbers_shape
 from keras_smoothing.answers.output_spec import output_spec as output_spec
 from keras_smoothing.answers.two_classes import is_binary as is_binary
 from keras_smoothing.answers.two_classes import two_classes as two_classes

@@ -3,18 +3,13 @@
 import dataclasses
 import functools
 
-import keras
-
 from keras_smoothing.certification import promising
 from keras_smoothing.certification.enough import check_can_certify
 from keras_smoothing.certification.evidence import warn_of_evidence
+from keras_smoothing.certification.header import header
 from keras_smoothing.certification.run import run
 from keras_smoothing.certification.sampling import sample
 from keras_smoothing.logs import CertificationLog
-from keras_smoothing.logs import fingerprint
-from keras_smoothing.logs.claims import describe
-from keras_smoothing.logs.log_format import FORMAT
-from keras_smoothing.logs.versions import versions
 
 
 def certify(counter, claim, request, settings, searcher=None, memory=None):
@@ -42,14 +37,27 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
             f"Received: top_k={claim.top_k}"
         )
     if settings.family_wise:
-        claim = claim.shared_by(_known(examples.exact_total))
+        claim = claim.shared_by(
+            examples.known_total(
+                "Or certify it as it is, then `recertify(alpha, "
+                "family_wise=True)`."
+            )
+        )
     check_can_certify(claim, num_classes)
     counter = counter.tuned(examples.first, claim)
-    header = _header(counter, claim, settings, num_classes, searcher, memory)
+    head = header(
+        counter,
+        claim,
+        settings,
+        num_classes=num_classes,
+        sigma=searcher and searcher.get_config(),
+        memory=memory is not None,
+        n0=int(settings.n0),
+    )
     if memory is not None:
         shape = examples.first.shape[1:]
-        promising.bind(memory, header["model"], counter, shape)
-    log = CertificationLog(settings.log, header, claim)
+        promising.bind(memory, head["model"], counter, shape)
+    log = CertificationLog(settings.log, head, claim)
     sample_all = functools.partial(
         sample,
         counter,
@@ -70,31 +78,3 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
     return run(
         examples, num_classes, log, sample_all, settings, memory, certify_window
     )
-
-
-def _header(counter, claim, settings, num_classes, searcher, memory):
-    """All that certificates depend on, as the log keeps it."""
-    return {
-        "format": FORMAT,
-        "model": fingerprint(counter.base_model),
-        "num_classes": num_classes,
-        **counter.get_config(),
-        **describe(claim),
-        "sigma": searcher and searcher.get_config(),
-        "memory": memory is not None,
-        "n0": int(settings.n0),
-        "seed": None if settings.seed is None else int(settings.seed),
-        "backend": keras.backend.backend(),
-        "versions": versions(),
-    }
-
-
-def _known(total):
-    if total is None:
-        raise ValueError(
-            "Expected a known number of examples, over which a family-wise "
-            "alpha is shared. Received: a dataset that does not say it; "
-            "one that is not batched may. Or certify it as it is, then "
-            "`recertify(alpha, family_wise=True)`."
-        )
-    return total

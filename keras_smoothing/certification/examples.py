@@ -50,6 +50,20 @@ class Examples:
         first, self._windows = _peeked(_cut(batches, window))
         self.first = first[0]
 
+    def known_total(self, advice=""):
+        """How many examples there are, for a family-wise alpha.
+
+        Raises:
+            ValueError: with some advice, if that is not certain.
+        """
+        if self.exact_total is None:
+            raise ValueError(
+                "Expected a known number of examples, over which a family-wise "
+                "alpha is shared. Received: a dataset that does not say it; "
+                f"one that is not batched may. {advice}".rstrip()
+            )
+        return self.exact_total
+
     def windows(self, answers):
         """Yields (x, labels) of each window, once.
 

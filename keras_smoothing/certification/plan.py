@@ -1,9 +1,9 @@
 import dataclasses
-import time
 
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.certification.seconds_per_copy import seconds_per_copy
 from keras_smoothing.serialized.form import Form
 from keras_smoothing.statistics import AuditedClaim
 from keras_smoothing.statistics import Claim
@@ -123,7 +123,18 @@ def plan(
         window = min(WINDOW, num_examples, batch_size)
         x = np.zeros((window, *example_shape(model)), "float32")
         counter = find(model, noise).tuned(x, claim)
-        seconds = num_draws * _seconds_per_draw(counter, x, batch_size)
+
+        def draw(stop):
+            counter.count(
+                x,
+                seed=0,
+                stream=tiles.ESTIMATION,
+                start=0,
+                stop=stop,
+                batch_size=batch_size,
+            )
+
+        seconds = num_draws * seconds_per_copy(draw, window, batch_size)
     return Plan(
         n=n,
         alpha=alpha,
@@ -146,22 +157,3 @@ def example_shape(model):
             f"shape {(None, *shape)}"
         )
     return shape
-
-
-def _seconds_per_draw(counter, x, batch_size):
-    num_draws, seconds, compiled = batch_size // len(x), 0.0, False
-    # Twice as many draws until they take long enough to be timed.
-    while seconds < 1 or not compiled:
-        compiled = seconds > 0
-        num_draws *= 1 + compiled
-        began = time.perf_counter()
-        counter.count(
-            x,
-            seed=0,
-            stream=tiles.ESTIMATION,
-            start=0,
-            stop=num_draws,
-            batch_size=batch_size,
-        )
-        seconds = time.perf_counter() - began
-    return seconds / (len(x) * num_draws)

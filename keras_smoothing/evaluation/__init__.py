@@ -19,3 +19,4 @@ from keras_smoothing.evaluation.robust_accuracy import (
     robust_accuracy as robust_accuracy,
 )
 from keras_smoothing.evaluation.tables import table as table
+from keras_smoothing.evaluation.worst_iou import worst_iou as worst_iou

@@ -9,6 +9,7 @@ from keras_smoothing.layers.laplace_noise_always import (
 )
 from keras_smoothing.layers.orbit_pooling import OrbitPooling as OrbitPooling
 from keras_smoothing.layers.rse_block import RSEBlock as RSEBlock
+from keras_smoothing.layers.sorted_boxes import SortedBoxes as SortedBoxes
 from keras_smoothing.layers.uniform_noise_always import (
     UniformNoiseAlways as UniformNoiseAlways,
 )

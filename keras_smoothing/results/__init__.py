@@ -3,6 +3,18 @@
 from keras_smoothing.results.certification_result import (
     CertificationResult as CertificationResult,
 )
+from keras_smoothing.results.detection_record import (
+    DetectionRecord as DetectionRecord,
+)
+from keras_smoothing.results.detection_result import (
+    DetectionResult as DetectionResult,
+)
+from keras_smoothing.results.interval_record import (
+    IntervalRecord as IntervalRecord,
+)
+from keras_smoothing.results.interval_result import (
+    IntervalResult as IntervalResult,
+)
 from keras_smoothing.results.kinds import record_of as record_of
 from keras_smoothing.results.kinds import result_of as result_of
 from keras_smoothing.results.record import Record as Record

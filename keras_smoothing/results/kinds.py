@@ -1,10 +1,20 @@
 """Which records and which result belong to a claim."""
 
 from keras_smoothing.results.certification_result import CertificationResult
+from keras_smoothing.results.detection_record import DetectionRecord
+from keras_smoothing.results.detection_result import DetectionResult
+from keras_smoothing.results.interval_record import IntervalRecord
+from keras_smoothing.results.interval_result import IntervalResult
 from keras_smoothing.results.record import Record
+from keras_smoothing.statistics import BoxClaim
 from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import MedianClaim
 
-_KINDS = {Claim: (Record, CertificationResult)}
+_KINDS = {
+    Claim: (Record, CertificationResult),
+    MedianClaim: (IntervalRecord, IntervalResult),
+    BoxClaim: (DetectionRecord, DetectionResult),
+}
 
 
 def record_of(claim):

@@ -8,10 +8,12 @@ from keras_smoothing.statistics.adaptive_sampling import (
 from keras_smoothing.statistics.audited_claim import (
     AuditedClaim as AuditedClaim,
 )
+from keras_smoothing.statistics.box_claim import BoxClaim as BoxClaim
 from keras_smoothing.statistics.claim import Claim as Claim
 from keras_smoothing.statistics.fixed_sampling import (
     FixedSampling as FixedSampling,
 )
+from keras_smoothing.statistics.median_claim import MedianClaim as MedianClaim
 from keras_smoothing.statistics.stopping_rule import (
     StoppingRule as StoppingRule,
 )

@@ -91,6 +91,32 @@ def hypergeometric_upper_bound(found, drawn, total, alpha):
     return low
 
 
+def upper_rank(n, p, level):
+    """Which order statistic is above a quantile, with confidence.
+
+    Of `n` independent draws, those below the quantile are at most binomial of
+    probability `p`. The k-th smallest draw is below it only if k of them are,
+    which has probability P(Bin(n, p) >= k) at most.
+
+    Args:
+        n: int >= 1, draws.
+        p: float or float array, shape `(...)`, in [0, 1].
+        level: float in (0, 1), the probability of being below.
+
+    Returns:
+        int64 array, shape `(...)`: the smallest such k, from 1 on; n + 1 where
+        not even the largest draw will do.
+    """
+    p = np.asarray(p, np.float64)
+    low, high = np.ones(p.shape, np.int64), np.full(p.shape, n + 1)
+    while np.any(low < high):
+        middle = (low + high) // 2
+        enough = stats.binom.sf(middle - 1, n, p) <= level
+        low = np.where(enough, low, middle + 1)
+        high = np.where(enough, middle, high)
+    return low
+
+
 def two_sided_binomial_test(first, second):
     """p-value of `first` against `second` votes under equal probability.
 

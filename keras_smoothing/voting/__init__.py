@@ -8,5 +8,8 @@ from keras_smoothing.voting.log_probabilities import (
     returns_probabilities as returns_probabilities,
 )
 from keras_smoothing.voting.num_classes import num_classes as num_classes
+from keras_smoothing.voting.output_collector import (
+    OutputCollector as OutputCollector,
+)
 from keras_smoothing.voting.vote_counter import VoteCounter as VoteCounter
 from keras_smoothing.voting.vote_counter import count_votes as count_votes

@@ -78,21 +78,54 @@ class Counter(Rebuilt):
         Returns:
             `keras_smoothing.statistics.Votes`.
         """
+        found = {}
+        for in_block in self.blocks(
+            x,
+            scale=scale,
+            seed=seed,
+            stream=stream,
+            start=start,
+            stop=stop,
+            batch_size=batch_size,
+            on_draws=on_draws,
+        ):
+            for name, array in in_block.items():
+                found[name] = found.get(name, 0) + array.astype(np.int64)
         num_samples = np.full(len(x), stop - start)
+        return Votes(found.pop("counts"), num_samples, found)
+
+    def blocks(
+        self,
+        x,
+        *,
+        scale=1.0,
+        seed,
+        stream,
+        start,
+        stop,
+        batch_size,
+        on_draws=None,
+    ):
+        """What `find` finds in the draws `start..stop`, a block at a time.
+
+        The arguments are those of `count`.
+
+        Yields:
+            dict of arrays, of consecutive draws.
+        """
         x = ops.convert_to_tensor(x, dtype="float32")
         shape = tuple(x.shape[1:])
         scale = self._scale_tensor(scale, x.shape)
         tile = tiles.tile_size(shape)
         draws_per_batch = int(_draws_per_batch(batch_size, len(x)))
         block = int(_tiles_per_block(draws_per_batch, tile)) * tile
-        found = {}
         while start < stop:
             first = start // block * block
             end = min(stop, first + block)
             seeds = tiles.tile_seeds(
                 seed, stream, first // tile, -(-end // tile)
             )
-            in_block = self._find_in_block(
+            found = self._find_in_block(
                 shape,
                 x,
                 scale,
@@ -101,13 +134,13 @@ class Counter(Rebuilt):
                 ops.convert_to_tensor(end - first),
                 ops.convert_to_tensor(draws_per_batch),
             )
-            for name, tensor in in_block.items():
-                array = ops.convert_to_numpy(tensor).astype(np.int64)
-                found[name] = found.get(name, 0) + array
+            yield {
+                name: ops.convert_to_numpy(tensor)
+                for name, tensor in found.items()
+            }
             if on_draws is not None:
                 on_draws(end - start)
             start = end
-        return Votes(found.pop("counts"), num_samples, found)
 
     def count_tiles(self, x, seeds, stop, batch_size):
         """As `count`, in a graph: what the draws `0..stop` of tiles vote for.
@@ -204,8 +237,9 @@ class Counter(Rebuilt):
             draws_per_batch: int tensor, which fill one forward pass.
 
         Returns:
-            dict of int tensors, shape `(examples, classes)` or `(examples,)`:
-            "counts", the votes, and the findings of the counter.
+            dict of tensors. For `count`, of int tensors, shape `(examples,
+            classes)` or `(examples,)`: "counts", the votes, and the findings of
+            the counter.
         """
         raise TypeError(f"{type(self).__name__} does not define `find`.")
 

@@ -1,0 +1,209 @@
+import dataclasses
+
+import numpy as np
+
+from keras_smoothing.evaluation.plots import axes
+from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.statistics.median_claim import MedianClaim
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Intervals:
+    """Intervals of medians, of each example and radius. Base class of results.
+
+    Attributes: those of `IntervalResult`.
+    """
+
+    prediction: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    num_samples: np.ndarray
+    nan_draws: np.ndarray
+    time: np.ndarray
+    digest: np.ndarray
+    label: np.ndarray | None = None
+    claim: MedianClaim | None = None
+    seed: int | None = None
+
+    @classmethod
+    def from_records(cls, records, claim, seed):
+        """The intervals of a list of records."""
+        fields = {
+            name: np.array([getattr(record, name) for record in records], kind)
+            for name, kind in _FIELDS.items()
+        }
+        labels = [record.label for record in records]
+        if not any(label is None for label in labels):
+            fields["label"] = np.array(labels, np.float64)
+        return cls(**fields, claim=claim, seed=seed)
+
+    @property
+    def radii(self):
+        return np.array(self.claim.radii)
+
+    @property
+    def noise(self):
+        return self.claim.noise
+
+    @property
+    def alpha(self):
+        return self.claim.alpha
+
+    @property
+    def correction(self):
+        return self.claim.correction
+
+    @property
+    def distance(self):
+        return self.claim.distance
+
+    @property
+    def statement(self):
+        return self.claim.statement
+
+    @property
+    def width(self):
+        # An end that is infinite on both sides has no width.
+        same = self.lower == self.upper
+        return np.where(same, 0.0, self.upper - np.where(same, 0, self.lower))
+
+    @property
+    def bounded(self):
+        return np.isfinite(self.lower) & np.isfinite(self.upper)
+
+    def at(self, radius):
+        """The intervals that hold within a radius.
+
+        Args:
+            radius: float, at most the largest that was asked for. Between two,
+                the intervals are those of the larger one.
+
+        Returns:
+            lower, upper: float64 arrays, shape `(examples, *answer)`.
+
+        Raises:
+            ValueError: for a negative radius, or one beyond the largest.
+        """
+        which = np.searchsorted(self.radii, radius)
+        if not 0 <= radius <= self.radii[-1]:
+            raise ValueError(
+                f"Expected a radius in [0, {self.radii[-1]}], the largest that "
+                f"`certify` was asked for. Received: radius={radius}"
+            )
+        return self.lower[:, which], self.upper[:, which]
+
+    def figures(self):
+        """What logs and progress bars show, of each example: dict of arrays."""
+        return {"bounded": _mean_of_example(self.bounded)}
+
+    def summary(self, print_fn=print):
+        """Prints the intervals in figures, as `keras.Model.summary` does.
+
+        Args:
+            print_fn: function that takes the text.
+        """
+        lines = [f"{len(self)} examples, {self._conditions()}"]
+        if len(self):
+            lines[0] += f", {self.time.sum():.1f} s"
+            columns = self._columns()
+            lines.append(_row(["radius", *columns]))
+            for i, radius in enumerate(self.radii):
+                values = [column[i] for column in columns.values()]
+                lines.append(_row([f"{radius:.4g}", *values]))
+        lines.append(self.statement)
+        print_fn("\n".join(lines))
+
+    def plot(self, ax=None):
+        """Draws the width of the intervals against radius.
+
+        Args:
+            ax: matplotlib axes, or None for new ones.
+
+        Returns:
+            The matplotlib axes.
+        """
+        ax = axes(ax)
+        for name, share in (("median", 0.5), ("90 % below", 0.9)):
+            widths = [quantile(self.width[:, i], share) for i in self._steps()]
+            ax.plot(self.radii, widths, marker="o", label=name)
+        ax.set(xlabel=f"{self.distance} radius", ylabel="width of interval")
+        ax.set_ylim(bottom=0)
+        ax.grid(alpha=0.3)
+        ax.legend()
+        return ax
+
+    def __len__(self):
+        return len(self.prediction)
+
+    def __getitem__(self, which):
+        which = np.atleast_1d(np.arange(len(self))[which])
+        if which.ndim > 1:
+            raise IndexError(
+                "Expected a slice, a boolean mask, integers or an integer. "
+                f"Received: indices of shape {which.shape}"
+            )
+        names = [*_FIELDS] + ["label"] * (self.label is not None)
+        return dataclasses.replace(
+            self, **{name: getattr(self, name)[which] for name in names}
+        )
+
+    def __repr__(self):
+        return (
+            f"<{type(self).__name__} of {len(self)} examples, "
+            f"{self._conditions()}>"
+        )
+
+    def _columns(self):
+        """What `summary` says of each radius: dict from names to texts."""
+        raise TypeError(f"{type(self).__name__} does not define this.")
+
+    def _conditions(self):
+        return (
+            f"{self.noise}, {self.distance} distance, n={self.claim.n}, "
+            f"alpha={self.alpha}, correction={self.correction}"
+        )
+
+    def _steps(self):
+        return range(len(self.radii))
+
+    def _labels(self):
+        if self.label is None:
+            raise ValueError(
+                "Expected a result with labels. Received: one without; pass "
+                "`y` to `certify`."
+            )
+        return self.label
+
+
+# What there is of each example, beside its label.
+_FIELDS = {
+    "prediction": np.float64,
+    "lower": np.float64,
+    "upper": np.float64,
+    "num_samples": np.int64,
+    "nan_draws": np.int64,
+    "time": np.float64,
+    "digest": np.str_,
+}
+
+
+def quantile(values, share):
+    """One of the values, which so many of them are not above."""
+    # Between two values, of which one may be infinite, there is nothing.
+    return np.quantile(values, share, method="higher")
+
+
+def rounded_up(value):
+    """A text of four digits that is not below."""
+    if not 0 < value < np.inf:
+        return f"{value:.4g}"
+    digits = 3 - int(np.floor(np.log10(value)))
+    return f"{-round_down(-value, digits):.4g}"
+
+
+def _mean_of_example(array):
+    return array.reshape(len(array), -1).mean(axis=1)
+
+
+def _row(texts):
+    return " ".join(f"{text:>12}" for text in texts)

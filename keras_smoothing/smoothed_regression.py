@@ -1,0 +1,249 @@
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_smoothing import certification
+from keras_smoothing import checks
+from keras_smoothing.answers import numbers_shape
+from keras_smoothing.certification import number_labels
+from keras_smoothing.logs import structure
+from keras_smoothing.smoothed import Smoothed
+from keras_smoothing.statistics import MedianClaim
+from keras_smoothing.voting import OutputCollector
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class SmoothedRegression(Smoothed):
+    """A regression smoothed by noise, with intervals that can be certified.
+
+    The smoothed regression answers with the median of what the base model
+    returns when noise is added to its input, in each coordinate of the answer.
+    `certify` finds intervals in which it stays wherever the input moves within
+    a ball. `fit`, `evaluate` and a plain call are those of the base model under
+    fresh noise; `predict` returns the medians of `num_draws` draws.
+
+    Unlike a mean, a median of outputs without bounds can be certified. It is
+    that of each coordinate by itself.
+
+    Args:
+        base_model: Keras model from one input `(batch, ...)` to real numbers
+            `(batch, ...)`. Weights are shared, not copied. One that begins with
+            always-on noise (`ks.add_input_noise`) and comes without `noise` is
+            taken apart, so that its noise is added once.
+        noise: `keras_smoothing.noise.Noise`; or None for the noise that
+            `base_model` begins with. Its scale, and all radii, are in the units
+            of the input given to this model.
+        num_draws: int >= 1, the draws of each prediction of `predict`.
+        seed: int or None, the seed of the noise in `fit`, `evaluate` and
+            `predict`. Certificates have seeds of their own.
+        group: `keras_smoothing.groups.Group` or None. Each draw then applies
+            one random element of it to the input. The medians are exactly
+            invariant, and their intervals hold around every rearrangement of
+            the input. For answers that do not move with the input.
+
+    Raises:
+        ValueError: if an argument is not as described.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
+    x = np.random.rand(200, 8).astype("float32")
+    y = x.sum(axis=1)
+    base = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    model = ks.SmoothedRegression(base, ks.noise.Gaussian(sigma=0.25))
+    model.compile("adam", "mse")
+    model.fit(x, y, epochs=2, verbose=0)
+    result = model.certify(x[:10], y[:10], radii=[0.0, 0.25], verbose=0)
+    lower, upper = result.at(0.25)
+    print(result.statement)
+    ```
+
+    Reference:
+    - [Chiang et al., 2020](https://arxiv.org/abs/2007.03730)
+    """
+
+    _claim = MedianClaim
+    _labels = number_labels
+    _answer_shape = staticmethod(numbers_shape)
+
+    def __init__(
+        self,
+        base_model,
+        noise=None,
+        num_draws=100,
+        seed=None,
+        group=None,
+        **kwargs,
+    ):
+        super().__init__(base_model, noise, num_draws, seed, group, **kwargs)
+        self._build_if_known()
+
+    def predict_step(self, data):
+        """Medians; `predict` returns them."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_dtype(x)
+        shape = tuple(x.shape[1:])
+        seed = self.seed_generator
+        noise = self.noise.sample((self.num_draws, *shape), seed)
+        elements = ops.zeros((self.num_draws, 0), "int32")
+        if self.group is not None:
+            elements = self.group.sample(self.num_draws, shape, seed)
+
+        def of_draw(i):
+            copies = x
+            if self.group is not None:
+                copies = self.group.orbit(x, elements[i : i + 1])[:, 0]
+            outputs = self.base_model(copies + noise[i], training=False)
+            outputs = ops.cast(outputs, "float32")
+            return ops.where(ops.isnan(outputs), float("inf"), outputs)
+
+        outputs = ops.map(of_draw, ops.arange(self.num_draws))
+        return ops.sort(outputs, axis=0)[(self.num_draws - 1) // 2]
+
+    def certify(
+        self,
+        x,
+        y=None,
+        *,
+        radii,
+        x_key=None,
+        y_key=None,
+        n=10_000,
+        alpha=0.001,
+        correction="bonferroni",
+        family_wise=False,
+        batch_size=1024,
+        seed=None,
+        log=None,
+        check_independence=True,
+        cluster=None,
+        verbose="auto",
+    ):
+        """Certifies intervals of the smoothed answers.
+
+        With probability at least `1 - alpha`, for each example and radius, all
+        medians at all points closer than the radius lie in the interval of that
+        radius; `result.statement` says it in full. This is about noise over the
+        real numbers, to which float32 draws come close; a base model made to
+        look at their last bits is beyond it.
+
+        The outputs of all draws are kept for as many examples as fit in 128 MiB
+        together, or for one, and sorted. Nothing is selected by draws, so none
+        are spent on that, and none are kept: another `alpha` or radius needs
+        another call.
+
+        Args:
+            x: array, tensor or dataset of examples, as in
+                `SmoothedModel.certify`.
+            y: labels, floats or integers of the shape of the answers; `(
+                examples,)` for one number each; or None. With them, results
+                know certified errors. Of a detector, the true boxes,
+                `(examples, g, 4)`: x1, y1, x2, y2, or NaN where there are
+                fewer.
+            radii: float or floats >= 0, increasing: of the balls, in the norm
+                of the noise and in input units. Radius 0 is the example itself.
+            x_key: str or None, as in `SmoothedModel.certify`.
+            y_key: str or None, as there.
+            n: int, draws for each example. Larger radii need more: see `plan`.
+            alpha: float in (0, 1), failure probability of the intervals of an
+                example at one radius.
+            correction: "bonferroni", with which all coordinates of the answer
+                are in their intervals together; or None, to share `alpha` out
+                over the two ends of each interval only: it then holds for each
+                coordinate by itself.
+            family_wise: bool, whether `alpha` is the probability that any
+                example fails (at one radius), instead of each (Bonferroni).
+            batch_size: int, noisy copies in one forward pass. Draws do not
+                depend on it, nor on the order of the examples; the rounding of
+                a forward pass may.
+            seed: int or None, the root of all draws; None for a fresh one from
+                the operating system. Who knows the seed before choosing x can
+                choose it against the draws.
+            log: path of a log, or None. A run that was interrupted is resumed
+                by the same call, with the same results.
+            check_independence: bool, as in `SmoothedModel.certify`.
+            cluster: `ks.cluster.Ray`, whose workers certify, with the same
+                results; or None for this process.
+            verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
+                silence.
+
+        Returns:
+            `keras_smoothing.IntervalResult`; of a `SmoothedDetector`, a
+            `keras_smoothing.DetectionResult`.
+
+        Raises:
+            ValueError: for bad input, noise without a radius formula, a base
+                model that mixes the examples of a batch, `n` too small for any
+                of the radii, or a log of another run.
+        """
+        request = self._request(x, y, x_key, y_key, check_independence)
+        return certification.certify_intervals(
+            self._collector(),
+            self._claim(self.noise, alpha, n, radii, correction, self.group),
+            dataclasses.replace(request, labels=self._labels),
+            certification.Settings(
+                seed=seed,
+                batch_size=batch_size,
+                family_wise=family_wise,
+                log=log,
+                verbose=verbose,
+                cluster=cluster,
+            ),
+        )
+
+    def plan(
+        self,
+        n,
+        alpha,
+        radii,
+        *,
+        correction="bonferroni",
+        family_wise=False,
+        num_examples=1,
+        batch_size=1024,
+    ):
+        """Says before a run which intervals it can prove, and what it costs.
+
+        Args:
+            n: int, as in `certify`.
+            alpha: float, as there.
+            radii: float or floats, as there.
+            correction: "bonferroni" or None, as there.
+            family_wise: bool, as there.
+            num_examples: int, how many examples are to be certified.
+            batch_size: int, as there.
+
+        Returns:
+            `IntervalPlan`, which prints as sentences: at which radii intervals
+            are finite, how many draws each takes at least, and the time, by a
+            measurement of about two seconds.
+
+        Raises:
+            ValueError: as `certify`, or for a model without a known input
+                shape.
+        """
+        num_examples = checks.positive_int("num_examples", num_examples)
+        claim = self._claim(self.noise, alpha, n, radii, correction, self.group)
+        if family_wise:
+            claim = claim.shared_by(num_examples)
+        return certification.plan_intervals(
+            self._collector(), claim, num_examples, batch_size
+        )
+
+    def _check_answer(self, shape):
+        self._answer_shape(self.base_model, shape)
+
+    def _collector(self):
+        return self._keep(
+            None,
+            None,
+            structure,
+            lambda: OutputCollector(
+                self.base_model, self.noise, self.group, self._answer_shape
+            ),
+        )

@@ -1,0 +1,208 @@
+import dataclasses
+import itertools
+import math
+
+import keras
+import numpy as np
+
+from keras_smoothing import checks
+from keras_smoothing.groups import Group
+from keras_smoothing.noise import Noise
+from keras_smoothing.statistics.bounds import upper_rank
+from keras_smoothing.statistics.needed_probability import needed_probability
+from keras_smoothing.statistics.saved_claim import SavedClaim
+from keras_smoothing.statistics.statement import Statement
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+@dataclasses.dataclass(frozen=True)
+class MedianClaim(SavedClaim):
+    """What is claimed of medians under noise, and how draws prove it.
+
+    For each radius r there is an interval. At every point closer than r, and at
+    the example itself, all medians of what the base model returns under the
+    noise lie in it: whatever number between the smallest and the largest median
+    is taken for it.
+
+    Why. Let h be a coordinate of the output, P_x its law under the noise around
+    the example, and M the supremum of the largest medians in the ball. By
+    definition of a median m at x', P_x'(h < m) <= 1/2. The noise says, by
+    `noise.shifted`, that an event this improbable at x' has a probability of at
+    most p = `needed_probability(noise, r)` at x; and {h < M} is a union of an
+    increasing sequence of such events, so P_x(h < M) <= p. The k-th smallest of
+    n draws is below M only if k of them are, which has probability
+    P(Bin(n, p) >= k) at most: k is the least for which that is at most half of
+    the level. This is one event for the whole ball, and supposes nothing of the
+    law: it may have atoms, and h may be infinite. The lower end is the same of
+    -h, with the other half of the level.
+
+    A draw that is NaN may stand for any number: for upper ends it counts as
+    infinite, for lower ends as minus infinite. So do draws that there are not.
+
+    Attributes:
+        noise: `keras_smoothing.noise.Noise`.
+        alpha: float in (0, 1), the failure probability for each example and
+            radius.
+        n: int, draws.
+        radii: tuple of floats >= 0, increasing, in the norm and the input units
+            of the noise.
+        correction: "bonferroni", all coordinates of an example are in their
+            intervals with probability 1 - alpha; or None, each of them is.
+        group: `keras_smoothing.groups.Group` under which the medians are
+            invariant, or None.
+
+    Raises:
+        ValueError: if an attribute is not as described, or for noise without a
+            radius formula.
+
+    Reference:
+    - [Chiang et al., 2020](https://arxiv.org/abs/2007.03730)
+    """
+
+    noise: Noise
+    alpha: float
+    n: int
+    radii: tuple
+    correction: str | None = "bonferroni"
+    group: Group | None = None
+
+    distance = Statement.distance
+    shared_by = Statement.shared_by
+
+    def __post_init__(self):
+        checks.instance("noise", self.noise, Noise, "Gaussian(sigma=0.25)")
+        checks.probability("alpha", self.alpha)
+        checks.positive_int("n", self.n)
+        checks.one_of("correction", self.correction, ("bonferroni", None))
+        if self.group is not None:
+            checks.instance("group", self.group, Group, "D4()")
+        object.__setattr__(self, "radii", _radii(self.radii))
+        needed_probability(self.noise, 0.0)  # Raises without a formula.
+
+    @property
+    def needed(self):
+        """How probable an event must be at x to be likely in each ball.
+
+        float64 array, shape `(radii,)`.
+        """
+        return needed_probability(self.noise, np.array(self.radii))
+
+    @property
+    def statement(self):
+        """What is proved, in words."""
+        which = {
+            "bonferroni": "all coordinates of an example together",
+            None: "each coordinate of an example by itself",
+        }[self.correction]
+        return (
+            f"With probability at least {1 - self.alpha:.12g}, for {which} and "
+            f"each radius by itself: at every point closer than the radius "
+            f"({self.distance}, in input units), and at the example itself, "
+            f"all medians of the base model's output under {self.noise} lie in "
+            "the interval."
+        )
+
+    def level(self, answers):
+        """The failure probability of one end of one interval.
+
+        Args:
+            answers: tuple of ints, the shape of an answer.
+
+        Returns:
+            float.
+        """
+        together = 1 if self.correction is None else math.prod(answers)
+        return self.alpha / together / 2
+
+    def ranks(self, answers):
+        """Which draws, in increasing order and from 1 on, are upper ends.
+
+        The lower ends are those as far from the other side.
+
+        Args:
+            answers: tuple of ints, the shape of an answer.
+
+        Returns:
+            int64 array, shape `(radii,)`; n + 1 where no draw is.
+        """
+        return upper_rank(self.n, self.needed, self.level(answers))
+
+    def smallest_n(self, answers):
+        """The smallest numbers of draws with finite ends.
+
+        Args:
+            answers: tuple of ints, the shape of an answer.
+
+        Returns:
+            float64 array of integers, shape `(radii,)`; infinite where no
+            number is enough.
+        """
+        level = self.level(answers)
+        return np.array([_smallest_n(p, level) for p in self.needed])
+
+    def prove(self, outputs):
+        """Medians of draws, and the intervals that they prove.
+
+        Args:
+            outputs: float32 array, shape `(examples, n, *answer)`; it is sorted
+                in place.
+
+        Returns:
+            median: float32 array, shape `(examples, *answer)`, among the draws,
+                of an even number the lower one of the two; NaN counts as
+                infinite.
+            lower: float32 array, shape `(examples, radii, *answer)`.
+            upper: float32 array of that shape.
+        """
+        if outputs.shape[1] != self.n:
+            raise ValueError(
+                f"Expected {self.n} draws. Received: {outputs.shape[1]}"
+            )
+        outputs.sort(axis=1)  # NaN comes last.
+        num_nan = np.isnan(outputs).sum(axis=1, keepdims=True)
+        rank = self.ranks(outputs.shape[2:])
+        middle = (self.n + 1) // 2
+        upper = _from_below(outputs, np.append(rank, middle), 0)
+        lower = _from_below(outputs, self.n + 1 - rank, num_nan)
+        return upper[:, -1], lower, upper[:, :-1]
+
+
+def _smallest_n(p, level):
+    if p == 1:
+        return math.inf
+    # All n draws are below with probability p^n.
+    about = math.ceil(math.log(level) / math.log(p))
+    near = range(max(1, about - 1), about + 1)
+    return next((n for n in near if upper_rank(n, p, level) <= n), about + 1)
+
+
+def _from_below(outputs, rank, num_less):
+    """Order statistics, where some come before all that are sorted.
+
+    Args:
+        outputs: float32 array, shape `(examples, n, *answer)`, sorted.
+        rank: int array, shape `(ranks,)`, in 0..n + 1: from 1 on.
+        num_less: int or int array, shape `(examples, 1, *answer)`: how many
+            draws count as minus infinite.
+
+    Returns:
+        float32 array, shape `(examples, ranks, *answer)`.
+    """
+    examples, n, *answer = outputs.shape
+    index = rank.reshape(1, -1, *[1] * len(answer)) - 1 - num_less
+    index = np.broadcast_to(index, (examples, len(rank), *answer))
+    found = np.take_along_axis(outputs, np.clip(index, 0, n - 1), axis=1)
+    found = np.where(np.isnan(found) | (index >= n), np.inf, found)
+    return np.where(index < 0, -np.inf, found).astype(np.float32)
+
+
+def _radii(radii):
+    """As a tuple of floats."""
+    values = [radii] if np.ndim(radii) == 0 else list(radii)
+    values = [checks.nonnegative_float("radii", value) for value in values]
+    if not values or any(a >= b for a, b in itertools.pairwise(values)):
+        raise ValueError(
+            "Expected increasing `radii`, at least one. Received: "
+            f"radii={radii!r}"
+        )
+    return tuple(values)
