@@ -1,7 +1,6 @@
 """From examples to intervals of medians."""
 
 import functools
-import warnings
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from keras_smoothing.certification.header import header
 from keras_smoothing.certification.run import run
 from keras_smoothing.logs import CertificationLog
 from keras_smoothing.statistics.stopping_rule import WINDOW
+from keras_smoothing.warn_caller import warn_caller
 
 
 def certify_intervals(counter, claim, request, settings):
@@ -61,8 +61,7 @@ def _check_enough(claim, answers):
             f"Expected {what}: there, and beyond, intervals are infinite. "
             f"Received: n={claim.n}, radii={claim.radii}"
         )
-    warnings.warn(
+    warn_caller(
         f"With n={claim.n} draws, intervals are infinite from radius {radius} "
         f"on. Finite ones take {what}. See the model's `plan`.",
-        stacklevel=4,
     )

@@ -1,12 +1,12 @@
 """From a window of examples to the order statistics of their draws."""
 
 import time
-import warnings
 
 import numpy as np
 
 from keras_smoothing.example_digest import example_digest
 from keras_smoothing.results import record_of
+from keras_smoothing.warn_caller import warn_caller
 
 # Of outputs that are kept at a time. What finds and sorts them needs about as
 # much again.
@@ -38,11 +38,10 @@ def collect(counter, x, labels, index, *, claim, seed, batch_size, on_draws):
         )
     gave_nan = np.array([record.nan_draws > 0 for record in records])
     if gave_nan.any():
-        warnings.warn(
+        warn_caller(
             "The base model returned NaN under noise, which may stand for any "
             "number: intervals are wider for it, or infinite, on example(s) "
             f"{index[gave_nan]}.",
-            stacklevel=5,
         )
     return records, np.ones(len(x), np.float32)
 

@@ -123,18 +123,7 @@ def plan(
         window = min(WINDOW, num_examples, batch_size)
         x = np.zeros((window, *example_shape(model)), "float32")
         counter = find(model, noise).tuned(x, claim)
-
-        def draw(stop):
-            counter.count(
-                x,
-                seed=0,
-                stream=tiles.ESTIMATION,
-                start=0,
-                stop=stop,
-                batch_size=batch_size,
-            )
-
-        seconds = num_draws * seconds_per_copy(draw, window, batch_size)
+        seconds = num_draws * seconds_per_vote(counter, x, batch_size)
     return Plan(
         n=n,
         alpha=alpha,
@@ -157,3 +146,25 @@ def example_shape(model):
             f"shape {(None, *shape)}"
         )
     return shape
+
+
+def seconds_per_vote(counter, x, batch_size):
+    """How long a vote for one example takes, as a float.
+
+    Args:
+        counter: `Counter`.
+        x: float32 array, shape `(examples, ...)`.
+        batch_size: int, noisy copies in one forward pass.
+    """
+
+    def draw(stop):
+        counter.count(
+            x,
+            seed=0,
+            stream=tiles.ESTIMATION,
+            start=0,
+            stop=stop,
+            batch_size=batch_size,
+        )
+
+    return seconds_per_copy(draw, len(x), batch_size)

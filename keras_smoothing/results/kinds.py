@@ -1,17 +1,24 @@
 """Which records and which result belong to a claim."""
 
 from keras_smoothing.results.certification_result import CertificationResult
+from keras_smoothing.results.component_record import ComponentRecord
 from keras_smoothing.results.detection_record import DetectionRecord
 from keras_smoothing.results.detection_result import DetectionResult
 from keras_smoothing.results.interval_record import IntervalRecord
 from keras_smoothing.results.interval_result import IntervalResult
+from keras_smoothing.results.multi_label_result import MultiLabelResult
 from keras_smoothing.results.record import Record
+from keras_smoothing.results.segmentation_result import SegmentationResult
 from keras_smoothing.statistics import BoxClaim
 from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import LabelClaim
 from keras_smoothing.statistics import MedianClaim
+from keras_smoothing.statistics import PixelClaim
 
 _KINDS = {
     Claim: (Record, CertificationResult),
+    PixelClaim: (ComponentRecord, SegmentationResult),
+    LabelClaim: (ComponentRecord, MultiLabelResult),
     MedianClaim: (IntervalRecord, IntervalResult),
     BoxClaim: (DetectionRecord, DetectionResult),
 }
