@@ -455,18 +455,18 @@ def test_training_and_prediction(x):
     first = model.evaluate(x, y, verbose=0)[0]
     model.fit(x, y, epochs=40, verbose=0)
     assert model.evaluate(x, y, verbose=0)[0] < 0.3 * first
-    many = smoothed(model.base_model, num_draws=4_001, seed=0)
+    many = smoothed(model.base_model, num_draws=1_001, seed=0)
     medians = many.predict(x, verbose=0)
     expected = many.certify(x, radii=0.0, verbose=0, seed=0)
-    assert (expected.lower[:, 0] - 0.05 <= medians).all()
-    assert (medians <= expected.upper[:, 0] + 0.05).all()
+    assert (expected.lower[:, 0] - 0.1 <= medians).all()
+    assert (medians <= expected.upper[:, 0] + 0.1).all()
     # A median is not the mean of what is skewed.
     skewed = keras.Sequential(
         [linear([[3.0]]), keras.layers.Activation("exponential")]
     )
-    skewed = smoothed(skewed, num_draws=4_001, seed=0)
+    skewed = smoothed(skewed, num_draws=1_001, seed=0)
     median = skewed.predict(np.zeros((1, 1), "float32"), verbose=0)
-    np.testing.assert_allclose(median, 1.0, atol=0.2)
+    np.testing.assert_allclose(median, 1.0, atol=0.3)
 
 
 def test_samplers_are_sent_to_workers_and_back(x):
