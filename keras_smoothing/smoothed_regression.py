@@ -84,7 +84,6 @@ class SmoothedRegression(Smoothed):
         self._build_if_known()
 
     def predict_step(self, data):
-        """Medians; `predict` returns them."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         self._check_dtype(x)
         shape = tuple(x.shape[1:])

@@ -70,6 +70,24 @@ EXAMPLES = {
         classifier=linear_model(np.ones(6)),
         denoiser=keras.Sequential([keras.Input((6,)), keras.layers.Dense(6)]),
     ),
+    ks.SmoothedRegression: lambda: dict(
+        base_model=linear_model(np.ones(6)),
+        noise=ks.noise.Gaussian(0.3),
+        num_draws=20,
+        seed=1,
+    ),
+    ks.SmoothedDetector: lambda: dict(
+        base_model=keras.Sequential(
+            [
+                keras.Input((6,)),
+                keras.layers.Dense(8),
+                keras.layers.Reshape((2, 4)),
+            ]
+        ),
+        noise=ks.noise.Gaussian(0.3),
+        num_draws=20,
+        seed=1,
+    ),
     ks.RandomSelfEnsemble: lambda: dict(
         model=keras.Sequential(
             [
@@ -124,12 +142,12 @@ def public_subclasses(base):
     )
 
 
-# Cells have two inputs, and tests of their own.
+# These have two inputs, and tests of their own.
 CELLS = public_subclasses(ks.equilibrium.cells.Cell)
 LAYERS = [
     kind
     for kind in public_subclasses(keras.layers.Layer)
-    if kind not in [ks.equilibrium.cells.Cell, *CELLS]
+    if kind not in [ks.equilibrium.cells.Cell, *CELLS, ks.layers.SortedBoxes]
 ]
 NOISES = public_subclasses(ks.noise.Noise)
 OBJECTIVES = public_subclasses(ks.training.Objective)
@@ -208,9 +226,7 @@ def test_saved_and_loaded_in_a_new_process(kind, predictions_elsewhere):
 def test_mixed_precision(kind, policy):
     if issubclass(kind, keras.Model):
         keras.mixed_precision.set_global_policy(policy)
-        base = linear_model(np.ones(6))
-        (name,) = {"base_model", "model", "classifier"} & set(EXAMPLES[kind]())
-        layer = kind(**{**EXAMPLES[kind](), name: base})
+        layer = make(kind)  # What is inside has the policy too.
     elif kind is ks.layers.DeepEquilibrium:
         layer = kind(ks.equilibrium.cells.DenseCell(4, dtype=policy))
     elif issubclass(kind, keras.layers.Wrapper):
@@ -302,6 +318,9 @@ def examples():
             yield pytest.param(code, id=thing.__qualname__)
     readme = pathlib.Path(__file__).parents[1] / "README.md"
     yield pytest.param("\n".join(code_blocks(readme.read_text())), id="README")
+    for page in sorted((readme.parent / "docs" / "guides").glob("*.md")):
+        code = "\n".join(code_blocks(page.read_text()))
+        yield pytest.param(code, id=page.name)
 
 
 @pytest.mark.parametrize("code", examples())

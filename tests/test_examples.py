@@ -149,6 +149,27 @@ def test_any_function(tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_regression(tmp_path):
+    output = run(
+        "regression.py",
+        tmp_path,
+        *("--epochs", "1", "--examples", "8", "--n", "400"),
+    )
+    for part in ("median width", "With probability", "true", "within 75"):
+        assert part in output
+    plot = tmp_path / "output" / "regression.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_detection(tmp_path):
+    output = run("detection.py", tmp_path, "--examples", "2", "--n", "600")
+    for part in ("recall 0.5", "With probability"):
+        assert part in output
+    for name in ("detection.png", "detection_boxes.png"):
+        picture = tmp_path / "output" / name
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_data_dependent(tmp_path):
     output = run(

@@ -86,7 +86,7 @@ class Examples:
 
     def _validated(self, batches):
         """Yields float32 x and labels, as they were read."""
-        seen, labelled = 0, None
+        seen, labelled, label_shape = 0, None, None
         for x, y in batches:
             x = self._checked(x, y, first=seen)
             labels = self._labels.read(y, len(x))
@@ -97,8 +97,15 @@ class Examples:
                     "Expected labels with every batch or with none. Received: "
                     f"batches with and without, from example {seen} on"
                 )
+            if label_shape not in (None, labels.shape[1:]):
+                raise ValueError(
+                    f"Expected labels of one shape, {label_shape} in the first "
+                    f"batch. Received: {labels.shape[1:]} from example {seen} "
+                    "on"
+                )
             # The first example decides about sizes that the model leaves open.
             self._shape, labelled = x.shape[1:], y is not None
+            label_shape = labels.shape[1:]
             seen += len(x)
             yield x, labels
 

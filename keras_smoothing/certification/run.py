@@ -99,6 +99,8 @@ def _check_same_examples(known, x, labels, first):
 
 def _equal(one, other):
     """Of None, numbers, texts, or arrays, where NaN is itself."""
-    if one is None or other is None or isinstance(one, str):
-        return one is other or one == other
+    if one is None or other is None:
+        return one is other
+    if isinstance(one, str):
+        return one == other
     return np.array_equal(one, other, equal_nan=np.result_type(one).kind == "f")

@@ -12,12 +12,15 @@ def seconds_per_copy(draw, examples, batch_size):
     Returns:
         float, in seconds.
     """
-    num_draws, seconds, compiled = batch_size // examples, 0.0, False
-    # Twice as many draws until they take long enough to be timed.
-    while seconds < 1 or not compiled:
-        compiled = seconds > 0
-        num_draws *= 1 + compiled
+
+    def seconds(num_draws):
         began = time.perf_counter()
         draw(num_draws)
-        seconds = time.perf_counter() - began
-    return seconds / (examples * num_draws)
+        return time.perf_counter() - began
+
+    num_draws = batch_size // examples
+    # Twice as many draws until they take long enough to be timed. The first of
+    # so many may have to be compiled.
+    while (least := min(seconds(num_draws), seconds(num_draws))) < 0.25:
+        num_draws *= 2
+    return least / (examples * num_draws)
