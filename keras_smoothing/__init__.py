@@ -28,7 +28,15 @@ from keras_smoothing.random_self_ensemble import (
     RandomSelfEnsemble as RandomSelfEnsemble,
 )
 from keras_smoothing.results import CertificationResult as CertificationResult
+from keras_smoothing.results import MultiLabelResult as MultiLabelResult
+from keras_smoothing.results import SegmentationResult as SegmentationResult
 from keras_smoothing.smoothed_model import SmoothedModel as SmoothedModel
+from keras_smoothing.smoothed_multi_label import (
+    SmoothedMultiLabel as SmoothedMultiLabel,
+)
+from keras_smoothing.smoothed_segmentation import (
+    SmoothedSegmentation as SmoothedSegmentation,
+)
 from keras_smoothing.statistics import AdaptiveSampling as AdaptiveSampling
 from keras_smoothing.statistics import FixedSampling as FixedSampling
 from keras_smoothing.statistics.votes import ABSTAIN as ABSTAIN

@@ -1,7 +1,4 @@
-import functools
-
 import keras
-from keras import ops
 
 from keras_smoothing import certification
 from keras_smoothing import checks
@@ -18,8 +15,8 @@ from keras_smoothing.smoothed import Smoothed
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import ballots
-from keras_smoothing.voting import count_votes
 from keras_smoothing.voting import num_classes
+from keras_smoothing.voting import vote_shares
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -167,24 +164,8 @@ class SmoothedModel(Smoothed):
             float32 tensor, shape `(batch, classes)`; with soft voting mean
             probabilities.
         """
-        noise = self.noise.sample((self.num_draws, *ops.shape(x)[1:]), seed)
-        if self.group is not None:
-            elements = self.group.sample(self.num_draws, x.shape[1:], seed)
         ballot = ballots.soft if self.voting == "soft" else ballots.hard
-
-        forward = functools.partial(self.classifier, training=False)
-
-        def add_draw(i, votes):
-            copies = ops.expand_dims(x, 1)
-            if self.group is not None:
-                copies = self.group.orbit(x, elements[i : i + 1])
-            more = count_votes(forward, copies, noise[i : i + 1], ballot)
-            return votes + ops.cast(more, "float32")
-
-        classes = num_classes(self.classifier, x.shape[1:])
-        no_votes = ops.zeros((ops.shape(x)[0], classes))
-        votes = ops.fori_loop(0, self.num_draws, add_draw, no_votes)
-        return votes / self.num_draws
+        return vote_shares(self._counter(), x, self.num_draws, ballot, seed)
 
     def classify(
         self,

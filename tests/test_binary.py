@@ -210,7 +210,7 @@ def test_what_has_no_binary_form(x):
         smoothed(binary(keras.layers.Dense(2)), threshold=0.2)
     with pytest.raises(ValueError, match="Received: threshold=1"):
         smoothed(logits(), threshold=1)
-    with pytest.raises(ValueError, match="no Dense or Activation"):
+    with pytest.raises(ValueError, match="no Dense, Activation or conv"):
         smoothed(binary(keras.layers.Dense(1, activation="tanh")))
     model = smoothed(logits())
     loss = keras.losses.BinaryCrossentropy(from_logits=True)

@@ -5,32 +5,47 @@ import numpy as np
 
 from keras_smoothing.answers.output_spec import output_spec
 
+# Layers whose `activation` is that of their outputs.
+_LAST = (
+    keras.layers.Activation,
+    keras.layers.Dense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+
 
 def is_binary(model, shape):
-    """Whether a model returns one number for each example.
+    """Whether a model returns one number for each of its answers.
 
     Args:
         model: Keras model.
         shape: tuple of ints or None, the shape of an example.
     """
     output = output_spec(model, shape)
-    return tuple(getattr(output, "shape", ()))[1:] == (1,)
+    return tuple(getattr(output, "shape", ()))[1:][-1:] == (1,)
 
 
-def two_classes(model, from_logits=None, threshold=0.5):
+def two_classes(model, from_logits=None, threshold=0.5, labels=None):
     """A binary classifier as one of two classes, by the same weights.
 
     Args:
         model: Keras model from `(batch, ...)` to `(batch, 1)`, the probability
-            of class 1 or its logit.
+            of class 1 or its logit; or to `(batch, *components, 1)`.
         from_logits: bool, whether it is a logit; None to tell by the last
             activation.
         threshold: float in (0, 1): at larger probabilities the answer is
             class 1.
+        labels: int, of a model to `(batch, labels)`, of which each number is
+            such an answer; else None.
 
     Returns:
-        Keras model to `(batch, 2)`: logits where it returns logits, and
-        probabilities where it returns those and the threshold is 1/2.
+        Keras model to `(batch, 2)`, `(batch, *components, 2)` or `(batch,
+        labels, 2)`: logits where it returns logits, and probabilities where it
+        returns those and the threshold is 1/2.
 
     Raises:
         ValueError: if the last activation does not tell.
@@ -42,30 +57,49 @@ def two_classes(model, from_logits=None, threshold=0.5):
     else:
         bias, slope = [2 * threshold, 0.0], [-1.0, 1.0]
     # Fixed weights of a layer that all that follows knows.
-    classes = keras.layers.Dense(
-        2, trainable=False, dtype="float32", name="two_classes"
-    )
+    settings = dict(trainable=False, dtype="float32", name="two_classes")
+    if labels is not None:
+        classes = keras.layers.EinsumDense(
+            "bl,c->blc", output_shape=(labels, 2), bias_axes="c", **settings
+        )
+        kernel, shape = np.array(slope), (None, labels)
+    else:
+        classes = keras.layers.Dense(2, **settings)
+        kernel, shape = np.array([slope]), (None, 1)
     if getattr(model, "inputs", None):
         answers = keras.Model(model.inputs[0], classes(model.outputs[0]))
     else:
         answers = keras.Sequential([model, classes])
-        classes.build((None, 1))
-    classes.set_weights([np.array([slope]), np.array(bias)])
+        classes.build(shape)
+    classes.set_weights([kernel, np.array(bias)])
     return answers
 
 
-def _returns_logits(model):
+def last_activation(model):
+    """The activation of a model's outputs; None where it cannot be told.
+
+    Args:
+        model: Keras model.
+
+    Returns:
+        function, such as `keras.activations.sigmoid`, and the last layer.
+    """
     last = model
     while getattr(last, "outputs", None):
         last = last.outputs[0]._keras_history.operation
-    activation = getattr(last, "activation", None)
-    if isinstance(last, keras.layers.Activation | keras.layers.Dense):
-        if activation is keras.activations.sigmoid:
-            return False
-        if activation is keras.activations.linear:
-            return True
+    if isinstance(last, keras.layers.Softmax):
+        return keras.activations.softmax, last
+    return (last.activation if isinstance(last, _LAST) else None), last
+
+
+def _returns_logits(model):
+    activation, last = last_activation(model)
+    if activation is keras.activations.sigmoid:
+        return False
+    if activation is keras.activations.linear:
+        return True
     raise ValueError(
-        "Expected `from_logits`, for a base model with one output whose last "
-        "layer is no Dense or Activation with a sigmoid or without activation. "
-        f"Received: from_logits=None and a last layer {last}"
+        "Expected `from_logits`, for a binary base model whose last layer is "
+        "no Dense, Activation or convolution with a sigmoid or without "
+        f"activation. Received: from_logits=None and a last layer {last}"
     )

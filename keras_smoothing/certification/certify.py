@@ -42,14 +42,21 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
             f"Received: top_k={claim.top_k}"
         )
     if settings.family_wise:
-        claim = claim.shared_by(_known(examples.exact_total))
+        claim = claim.shared_by(known_total(examples.exact_total))
     check_can_certify(claim, num_classes)
     counter = counter.tuned(examples.first, claim)
-    header = _header(counter, claim, settings, num_classes, searcher, memory)
+    said = header(
+        counter,
+        claim,
+        settings,
+        num_classes=num_classes,
+        sigma=searcher and searcher.get_config(),
+        memory=memory is not None,
+    )
     if memory is not None:
         shape = examples.first.shape[1:]
-        promising.bind(memory, header["model"], counter, shape)
-    log = CertificationLog(settings.log, header, claim)
+        promising.bind(memory, said["model"], counter, shape)
+    log = CertificationLog(settings.log, said, claim)
     sample_all = functools.partial(
         sample,
         counter,
@@ -72,16 +79,24 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
     )
 
 
-def _header(counter, claim, settings, num_classes, searcher, memory):
-    """All that certificates depend on, as the log keeps it."""
+def header(counter, claim, settings, **more):
+    """All that certificates depend on, as the log keeps it.
+
+    Args:
+        counter: `Counter`.
+        claim: what is claimed.
+        settings: `Settings`.
+        **more: what certificates of this kind depend on besides.
+
+    Returns:
+        dict that JSON holds.
+    """
     return {
         "format": FORMAT,
         "model": fingerprint(counter.base_model),
-        "num_classes": num_classes,
+        **more,
         **counter.get_config(),
         **describe(claim),
-        "sigma": searcher and searcher.get_config(),
-        "memory": memory is not None,
         "n0": int(settings.n0),
         "seed": None if settings.seed is None else int(settings.seed),
         "backend": keras.backend.backend(),
@@ -89,7 +104,8 @@ def _header(counter, claim, settings, num_classes, searcher, memory):
     }
 
 
-def _known(total):
+def known_total(total):
+    """The number of examples; raises where it is None."""
     if total is None:
         raise ValueError(
             "Expected a known number of examples, over which a family-wise "

@@ -27,19 +27,13 @@ def check_can_certify(claim, num_classes):
     level = float(claim.alpha * claim.stopping.share(n))
     largest = claim.largest_radius(n, num_classes)
     if not largest:
-        _check_enough(n, claim.smallest_n(level, num_classes), claim.alpha)
+        check_enough(n, claim.smallest_n(level, num_classes), claim.alpha)
         raise ValueError(
             f"Expected more audits of n={n} draws at alpha={claim.alpha}: with "
             "so few every example abstains, even when all votes agree. "
             f"Received: num_audited={claim.num_audited}"
         )
-    if largest_p_lower(n, level) < 0.84:  # About Phi(1): one sigma.
-        warnings.warn(
-            f"n={n} draws at alpha={claim.alpha} certify no {claim.noise.norm} "
-            f"radius above {largest:.3g}, even when all votes agree. See "
-            "keras_smoothing.plan.",
-            stacklevel=4,
-        )
+    warn_of_few(n, level, claim.alpha, claim.noise, largest, stacklevel=5)
 
 
 def check_can_classify(n, alpha):
@@ -48,11 +42,46 @@ def check_can_classify(n, alpha):
     Raises:
         ValueError: as said.
     """
+    check_enough(n, smallest_n_to_classify(alpha), alpha)
+
+
+def smallest_n_to_classify(level):
+    """How many unanimous votes decide a prediction at a level."""
     # The two-sided test gives unanimous votes the p-value 2 * 2^-n.
-    _check_enough(n, math.ceil(math.log2(2 / alpha)), alpha)
+    return math.ceil(math.log2(2 / level))
 
 
-def _check_enough(n, smallest, alpha):
+def warn_of_few(n, level, alpha, noise, largest, stacklevel):
+    """Warns where the largest radius is less than a standard deviation.
+
+    Args:
+        n: int, draws.
+        level: float in (0, 1), of the bound of one answer.
+        alpha: float, or text that says what the level is made of.
+        noise: `Law`.
+        largest: float, the radius that unanimous votes prove.
+        stacklevel: int, as of `warnings.warn`.
+    """
+    if largest_p_lower(n, level) < 0.84:  # About Phi(1): one sigma.
+        warnings.warn(
+            f"n={n} draws at alpha={alpha} certify no {noise.norm} radius "
+            f"above {largest:.3g}, even when all votes agree. See "
+            "keras_smoothing.plan.",
+            stacklevel=stacklevel,
+        )
+
+
+def check_enough(n, smallest, alpha):
+    """Raises where so few draws decide nothing.
+
+    Args:
+        n: int, draws.
+        smallest: int, how many are needed.
+        alpha: float, or text that says what the level is made of.
+
+    Raises:
+        ValueError: as said.
+    """
     if n < smallest:
         raise ValueError(
             f"Expected n >= {smallest} at alpha={alpha}: with fewer "

@@ -123,7 +123,7 @@ def plan(
         window = min(WINDOW, num_examples, batch_size)
         x = np.zeros((window, *example_shape(model)), "float32")
         counter = find(model, noise).tuned(x, claim)
-        seconds = num_draws * _seconds_per_draw(counter, x, batch_size)
+        seconds = num_draws * seconds_per_draw(counter, x, batch_size)
     return Plan(
         n=n,
         alpha=alpha,
@@ -148,7 +148,14 @@ def example_shape(model):
     return shape
 
 
-def _seconds_per_draw(counter, x, batch_size):
+def seconds_per_draw(counter, x, batch_size):
+    """How long a draw for one example takes, as a float.
+
+    Args:
+        counter: `Counter`.
+        x: float32 array, shape `(examples, ...)`.
+        batch_size: int, noisy copies in one forward pass.
+    """
     num_draws, seconds, compiled = batch_size // len(x), 0.0, False
     # Twice as many draws until they take long enough to be timed.
     while seconds < 1 or not compiled:

@@ -28,8 +28,13 @@ def certified_accuracy(radius, correct, radii):
     grid = np.asarray(radii, dtype=np.float64)
     if not np.all(grid >= 0):
         raise ValueError(f"Expected radii >= 0. Received: radii={radii}")
-    reached = radius >= grid[..., np.newaxis]
-    shares = np.mean(reached & correct, axis=-1)
+    if np.ndim(radius) != 1:
+        raise ValueError(
+            "Expected one radius for each example, as of classes. Received: "
+            f"radii of shape {np.shape(radius)}"
+        )
+    below = np.searchsorted(np.sort(radius[correct]), grid)
+    shares = (np.count_nonzero(correct) - below) / len(radius)
     return shares if grid.ndim else float(shares)
 
 

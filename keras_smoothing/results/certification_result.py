@@ -1,4 +1,5 @@
 import dataclasses
+import textwrap
 
 import numpy as np
 
@@ -6,7 +7,7 @@ from keras_smoothing import checks
 from keras_smoothing import evaluation
 from keras_smoothing import report
 from keras_smoothing.evaluation.rounding import round_down
-from keras_smoothing.results.concatenation import check_one_claim
+from keras_smoothing.results.by_example import ByExample
 from keras_smoothing.results.notebook import to_html
 from keras_smoothing.statistics.claim import Claim
 from keras_smoothing.statistics.votes import ABSTAIN
@@ -14,7 +15,7 @@ from keras_smoothing.statistics.votes import Votes
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class CertificationResult:
+class CertificationResult(ByExample):
     """One certificate for each example, and what they add up to.
 
     With probability at least `1 - alpha`, for each example on its own, the
@@ -66,6 +67,7 @@ class CertificationResult:
             D4('channels_last')" for
             the least distance to any rearrangement of the example.
         seed: int, the root of all draws; None where several were joined.
+        statement: str, what is stated of each certificate, in a sentence.
 
     Of a six-column log only the first four arrays, `correct` and `abstained`
     are known; the others are None.
@@ -197,43 +199,6 @@ class CertificationResult:
             **fields,
         )
 
-    @classmethod
-    def concatenate(cls, results):
-        """The certificates of several results of one model and one claim.
-
-        Where the seeds are equal, so that all examples share their draws, the
-        result has that seed; else its seed is None, since no single one gives
-        these draws again. Each certificate keeps its `alpha`; where that was
-        shared out over the examples of each part (`family_wise`), the
-        probabilities of the parts add up.
-
-        Args:
-            results: list of `CertificationResult`, all with labels or all
-                without. Which model they are of is not recorded in them.
-
-        Returns:
-            `CertificationResult`.
-
-        Raises:
-            ValueError: if there are none, or if they differ in noise, `alpha`,
-                stopping, `top_k`, group, classes or the names of the findings,
-                or are read from six-column logs in part only.
-        """
-        results = list(results)
-        check_one_claim(results)
-        seeds = {result.seed for result in results}
-        return cls(
-            **{
-                name: _combined(
-                    lambda *arrays: np.concatenate(arrays),
-                    [getattr(result, name) for result in results],
-                )
-                for name in _of_examples()
-            },
-            claim=results[0].claim,
-            seed=seeds.pop() if len(seeds) == 1 else None,
-        )
-
     @property
     def noise(self):
         return self.claim and self.claim.noise
@@ -279,6 +244,15 @@ class CertificationResult:
     @property
     def distance(self):
         return self.claim and self.claim.distance
+
+    @property
+    def form(self):
+        """What of the shape of results must be equal to join them: dict."""
+        return {
+            "promises": "none" if self.promises is None else "given",
+            "findings": sorted(self.findings or ()),
+            "classes": np.shape(self.counts)[1:],
+        }
 
     def figures(self):
         """What progress bars show, of each example: dict of arrays.
@@ -395,6 +369,8 @@ class CertificationResult:
             if radii is None:
                 radii = self._radii()
             lines.append(evaluation.table({"certified": self}, radii))
+        if self.claim is not None and len(self):
+            lines += textwrap.wrap(self.statement, 80)
         print_fn("\n".join(lines))
 
     def plot(self, ax=None):
@@ -456,25 +432,6 @@ class CertificationResult:
         if self.counts is not None:
             columns["counts"] = list(self.counts)
         return pd.DataFrame(columns)
-
-    def __len__(self):
-        return len(self.prediction)
-
-    def __getitem__(self, which):
-        which = np.atleast_1d(np.arange(len(self))[which])
-        if which.ndim > 1:
-            raise IndexError(
-                "Expected a slice, a boolean mask, integers or an integer. "
-                f"Received: indices of shape {which.shape}"
-            )
-        return CertificationResult(
-            **{
-                name: _combined(lambda a: a[which], [getattr(self, name)])
-                for name in _of_examples()
-            },
-            claim=self.claim,
-            seed=self.seed,
-        )
 
     def __repr__(self):
         return (
@@ -560,21 +517,3 @@ def _promises(promises):
         "radius": np.array([p.radius for p in promises], np.float64),
         "alpha": np.array([p.alpha for p in promises], np.float64),
     }
-
-
-def _of_examples():
-    """Names of the fields with a row for each example."""
-    names = {field.name for field in dataclasses.fields(CertificationResult)}
-    return names - {"claim", "seed"}
-
-
-def _combined(function, fields):
-    """`function` of arrays, of those in dicts, or None of what is unknown."""
-    if fields[0] is None:
-        return None
-    if isinstance(fields[0], dict):
-        return {
-            name: function(*(field[name] for field in fields))
-            for name in fields[0]
-        }
-    return function(*fields)

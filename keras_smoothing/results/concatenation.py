@@ -1,16 +1,13 @@
 import dataclasses
 
 import keras
-import numpy as np
-
-from keras_smoothing.statistics.claim import Claim
 
 
 def check_one_claim(results):
     """Raises ValueError, naming what differs, unless all results claim alike.
 
     Args:
-        results: list of `CertificationResult`.
+        results: list of results.
     """
     if not results:
         raise ValueError(
@@ -22,8 +19,9 @@ def check_one_claim(results):
         other = _description(result)
         different = [
             name
-            for name in first
-            if serialize(first[name]) != serialize(other[name])
+            for name in {**first, **other}
+            if serialize(first.get(name, "unknown"))
+            != serialize(other.get(name, "unknown"))
         ]
         if different:
             raise ValueError(
@@ -35,18 +33,18 @@ def check_one_claim(results):
 
 def _description(result):
     """All that must be equal, by name."""
-    description = {"labels": "none" if result.label is None else "given"}
-    for field in dataclasses.fields(Claim):
-        # Of a six-column log no claim is known.
-        description[field.name] = (
-            getattr(result.claim, field.name) if result.claim else "unknown"
-        )
+    description = {
+        "claim": type(result.claim).__name__,
+        "labels": "none" if result.label is None else "given",
+    }
+    # Of a six-column log no claim is known.
+    for field in dataclasses.fields(result.claim) if result.claim else ():
+        description[field.name] = getattr(result.claim, field.name)
     description["digests"] = "none" if result.digest is None else "given"
-    description["promises"] = "none" if result.promises is None else "given"
-    description["findings"] = sorted(result.findings or ())
-    description["classes"] = np.shape(result.counts)[1:]
-    return description
+    return {**description, **result.form}
 
 
 def _listed(description, names):
-    return ", ".join(f"{name}={description[name]!r}" for name in names)
+    return ", ".join(
+        f"{name}={description.get(name, 'unknown')!r}" for name in names
+    )

@@ -1,10 +1,19 @@
 """Which records and which result belong to a claim."""
 
 from keras_smoothing.results.certification_result import CertificationResult
+from keras_smoothing.results.component_record import ComponentRecord
+from keras_smoothing.results.multi_label_result import MultiLabelResult
 from keras_smoothing.results.record import Record
+from keras_smoothing.results.segmentation_result import SegmentationResult
 from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import LabelClaim
+from keras_smoothing.statistics import PixelClaim
 
-_KINDS = {Claim: (Record, CertificationResult)}
+_KINDS = {
+    Claim: (Record, CertificationResult),
+    LabelClaim: (ComponentRecord, MultiLabelResult),
+    PixelClaim: (ComponentRecord, SegmentationResult),
+}
 
 
 def record_of(claim):

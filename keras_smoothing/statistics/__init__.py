@@ -12,6 +12,8 @@ from keras_smoothing.statistics.claim import Claim as Claim
 from keras_smoothing.statistics.fixed_sampling import (
     FixedSampling as FixedSampling,
 )
+from keras_smoothing.statistics.label_claim import LabelClaim as LabelClaim
+from keras_smoothing.statistics.pixel_claim import PixelClaim as PixelClaim
 from keras_smoothing.statistics.stopping_rule import (
     StoppingRule as StoppingRule,
 )

@@ -45,3 +45,13 @@ class Claim(Statement, SavedClaim):
         if self.group is not None:
             checks.instance("group", self.group, Group, "D4()")
         checks.one_of("deployable", self.deployable, (True, False))
+
+    @property
+    def statement(self):
+        if self.deployable:
+            return super().statement
+        return (
+            f"{super().statement} It is evidence about the noise that was "
+            "chosen for each example, and no promise of a classifier that "
+            "chooses its noise by the input."
+        )

@@ -11,10 +11,13 @@ def majority(votes, alpha):
         alpha: float in (0, 1), probability of a wrong answer.
 
     Returns:
-        int64 array, shape `(examples,)`, and a bool array of that shape.
+        int64 array, shape `(examples,)` or `(examples, *components)`, and a
+        bool array of that shape.
     """
-    answer = np.argmax(votes.counts, axis=1)
-    second, first = np.sort(votes.counts, axis=1)[:, -2:].T
+    answer = np.argmax(votes.counts, axis=-1)
+    ordered = np.sort(votes.counts, axis=-1)
+    second, first = ordered[..., -2], ordered[..., -1]
     # A vote that is not known may be the runner-up's.
-    second = np.minimum(first, second + votes.unsettled)
+    unsettled = votes.by_component(votes.unsettled)
+    second = np.minimum(first, second + unsettled)
     return answer, two_sided_binomial_test(first, second) <= alpha

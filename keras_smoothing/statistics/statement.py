@@ -59,6 +59,21 @@ class Statement:
             return self.noise.norm
         return f"{self.noise.norm} up to {self.group}"
 
+    @property
+    def statement(self):
+        """What a certificate states, in a sentence: str."""
+        answers = "answers with the predicted class"
+        if self.top_k > 1:
+            answers = (
+                f"has the predicted class among its {self.top_k} most probable"
+            )
+        return (
+            f"With probability at least 1 - {self.alpha:g}, for each example "
+            f"on its own, the smoothed classifier {answers} at every input "
+            f"closer than the radius, in {self.distance} distance and in the "
+            "units of the input. An abstention states nothing."
+        )
+
     def shared_by(self, examples):
         """The same, whose alpha adds up to this one over all examples."""
         return dataclasses.replace(self, alpha=self.alpha / examples)

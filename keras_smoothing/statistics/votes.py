@@ -14,7 +14,8 @@ class Votes:
     selects examples.
 
     Attributes:
-        counts: int64 array, shape `(examples, classes)`: the votes. A draw for
+        counts: int64 array, shape `(examples, classes)`: the votes; of answers
+            of several components `(examples, *components, classes)`. A draw for
             which the model returned NaN votes for no class, nor does one that
             is counted among the "unsettled" of the findings.
         num_samples: int64 array, shape `(examples,)`: the draws.
@@ -29,8 +30,9 @@ class Votes:
 
     @property
     def nan_draws(self):
-        """int64 array, shape `(examples,)`: draws with NaN for an output."""
-        return self.num_samples - self.counts.sum(axis=1) - self.unsettled
+        """Draws with NaN for an output: int64 array, shape of the answers."""
+        settled = self.by_component(self.num_samples - self.unsettled)
+        return settled - self.counts.sum(axis=-1)
 
     @property
     def unsettled(self):
@@ -38,22 +40,27 @@ class Votes:
         return self.findings.get("unsettled", np.zeros_like(self.num_samples))
 
     def of(self, candidate, finding=None):
-        """Votes for one class of each example; 0 for the class -1.
+        """Votes for one class of each answer; 0 for the class -1.
 
         Args:
-            candidate: int64 array, shape `(examples,)`.
+            candidate: int64 array, shape `(examples,)`, or `(examples,
+                *components)`.
             finding: str, the name of a finding `(examples, classes)` to be
                 read in place of the votes; or None.
 
         Returns:
-            int64 array, shape `(examples,)`.
+            int64 array of that shape.
         """
         by_class = self.counts if finding is None else self.findings[finding]
-        return np.sum(by_class * self.is_class(candidate), axis=1)
+        return np.sum(by_class, axis=-1, where=self.is_class(candidate))
 
     def is_class(self, candidate):
-        """bool array, shape `(examples, classes)`: one True in each row."""
-        return np.arange(self.counts.shape[1]) == candidate[:, np.newaxis]
+        """bool array of the shape of the counts: one True in each row."""
+        return np.arange(self.counts.shape[-1]) == candidate[..., np.newaxis]
+
+    def by_component(self, values):
+        """Values of each example, shaped to go with those of its answers."""
+        return values.reshape(-1, *[1] * (self.counts.ndim - 2))
 
     def __add__(self, other):
         return Votes(

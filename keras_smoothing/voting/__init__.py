@@ -1,5 +1,8 @@
 """How votes are found."""
 
+from keras_smoothing.voting.component_counter import (
+    ComponentCounter as ComponentCounter,
+)
 from keras_smoothing.voting.counter import Counter as Counter
 from keras_smoothing.voting.log_probabilities import (
     log_probabilities as log_probabilities,
@@ -10,3 +13,4 @@ from keras_smoothing.voting.log_probabilities import (
 from keras_smoothing.voting.num_classes import num_classes as num_classes
 from keras_smoothing.voting.vote_counter import VoteCounter as VoteCounter
 from keras_smoothing.voting.vote_counter import count_votes as count_votes
+from keras_smoothing.voting.vote_shares import vote_shares as vote_shares

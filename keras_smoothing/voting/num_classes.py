@@ -12,6 +12,7 @@ def num_classes(base_model, shape):
     if len(output_shape) != 2 or (output_shape[1] or 0) < 2:
         raise ValueError(
             "Expected a base model with output shape (batch, classes), at "
-            f"least 2 classes. Received: output {output}"
+            f"least 2 classes. Received: output {output}. "
+            "`ks.SmoothedSegmentation` is for a class of each pixel."
         )
     return output_shape[1]

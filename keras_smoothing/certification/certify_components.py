@@ -1,0 +1,75 @@
+"""From examples to certificates of several classes each."""
+
+import functools
+import math
+
+from keras_smoothing.certification import component_sampling
+from keras_smoothing.certification.certify import header
+from keras_smoothing.certification.certify import known_total
+from keras_smoothing.certification.enough import check_enough
+from keras_smoothing.certification.enough import warn_of_few
+from keras_smoothing.certification.run import run
+from keras_smoothing.logs import CertificationLog
+from keras_smoothing.statistics.stopping_rule import WINDOW
+
+
+def certify_components(counter, claim, request, settings):
+    """Certificates of examples. See `SmoothedSegmentation.certify`.
+
+    Args:
+        counter: `ComponentCounter`, how votes are found.
+        claim: `ComponentClaim`, what is to be proved.
+        request: `Request`, of which examples.
+        settings: `Settings`, how it is run.
+
+    Returns:
+        the result that belongs to the claim.
+    """
+    window = min(WINDOW, settings.batch_size)
+    examples, answers = request.open(counter, window)
+    if settings.family_wise:
+        if claim.correction is None:
+            raise ValueError(
+                'Expected correction="bonferroni" or "holm" with '
+                "family_wise=True, which is about all certificates. Received: "
+                "correction=None"
+            )
+        claim = claim.shared_by(known_total(examples.exact_total))
+    _check_can_certify(claim, math.prod(answers[:-1]))
+    log = CertificationLog(
+        settings.log,
+        header(counter, claim, settings, answers=answers),
+        claim,
+    )
+    sample = functools.partial(
+        component_sampling.sample,
+        counter,
+        claim=claim,
+        n0=settings.n0,
+        seed=log.settings["seed"],
+        batch_size=settings.batch_size,
+    )
+    return run(examples, answers, log, sample, settings)
+
+
+def _check_can_certify(claim, components):
+    """Raises where nothing can be proved, warns where little can."""
+    smallest = claim.smallest_n(components)
+    if smallest is None:
+        raise ValueError(
+            f"Expected a `radius` that {claim.noise} can prove. Received: "
+            f"radius={claim.radius}, for which no probability is enough"
+        )
+    shared = f"{claim.alpha:g}"
+    if claim.correction is not None:
+        shared += f", shared out over {components:,} {claim.component}s"
+    check_enough(claim.n, smallest, shared)
+    if claim.radius is None:
+        warn_of_few(
+            claim.n,
+            claim.level(components),
+            shared,
+            claim.noise,
+            claim.largest_radius(components),
+            stacklevel=5,
+        )

@@ -1,0 +1,63 @@
+import math
+import secrets
+
+import numpy as np
+
+from keras_smoothing import checks
+from keras_smoothing.certification.component_sampling import parts
+from keras_smoothing.certification.enough import check_enough
+from keras_smoothing.certification.enough import smallest_n_to_classify
+from keras_smoothing.certification.warn_of_nan import warn_of_nan
+from keras_smoothing.statistics.majority import majority
+from keras_smoothing.statistics.stopping_rule import WINDOW
+from keras_smoothing.statistics.votes import ABSTAIN
+from keras_smoothing.voting import tiles
+
+
+def classify_components(
+    counter, request, *, n, alpha, correction, batch_size, seed
+):
+    """Predictions that may abstain. See `SmoothedSegmentation.classify`.
+
+    Holm's procedure is for hypotheses that are chosen before the draws that
+    test them. Here the same draws say which class is tested, and at levels
+    that depend on other tests more than alpha may be wrong.
+
+    Args:
+        counter: `ComponentCounter`.
+        request: `Request`.
+        n: int, draws for each example.
+        alpha: float in (0, 1).
+        correction: "bonferroni" or None.
+        batch_size: int, noisy copies in one forward pass.
+        seed: int or None.
+
+    Returns:
+        int64 array, shape `(examples, *components)`.
+    """
+    n = checks.positive_int("n", n)
+    alpha = checks.probability("alpha", alpha)
+    checks.one_of("correction", correction, ("bonferroni", None))
+    batch_size = checks.positive_int("batch_size", batch_size)
+    seed = secrets.randbits(63) if seed is None else checks.seed(seed)
+    examples, answers = request.open(counter, min(WINDOW, batch_size))
+    components = 1 if correction is None else math.prod(answers[:-1])
+    level = alpha / components
+    check_enough(n, smallest_n_to_classify(level), f"{alpha} / {components}")
+    labels, seen = [], 0
+    for x, _ in examples.windows(answers):
+        for some in parts(counter, x):
+            votes = counter.count(
+                some,
+                seed=seed,
+                stream=tiles.PREDICTION,
+                start=0,
+                stop=n,
+                batch_size=batch_size,
+            )
+            answer, decided = majority(votes, level)
+            index = seen + np.arange(len(some))
+            seen += len(some)
+            decided &= ~warn_of_nan(votes.nan_draws, index, stacklevel=4)
+            labels.append(np.where(decided, answer, ABSTAIN))
+    return np.concatenate(labels)

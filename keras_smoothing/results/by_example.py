@@ -1,0 +1,91 @@
+import dataclasses
+
+import numpy as np
+
+from keras_smoothing.results.concatenation import check_one_claim
+
+
+class ByExample:
+    """A dataclass of what is known of each example. Base class of results.
+
+    All its fields have a row for each example, but for `claim` and `seed`.
+    """
+
+    @classmethod
+    def concatenate(cls, results):
+        """The certificates of several results of one model and one claim.
+
+        Where the seeds are equal, so that all examples share their draws, the
+        result has that seed; else its seed is None, since no single one gives
+        these draws again. Each certificate keeps its `alpha`; where that was
+        shared out over the examples of each part (`family_wise`), the
+        probabilities of the parts add up.
+
+        Args:
+            results: list of results of this kind, all with labels or all
+                without. Which model they are of is not recorded in them.
+
+        Returns:
+            a result of this kind.
+
+        Raises:
+            ValueError: if there are none, or if they differ in what is
+                claimed, in the shape of the answers or the names of the
+                findings, or are read from six-column logs in part only.
+        """
+        results = list(results)
+        check_one_claim(results)
+        seeds = {result.seed for result in results}
+        return cls(
+            **{
+                name: _combined(
+                    lambda *arrays: np.concatenate(arrays),
+                    [getattr(result, name) for result in results],
+                )
+                for name in _of_examples(cls)
+            },
+            claim=results[0].claim,
+            seed=seeds.pop() if len(seeds) == 1 else None,
+        )
+
+    @property
+    def statement(self):
+        """What the certificates state, in sentences; None where not known."""
+        return self.claim and self.claim.statement
+
+    def __len__(self):
+        return len(self.prediction)
+
+    def __getitem__(self, which):
+        which = np.atleast_1d(np.arange(len(self))[which])
+        if which.ndim > 1:
+            raise IndexError(
+                "Expected a slice, a boolean mask, integers or an integer. "
+                f"Received: indices of shape {which.shape}"
+            )
+        return type(self)(
+            **{
+                name: _combined(lambda a: a[which], [getattr(self, name)])
+                for name in _of_examples(type(self))
+            },
+            claim=self.claim,
+            seed=self.seed,
+        )
+
+
+def _of_examples(kind):
+    """Names of the fields with a row for each example."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return names - {"claim", "seed"}
+
+
+def _combined(function, fields):
+    """`function` of arrays, of those in dicts, or None of what is unknown."""
+    if fields[0] is None:
+        return None
+    if isinstance(fields[0], dict):
+        return {
+            name: function(*(field[name] for field in fields))
+            for name in fields[0]
+        }
+    return function(*fields)

@@ -1,0 +1,249 @@
+import dataclasses
+import textwrap
+import types
+
+import numpy as np
+
+from keras_smoothing import evaluation
+from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.results.by_example import ByExample
+from keras_smoothing.statistics.component_claim import ComponentClaim
+from keras_smoothing.statistics.votes import ABSTAIN
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ComponentResult(ByExample):
+    """A certificate for each component of each example. Base class."""
+
+    prediction: np.ndarray
+    radius: np.ndarray
+    p_lower: np.ndarray
+    candidate: np.ndarray
+    votes: np.ndarray
+    nan_draws: np.ndarray
+    num_samples: np.ndarray
+    time: np.ndarray
+    label: np.ndarray | None
+    digest: np.ndarray
+    claim: ComponentClaim
+    seed: int | None
+
+    @classmethod
+    def from_records(cls, records, claim, seed):
+        """The certificates of a list of `ComponentRecord`."""
+        labels = [record.label for record in records]
+        return cls.from_votes(
+            np.stack([record.candidate for record in records]),
+            np.stack([record.votes for record in records]),
+            claim,
+            nan_draws=np.stack([record.nan_draws for record in records]),
+            num_samples=np.array([r.num_samples for r in records], np.int64),
+            time=np.array([record.time for record in records], np.float64),
+            label=None if labels[0] is None else np.stack(labels),
+            digest=np.array([record.digest for record in records], np.str_),
+            seed=seed,
+        )
+
+    @classmethod
+    def from_votes(cls, candidate, votes, claim, **fields):
+        """Certificates from votes, by what `claim` proves of them.
+
+        Args:
+            candidate: int array, shape `(examples, *components)`.
+            votes: int array of that shape, those for the candidates.
+            claim: `ComponentClaim`.
+            **fields: the other attributes.
+        """
+        p_lower, radius = claim.prove(votes, candidate)
+        return cls(
+            prediction=np.where(radius > 0, candidate, ABSTAIN),
+            radius=radius,
+            p_lower=p_lower,
+            candidate=candidate,
+            votes=votes,
+            claim=claim,
+            **fields,
+        )
+
+    @property
+    def noise(self):
+        return self.claim.noise
+
+    @property
+    def alpha(self):
+        return self.claim.alpha
+
+    @property
+    def distance(self):
+        return self.claim.distance
+
+    @property
+    def labelled(self):
+        """bool array of the components that count; ValueError without labels.
+
+        Those with the label -1 do not.
+        """
+        if self.label is None:
+            raise ValueError(
+                "Expected a result with labels. Received: one without; pass "
+                "`y` to `certify`."
+            )
+        return self.label >= 0
+
+    @property
+    def correct(self):
+        """bool array; raises ValueError without labels."""
+        return self.labelled & (self.prediction == self.label)
+
+    @property
+    def abstained(self):
+        return self.prediction == ABSTAIN
+
+    @property
+    def form(self):
+        """What of the shape of results must be equal to join them: dict."""
+        return {"components": self.prediction.shape[1:]}
+
+    def figures(self):
+        """What progress bars and logs show, of each example: dict of arrays."""
+        figures = {"certified": _share(~self.abstained, True)}
+        if self.label is not None:
+            figures["certified_accuracy"] = _share(self.correct, self.labelled)
+        return figures
+
+    def certified_accuracy(self, radii):
+        """Share of components that are right with at least a given radius.
+
+        Those with the label -1 do not count.
+
+        Args:
+            radii: float or float array, shape `(...)`, in input units.
+
+        Returns:
+            float for a scalar, else float64 array, shape `(...)`.
+
+        Raises:
+            ValueError: without labels, or for negative radii.
+        """
+        labelled = self.labelled
+        return evaluation.certified_accuracy(
+            self.radius[labelled], self.correct[labelled], radii
+        )
+
+    def recertify(
+        self, alpha, family_wise=False, *, correction="bonferroni", radius=None
+    ):
+        """The certificates of the same votes by another claim.
+
+        No new draws are needed. Each result holds for a claim that was chosen
+        beforehand: picking the best of several `alpha`, `correction` or
+        `radius` by looking at their results is another statement.
+
+        Args:
+            alpha: float in (0, 1).
+            family_wise: bool, as in `certify`.
+            correction: as there.
+            radius: as there.
+
+        Returns:
+            a result of this kind.
+
+        Raises:
+            ValueError: as `certify` does of these.
+        """
+        claim = dataclasses.replace(
+            self.claim, alpha=alpha, correction=correction, radius=radius
+        )
+        if family_wise:
+            claim = claim.shared_by(max(1, len(self)))
+        kept = ("nan_draws", "num_samples", "time", "label", "digest", "seed")
+        return self.from_votes(
+            self.candidate,
+            self.votes,
+            claim,
+            **{name: getattr(self, name) for name in kept},
+        )
+
+    def summary(self, radii=None, print_fn=print):
+        """Prints the certificates in figures, and what they state.
+
+        Args:
+            radii: float array, shape `(r,)`, of the table; or None for round
+                steps up to the largest radius.
+            print_fn: function that takes the text.
+        """
+        lines = [f"{len(self)} examples {self._conditions()}"]
+        if len(self):
+            # Abstentions are rounded up: nothing looks better than it is.
+            abstained = -round_down(-np.mean(self.abstained), 3)
+            lines.append(
+                f"abstained {abstained:.1%} of {self.claim.component}s, median "
+                f"radius {round_down(np.median(self.radius), 4):.4f}, "
+                f"{self.time.sum():.1f} s, "
+                f"{np.mean(self.num_samples):,.0f} draws per example"
+            )
+        if self.label is not None and self.labelled.any():
+            if radii is None:
+                radii = evaluation.default_radii(self.radius.max())
+            lines += self._table(np.asarray(radii, np.float64))
+        lines += textwrap.wrap(self.statement, 80)
+        print_fn("\n".join(lines))
+
+    def plot(self, ax=None):
+        """Draws certified accuracy of components against radius.
+
+        Args:
+            ax: matplotlib axes, or None for new ones.
+
+        Returns:
+            The matplotlib axes.
+
+        Raises:
+            ImportError: if matplotlib is missing.
+            ValueError: without labels.
+        """
+        labelled = self.labelled
+        counted = types.SimpleNamespace(
+            radius=self.radius[labelled], correct=self.correct[labelled]
+        )
+        ax = evaluation.plot_certified_accuracy({repr(self.noise): counted}, ax)
+        ax.set_xlabel(f"{self.distance} radius")
+        ax.set_ylabel(f"certified accuracy of {self.claim.component}s")
+        return ax
+
+    def __repr__(self):
+        return (
+            f"<{type(self).__name__} of {len(self)} examples "
+            f"{self._conditions()}>"
+        )
+
+    def _measures(self):
+        """What the table shows, by name: functions of radii."""
+        return {"certified accuracy": self.certified_accuracy}
+
+    def _table(self, radii):
+        measures = self._measures()
+        width = max(map(len, measures))
+        lines = [f"{'radius':<{width}}" + "".join(f" {r:>7.4g}" for r in radii)]
+        for name, measure in measures.items():
+            shares = round_down(measure(radii), 3)
+            lines.append(
+                f"{name:<{width}}"
+                + "".join(f" {100 * share:>6.1f}%" for share in shares)
+            )
+        return lines
+
+    def _conditions(self):
+        size = " x ".join(map(str, self.prediction.shape[1:]))
+        correction = self.claim.correction or "no correction"
+        return (
+            f"of {size} {self.claim.component}s, {self.noise}, {self.distance} "
+            f"distance, alpha={self.alpha:g}, {correction}"
+        )
+
+
+def _share(which, of):
+    """The share of components of each example; 0 where none counts."""
+    of = np.broadcast_to(of, which.shape)
+    axes = tuple(range(1, which.ndim))
+    return np.sum(which, axes) / np.maximum(1, np.sum(of, axes))

@@ -1,0 +1,335 @@
+import dataclasses
+
+import keras
+
+from keras_smoothing import certification
+from keras_smoothing import checks
+from keras_smoothing.answers import is_binary
+from keras_smoothing.answers import output_spec
+from keras_smoothing.answers import two_classes
+from keras_smoothing.logs import structure
+from keras_smoothing.smoothed import Smoothed
+from keras_smoothing.statistics.stopping_rule import StoppingRule
+from keras_smoothing.voting import ComponentCounter
+from keras_smoothing.voting import ballots
+from keras_smoothing.voting import vote_shares
+
+
+class SmoothedComponents(Smoothed):
+    """A smoothed model of answers that are several classes. Base class.
+
+    Components are pixels, or labels. Each is answered with the class that the
+    base model gives it most often under noise; all share the draws.
+
+    Args:
+        base_model: as of `Smoothed`.
+        noise: as there.
+        num_draws: as there.
+        seed: as there.
+        group: as there.
+        from_logits: bool, of a binary base model: whether it returns the logit
+            of class 1, instead of its probability; None to tell by the last
+            activation.
+        threshold: float in (0, 1), of a binary base model: it votes for class 1
+            where the probability is larger.
+
+    Raises:
+        ValueError: if an argument is not as described.
+    """
+
+    # The claim of a subclass, of `statistics`.
+    claim_type = None
+
+    def __init__(
+        self,
+        base_model,
+        noise=None,
+        num_draws=100,
+        seed=None,
+        group=None,
+        from_logits=None,
+        threshold=0.5,
+        **kwargs,
+    ):
+        super().__init__(base_model, noise, num_draws, seed, group, **kwargs)
+        self.from_logits = from_logits
+        self.threshold = checks.probability("threshold", threshold)
+        self._build_if_known()
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        _ = self.classifier  # Its weights cannot be made inside a graph.
+
+    @property
+    def classifier(self):
+        """What votes: the base model, or of a binary one its two classes.
+
+        A Keras model to `(batch, *components, classes)` that shares the
+        weights.
+        """
+        if not self._is_binary():
+            if self.from_logits is not None or self.threshold != 0.5:
+                raise ValueError(
+                    "Expected `from_logits` and `threshold` for a binary base "
+                    "model, whose last axis has one number. Received: "
+                    f"from_logits={self.from_logits}, threshold="
+                    f"{self.threshold}, base_model={self.base_model!r}"
+                )
+            return self.base_model
+
+        def make():
+            made = self._two_classes()
+            # In a function: its fixed weights are none of this model.
+            return lambda: made
+
+        return self._keep("classifier", None, lambda model: None, make)()
+
+    def predict_step(self, data):
+        """Vote shares, as the base model would answer; for `predict`."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_dtype(x)
+        shares = vote_shares(
+            self._counter(),
+            x,
+            self.num_draws,
+            ballots.hard,
+            self.seed_generator,
+        )
+        return self._in_form(shares)
+
+    def classify(
+        self,
+        x,
+        *,
+        x_key=None,
+        n=1_000,
+        alpha=0.001,
+        correction="bonferroni",
+        batch_size=128,
+        seed=None,
+        check_independence=True,
+    ):
+        """Predicts with the smoothed model, or abstains, for each component.
+
+        With probability at least `1 - alpha` for each example, every answer
+        other than `ks.ABSTAIN` is the class most probable under noise.
+
+        Args:
+            x: as in `certify`.
+            x_key: as in `certify`.
+            n: int, draws for each example.
+            alpha: float in (0, 1), the probability that any answer of an
+                example is wrong.
+            correction: "bonferroni"; or None for `alpha` being that of a given
+                component. Holm's is for classes that other draws have chosen.
+            batch_size: int, noisy copies in one forward pass.
+            seed: int or None, the root of all draws; None for a fresh one from
+                the operating system.
+            check_independence: bool, as in `certify`.
+
+        Returns:
+            int64 array, shape `(examples, *components)`; `ks.ABSTAIN` (-1)
+            where the votes do not decide, or where the base model returned
+            NaN.
+
+        Raises:
+            ValueError: for bad input, a base model that mixes the examples of a
+                batch, or `n` too small to decide anything.
+        """
+        return certification.classify_components(
+            self._counter(),
+            self._request(x, None, x_key, None, check_independence),
+            n=_draws(n),
+            alpha=alpha,
+            correction=correction,
+            batch_size=batch_size,
+            seed=seed,
+        )
+
+    def certify(
+        self,
+        x,
+        y=None,
+        *,
+        x_key=None,
+        y_key=None,
+        n0=100,
+        n=1_000,
+        alpha=0.001,
+        correction="bonferroni",
+        radius=None,
+        family_wise=False,
+        batch_size=128,
+        seed=None,
+        log=None,
+        check_independence=True,
+        cluster=None,
+        verbose="auto",
+    ):
+        """Certifies each component of what the smoothed model answers.
+
+        With probability at least `1 - alpha` for each example, all its
+        certificates are true together: no input closer than the radius of a
+        component changes its class. This is a statement about noise over the
+        real numbers, to which float32 draws come close; a base model made to
+        look at their last bits is beyond it.
+
+        Args:
+            x: array, tensor or dataset, as in `ks.SmoothedModel.certify`.
+            y: integers, shape `(examples, *components)`, -1 for what does not
+                count; or None, as beside a dataset, which brings its own.
+            x_key: as in `ks.SmoothedModel.certify`.
+            y_key: as there.
+            n0: int, draws that select the classes.
+            n: int, further draws that estimate their probabilities.
+            alpha: float in (0, 1), the probability that any certificate of an
+                example is wrong.
+            correction: what `alpha` is shared out by. "bonferroni" gives each
+                component the radius that its votes prove. "holm" certifies all
+                at one `radius` that is fixed beforehand, and more of them at
+                that one. None for `alpha` being that of a given component:
+                nothing is then stated of all of them.
+            radius: float, with "holm", in the units of the input; else None.
+            family_wise: bool, whether `alpha` is the probability that any
+                certificate of any example is wrong.
+            batch_size: int, noisy copies in one forward pass. Draws do not
+                depend on it, nor on the order of the examples; the rounding of
+                a forward pass may, and move a vote that is nearly tied.
+            seed: int or None, the root of all draws; None for a fresh one from
+                the operating system. Who knows the seed before choosing x can
+                choose it against the draws.
+            log: path of a log, or None. Rows are written for up to 16
+                examples at a time. A run that was interrupted is resumed by
+                the same call, with the same results.
+            check_independence: bool, whether to try, on a few noisy copies of
+                the first examples, that the base model's answer to an input
+                does not depend on what else is in the batch.
+            cluster: `ks.cluster.Ray`, whose workers certify, with the same
+                results; or None for this process.
+            verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
+                silence.
+
+        Returns:
+            `ks.SegmentationResult` or `ks.MultiLabelResult`.
+
+        Raises:
+            ValueError: for bad input, noise without a radius formula, a base
+                model that mixes the examples of a batch, `n` too small to
+                certify anything, or a log of another run. Examples of a
+                dataset are checked as they are read; rows already logged stay
+                valid.
+        """
+        return certification.certify_components(
+            self._counter(),
+            self._claim(n, alpha, correction, radius),
+            self._request(x, y, x_key, y_key, check_independence),
+            certification.Settings(
+                n0=n0,
+                seed=seed,
+                batch_size=batch_size,
+                family_wise=family_wise,
+                log=log,
+                verbose=verbose,
+                cluster=cluster,
+            ),
+        )
+
+    def plan(
+        self,
+        n,
+        alpha=0.001,
+        *,
+        correction="bonferroni",
+        radius=None,
+        n0=100,
+        num_examples=1,
+        batch_size=128,
+    ):
+        """Says before a run what it can certify and what it costs.
+
+        Args:
+            n: int, as in `certify`, like `alpha`, `correction` and `radius`.
+            alpha: as there.
+            correction: as there.
+            radius: as there. The smallest n is that for this radius.
+            n0: int, draws that select the classes.
+            num_examples: int, how many examples are to be certified.
+            batch_size: int, noisy copies in one forward pass, which is timed
+                for about two seconds.
+
+        Returns:
+            `ks.Plan`, which prints as sentences.
+
+        Raises:
+            ValueError: for arguments out of range, noise without a radius
+                formula, or a base model without a known input shape.
+        """
+        return certification.plan_components(
+            self._counter(),
+            self._claim(n, alpha, correction, radius),
+            certification.example_shape(self.base_model),
+            n0=n0,
+            num_examples=num_examples,
+            batch_size=batch_size,
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "from_logits": self.from_logits,
+            "threshold": self.threshold,
+        }
+
+    def _check_answer(self, shape):
+        self._counter().answers(shape)
+
+    def _answers_by(self):
+        return self.from_logits, self.threshold
+
+    def _is_binary(self):
+        shape = self._example_shape()
+        return shape is not None and is_binary(self.base_model, shape)
+
+    def _two_classes(self):
+        return two_classes(self.base_model, self.from_logits, self.threshold)
+
+    def _in_form(self, shares):
+        """Shares of classes, in the form of what the base model returns."""
+        return shares[..., 1:] if self._is_binary() else shares
+
+    def _axes(self):
+        """How many axes the components have; None where it is not known."""
+        shape = self._example_shape()
+        if shape is None:
+            return None
+        return len(output_spec(self.classifier, shape).shape) - 2
+
+    def _claim(self, n, alpha, correction, radius):
+        return self.claim_type(
+            self.noise, alpha, _draws(n), correction, radius, self.group
+        )
+
+    def _counter(self):
+        return self._keep(
+            None,
+            None,
+            structure,
+            lambda: ComponentCounter(
+                self.classifier, self.noise, group=self.group
+            ),
+        )
+
+    def _request(self, x, y, x_key, y_key, check_independence):
+        request = super()._request(x, y, x_key, y_key, check_independence)
+        labels = certification.ComponentLabels(self._axes())
+        return dataclasses.replace(request, labels=labels)
+
+
+def _draws(n):
+    if isinstance(n, StoppingRule):
+        raise ValueError(
+            "Expected an integer `n`, the same number of draws for all "
+            "components of an example: a stopping rule follows one. Received: "
+            f"n={n}"
+        )
+    return n

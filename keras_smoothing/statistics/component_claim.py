@@ -1,0 +1,202 @@
+import dataclasses
+import itertools
+
+import numpy as np
+from scipy import stats
+
+from keras_smoothing import checks
+from keras_smoothing.groups import Group
+from keras_smoothing.noise import Noise
+from keras_smoothing.statistics.bounds import lower_confidence_bound
+from keras_smoothing.statistics.needed_probability import needed_probability
+from keras_smoothing.statistics.saved_claim import SavedClaim
+
+
+@dataclasses.dataclass(frozen=True)
+class ComponentClaim(SavedClaim):
+    """What certificates of answers with several components claim. Base class.
+
+    A subclass says what a component is called, and is registered with Keras.
+
+    Each component is a class of its own: of a pixel, of a label. "bonferroni"
+    shares alpha out over all components of an example, whatever they are, and
+    each gets the radius that its votes prove. "holm" fixes one radius before
+    any vote is seen. A component is certified if its candidate is more
+    probable than the tau that this radius needs: p-values of binomial tests
+    are compared, from the smallest on, to alpha / m, alpha / (m - 1), ...
+    until one is larger. Both hold however the votes of components depend on
+    each other, as they do where pixels share their draws.
+
+    Attributes:
+        noise: `keras_smoothing.noise.Noise`.
+        alpha: float in (0, 1), the failure probability of each example: that
+            any of its certificates is wrong; without correction that a given
+            one is.
+        n: int, draws.
+        correction: "bonferroni", "holm", or None for each component by itself.
+        radius: float > 0 with "holm", in input units; else None.
+        group: `keras_smoothing.groups.Group` under which the smoothed model is
+            invariant, or None.
+
+    Raises:
+        ValueError: if an attribute is not as described.
+
+    Reference:
+    - [Fischer, Baader and Vechev, 2021](https://arxiv.org/abs/2107.00228)
+    - [Holm, 1979](https://www.jstor.org/stable/4615733)
+    """
+
+    noise: Noise
+    alpha: float
+    n: int
+    correction: str | None = "bonferroni"
+    radius: float | None = None
+    group: Group | None = None
+
+    component = "component"
+
+    def __post_init__(self):
+        checks.instance("noise", self.noise, Noise, "Gaussian(sigma=0.25)")
+        checks.probability("alpha", self.alpha)
+        checks.positive_int("n", self.n)
+        checks.one_of(
+            "correction", self.correction, ("bonferroni", "holm", None)
+        )
+        if (self.radius is None) == (self.correction == "holm"):
+            raise ValueError(
+                'Expected `radius` with correction="holm", and only there: it '
+                "tests for one radius that is fixed beforehand. Received: "
+                f"correction={self.correction!r}, radius={self.radius}"
+            )
+        if self.radius is not None:
+            checks.positive_float("radius", self.radius)
+        if self.group is not None:
+            checks.instance("group", self.group, Group, "D4()")
+
+    @property
+    def distance(self):
+        """What the radius measures, in words."""
+        if self.group is None:
+            return self.noise.norm
+        return f"{self.noise.norm} up to {self.group}"
+
+    @property
+    def statement(self):
+        """What the certificates state, in sentences: str."""
+        one = self.component
+        which, together = f"a {one} that does not abstain", ""
+        if self.correction is None:
+            whose = f"each {one} on its own"
+            together = f" Of all {one}s together nothing is stated."
+        else:
+            whose = f"all {one}s of an example together"
+        radius = f"the radius of the {one}"
+        if self.radius is not None:
+            radius = f"{self.radius:g}"
+        return (
+            f"With probability at least 1 - {self.alpha:g}, for {whose}, the "
+            f"smoothed model gives {which} its predicted class at every input "
+            f"closer to the example than {radius}, in {self.distance} distance "
+            f"and in the units of the input. An abstention states nothing of "
+            f"its {one}.{together}"
+        )
+
+    def shared_by(self, examples):
+        """The same, whose alpha adds up to this one over all examples."""
+        return dataclasses.replace(self, alpha=self.alpha / examples)
+
+    def prove(self, votes, candidate):
+        """The radii that votes prove.
+
+        Args:
+            votes: int array, shape `(examples, *components)`: those for the
+                candidate, of n draws that did not select it.
+            candidate: int array of that shape; -1 for none.
+
+        Returns:
+            p_lower: float64 array of that shape: lower bound on the
+                probability of the candidate; with "holm" tau, or 0 where that
+                is not proved.
+            radius: float64 array of that shape; 0 where nothing is proved.
+        """
+        # Of pixels there are many, of different numbers of votes few.
+        votes = np.where(candidate >= 0, votes, 0)
+        values, which = np.unique(votes, return_inverse=True)
+        which = which.reshape(votes.shape)
+        if self.correction == "holm":
+            tau = float(needed_probability(self.noise, self.radius))
+            p_values = stats.binom.sf(values - 1, self.n, tau)[which]
+            proved = _step_down(p_values, self.alpha) & (tau < 1)
+            return np.where(proved, tau, 0.0), np.where(
+                proved, self.radius, 0.0
+            )
+        level = self.level(int(np.prod(votes.shape[1:])))
+        p_lower = lower_confidence_bound(values, self.n, level)
+        radius = np.where(p_lower > 0.5, self.noise.radius(p_lower), 0.0)
+        return p_lower[which], radius[which]
+
+    def level(self, components):
+        """The level of the first test of an example, as a float.
+
+        Args:
+            components: int, how many an example has.
+        """
+        if self.correction is None:
+            return self.alpha
+        return self.alpha / components
+
+    def largest_radius(self, components):
+        """The radius that unanimous votes prove, or could be fixed to prove.
+
+        Args:
+            components: int, how many an example has.
+
+        Returns:
+            float.
+        """
+        level = self.level(components)
+        p_lower = lower_confidence_bound(self.n, self.n, level)
+        return float(self.noise.radius(p_lower))
+
+    def smallest_n(self, components):
+        """The smallest number of draws that proves anything.
+
+        Args:
+            components: int, how many an example has.
+
+        Returns:
+            int, or None where no number of draws is enough.
+        """
+        level, tau = self.level(components), 0.5
+        if self.radius is not None:
+            tau = float(needed_probability(self.noise, self.radius))
+            if tau == 1:
+                return None
+        first = max(1, int(np.log(level) / np.log(tau)) - 1)
+        ones = np.ones((1, components), np.int64)
+        for n in itertools.count(first):
+            claim = dataclasses.replace(self, n=n)
+            if claim.prove(n * ones, ones)[1].any():
+                return n
+
+
+def _step_down(p_values, alpha):
+    """Which hypotheses Holm's procedure rejects, of each example.
+
+    Args:
+        p_values: float64 array, shape `(examples, *components)`.
+        alpha: float.
+
+    Returns:
+        bool array of that shape.
+    """
+    flat = p_values.reshape(len(p_values), -1)
+    count = flat.shape[1]
+    order = np.argsort(flat, axis=1)
+    levels = alpha / np.arange(count, 0, -1)
+    passed = np.take_along_axis(flat, order, axis=1) <= levels
+    rejected = np.zeros(flat.shape, bool)
+    # None after the first that fails.
+    passed = np.logical_and.accumulate(passed, axis=1)
+    np.put_along_axis(rejected, order, passed, axis=1)
+    return rejected.reshape(p_values.shape)

@@ -1,0 +1,29 @@
+from keras_smoothing.answers import output_spec
+from keras_smoothing.voting.vote_counter import VoteCounter
+
+
+class ComponentCounter(VoteCounter):
+    """Counts votes for the classes of each of several components.
+
+    The base model is one to `(batch, *components, classes)`.
+    """
+
+    def answers(self, shape):
+        """What the base model answers with: `(*components, classes)`.
+
+        Args:
+            shape: tuple of ints or None, the shape of an example.
+
+        Raises:
+            ValueError: if it is not the model that this counter is for.
+        """
+        output = output_spec(self.base_model, shape)
+        sizes = tuple(getattr(output, "shape", ()))[1:]
+        if len(sizes) < 2 or (sizes[-1] or 0) < 2:
+            raise ValueError(
+                "Expected a base model with output shape (batch, height, "
+                "width, classes), at least 2 classes. Received: output "
+                f"{output}. `ks.SmoothedModel` is for one class of each "
+                "example, `ks.SmoothedMultiLabel` for several labels."
+            )
+        return sizes
