@@ -149,6 +149,19 @@ def test_any_function(tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_segmentation(tmp_path):
+    output = run(
+        "segmentation.py",
+        tmp_path,
+        *("--size", "16", "--train", "64", "--epochs", "1"),
+        *("--examples", "4", "--n", "100"),
+    )
+    for part in ("certified mean IoU", "by Holm", "all pixels of an example"):
+        assert part in output
+    plot = tmp_path / "output" / "segmentation.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_data_dependent(tmp_path):
     output = run(
