@@ -18,7 +18,6 @@ import numpy as np
 from networks import unet
 
 import keras_smoothing as ks
-from keras_smoothing.results.segmentation_result import colours
 
 CLASSES = ("background", "square", "disc", "cross")
 
@@ -32,10 +31,9 @@ def draw(count, size, seed):
     """
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size]
-    x = np.broadcast_to(
-        rng.uniform(0.1, 0.3, (count, 1, 1)), (count, size, size)
-    )
-    x, y = x.copy(), np.zeros((count, size, size), np.int64)
+    shape = (count, size, size)
+    x = np.broadcast_to(rng.uniform(0.1, 0.3, (count, 1, 1)), shape).copy()
+    y = np.zeros(shape, np.int64)
     for image, mask in zip(x, y, strict=True):
         for _ in range(rng.integers(1, 4)):
             middle = rng.uniform(0.2 * size, 0.8 * size, 2)
@@ -53,12 +51,12 @@ def draw(count, size, seed):
     return x[..., np.newaxis].astype("float32"), y
 
 
-def picture(result, x, y, path):
+def picture(result, x, path):
     """Four images, their masks, and what of them is certified."""
     figure, axes = plt.subplots(3, 4, figsize=(8, 6.4), squeeze=False)
     for i, column in enumerate(axes.T[: len(result)]):
         column[0].imshow(x[i, ..., 0], cmap="gray", vmin=0, vmax=1)
-        column[1].imshow(colours(y[i]))
+        result.plot_map(i, labels=True, ax=column[1])
         result.plot_map(i, ax=column[2])
     for ax in axes.flat:
         ax.set_axis_off()
@@ -75,7 +73,7 @@ def main():
     )
     parser.add_argument("--size", type=int, default=32, help="of the images")
     parser.add_argument("--train", type=int, default=2_000)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--sigma", type=float, default=0.25)
     parser.add_argument("--examples", type=int, default=20)
     parser.add_argument("--n", type=int, default=1_000)
@@ -117,7 +115,7 @@ def main():
 
     arguments.output.mkdir(exist_ok=True)
     path = arguments.output / "segmentation.png"
-    picture(fixed, x, y, path)
+    picture(fixed, x, path)
     print(
         f"Saved {path}: grey is not certified, a cross is certified but wrong"
     )

@@ -261,6 +261,9 @@ def test_plots():
             np.sort(marks, axis=0), np.sort(np.argwhere(wrong)[:, ::-1], axis=0)
         )
         plt.close(ax.figure)
+    colours = result.plot_map(0, labels=True).images[0].get_array()
+    grey = (colours == 0.7).all(axis=-1)
+    np.testing.assert_array_equal(grey, ~result.labelled[0])
     assert labels(0).plot().get_ylabel() == "certified accuracy of labels"
     plt.close("all")
 
