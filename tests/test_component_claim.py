@@ -117,7 +117,7 @@ def test_a_component_by_itself_holds_with_alpha():
 @pytest.mark.parametrize("correction", ["bonferroni", "holm"])
 def test_an_alpha_may_be_shared_by_examples(correction):
     # Pairs of components as two examples, which share their draws.
-    examples, level = 2, ALPHA / COMPONENTS
+    examples, level = 4, ALPHA / COMPONENTS
     tau = float(needed_probability(NOISE, RADIUS))
     bound = lower_confidence_bound(90, N, level) - 1e-9
     p = np.full(COMPONENTS, tau - 1e-9 if correction == "holm" else bound)

@@ -66,6 +66,25 @@ EXAMPLES = {
         num_draws=20,
         seed=1,
     ),
+    ks.SmoothedSegmentation: lambda: dict(
+        base_model=keras.Sequential(
+            [
+                keras.Input((6,)),
+                *linear_model(np.ones(6)).layers,
+                keras.layers.Reshape((1, 2)),
+            ]
+        ),
+        noise=ks.noise.Gaussian(0.3),
+        num_draws=20,
+        seed=1,
+    ),
+    ks.SmoothedMultiLabel: lambda: dict(
+        base_model=linear_model(np.ones(6)),
+        noise=ks.noise.Gaussian(0.3),
+        num_draws=20,
+        seed=1,
+        threshold=0.4,
+    ),
     ks.training.Denoised: lambda: dict(
         classifier=linear_model(np.ones(6)),
         denoiser=keras.Sequential([keras.Input((6,)), keras.layers.Dense(6)]),
@@ -208,9 +227,7 @@ def test_saved_and_loaded_in_a_new_process(kind, predictions_elsewhere):
 def test_mixed_precision(kind, policy):
     if issubclass(kind, keras.Model):
         keras.mixed_precision.set_global_policy(policy)
-        base = linear_model(np.ones(6))
-        (name,) = {"base_model", "model", "classifier"} & set(EXAMPLES[kind]())
-        layer = kind(**{**EXAMPLES[kind](), name: base})
+        layer = make(kind)
     elif kind is ks.layers.DeepEquilibrium:
         layer = kind(ks.equilibrium.cells.DenseCell(4, dtype=policy))
     elif issubclass(kind, keras.layers.Wrapper):
