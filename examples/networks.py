@@ -40,3 +40,23 @@ def _convolution(y, filters, kernel_size, strides=1):
         filters, kernel_size, strides, padding="same", use_bias=False
     )(y)
     return layers.BatchNormalization()(y)
+
+
+def unet(input_shape, classes, filters=(16, 32, 64)):
+    """A U-Net: down by pooling, up by transposed convolutions, with shortcuts.
+
+    Returns logits of each pixel.
+    """
+    inputs = keras.Input(input_shape)
+    y, shortcuts = inputs, []
+    for i, width in enumerate(filters):
+        if i:
+            shortcuts.append(y)
+            y = layers.MaxPooling2D()(y)
+        y = layers.ReLU()(_convolution(y, width, 3))
+        y = layers.ReLU()(_convolution(y, width, 3))
+    for width, shortcut in zip(filters[-2::-1], shortcuts[::-1], strict=True):
+        y = layers.Conv2DTranspose(width, 2, strides=2)(y)
+        y = layers.Concatenate()([y, shortcut])
+        y = layers.ReLU()(_convolution(y, width, 3))
+    return keras.Model(inputs, layers.Conv2D(classes, 1)(y), name="unet")

@@ -85,7 +85,7 @@ class SmoothedComponents(Smoothed):
         return self._keep("classifier", None, lambda model: None, make)()
 
     def predict_step(self, data):
-        """Vote shares, in the form of the base model."""
+        """Vote shares, as the base model would answer; for `predict`."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         self._check_dtype(x)
         shares = vote_shares(

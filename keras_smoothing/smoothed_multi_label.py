@@ -74,8 +74,14 @@ class SmoothedMultiLabel(SmoothedComponents):
 
     def _two_classes(self):
         shape = self._example_shape()
-        output = None if shape is None else output_spec(self.base_model, shape)
-        if output is not None and len(getattr(output, "shape", ())) != 2:
+        if shape is None:
+            raise ValueError(
+                "Expected a base model that says how many labels it answers "
+                "with. Received: one that is not built. Call it once."
+            )
+        output = output_spec(self.base_model, shape)
+        sizes = tuple(getattr(output, "shape", ()))[1:]
+        if len(sizes) != 1:
             raise ValueError(
                 "Expected a base model with output shape (batch, labels). "
                 f"Received: output {output}. `ks.SmoothedSegmentation` is for "
@@ -89,7 +95,7 @@ class SmoothedMultiLabel(SmoothedComponents):
                 "`ks.SmoothedModel` is for one class of each example."
             )
         return two_classes(
-            self.base_model, self.from_logits, self.threshold, labels=True
+            self.base_model, self.from_logits, self.threshold, *sizes
         )
 
     def _in_form(self, shares):

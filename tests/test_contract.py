@@ -66,6 +66,25 @@ EXAMPLES = {
         num_draws=20,
         seed=1,
     ),
+    ks.SmoothedSegmentation: lambda: dict(
+        base_model=keras.Sequential(
+            [
+                keras.Input((6,)),
+                *linear_model(np.ones(6)).layers,
+                keras.layers.Reshape((1, 2)),
+            ]
+        ),
+        noise=ks.noise.Gaussian(0.3),
+        num_draws=20,
+        seed=1,
+    ),
+    ks.SmoothedMultiLabel: lambda: dict(
+        base_model=linear_model(np.ones(6)),
+        noise=ks.noise.Gaussian(0.3),
+        num_draws=20,
+        seed=1,
+        threshold=0.4,
+    ),
     ks.training.Denoised: lambda: dict(
         classifier=linear_model(np.ones(6)),
         denoiser=keras.Sequential([keras.Input((6,)), keras.layers.Dense(6)]),

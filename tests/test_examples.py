@@ -3,6 +3,7 @@
 import importlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -168,6 +169,29 @@ def test_detection(tmp_path):
     for name in ("detection.png", "detection_boxes.png"):
         picture = tmp_path / "output" / name
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_segmentation(tmp_path):
+    output = run(
+        "segmentation.py",
+        tmp_path,
+        *("--size", "16", "--train", "64", "--epochs", "1"),
+        *("--examples", "4", "--n", "100"),
+    )
+    for part in ("certified mean IoU", "by Holm", "all pixels of an example"):
+        assert part in output
+    plot = tmp_path / "output" / "segmentation.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_guide_of_pixels_and_labels(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    guide = EXAMPLES.parent / "docs" / "guides" / "segmentation_and_labels.md"
+    code = re.findall(r"```python\n(.*?)```", guide.read_text(), re.S)
+    exec(compile("\n".join(code), guide.name, "exec"), {})  # noqa: S102
+    output = capsys.readouterr().out
+    for part in ("certified mean IoU", "Expected n >= 18", "all labels right"):
+        assert part in output
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def is_binary(model, shape):
     return tuple(getattr(output, "shape", ()))[1:][-1:] == (1,)
 
 
-def two_classes(model, from_logits=None, threshold=0.5, labels=False):
+def two_classes(model, from_logits=None, threshold=0.5, labels=None):
     """A binary classifier as one of two classes, by the same weights.
 
     Args:
@@ -39,8 +39,8 @@ def two_classes(model, from_logits=None, threshold=0.5, labels=False):
             activation.
         threshold: float in (0, 1): at larger probabilities the answer is
             class 1.
-        labels: bool, whether the model is one to `(batch, labels)` instead, of
-            which each number is such an answer.
+        labels: int, of a model to `(batch, labels)`, of which each number is
+            such an answer; else None.
 
     Returns:
         Keras model to `(batch, 2)`, `(batch, *components, 2)` or `(batch,
@@ -58,11 +58,11 @@ def two_classes(model, from_logits=None, threshold=0.5, labels=False):
         bias, slope = [2 * threshold, 0.0], [-1.0, 1.0]
     # Fixed weights of a layer that all that follows knows.
     settings = dict(trainable=False, dtype="float32", name="two_classes")
-    if labels:
+    if labels is not None:
         classes = keras.layers.EinsumDense(
-            "bl,c->blc", output_shape=(None, 2), bias_axes="c", **settings
+            "bl,c->blc", output_shape=(labels, 2), bias_axes="c", **settings
         )
-        kernel, shape = np.array(slope), (None, None)
+        kernel, shape = np.array(slope), (None, labels)
     else:
         classes = keras.layers.Dense(2, **settings)
         kernel, shape = np.array([slope]), (None, 1)

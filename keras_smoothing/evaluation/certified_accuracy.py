@@ -28,14 +28,19 @@ def certified_accuracy(radius, correct, radii):
     grid = np.asarray(radii, dtype=np.float64)
     if not np.all(grid >= 0):
         raise ValueError(f"Expected radii >= 0. Received: radii={radii}")
+    check_one_radius(radius)
+    below = np.searchsorted(np.sort(radius[correct]), grid)
+    shares = (np.count_nonzero(correct) - below) / len(radius)
+    return shares if grid.ndim else float(shares)
+
+
+def check_one_radius(radius):
+    """Raises ValueError for radii that are not one for each example."""
     if np.ndim(radius) != 1:
         raise ValueError(
             "Expected one radius for each example, as of classes. Received: "
             f"radii of shape {np.shape(radius)}"
         )
-    below = np.searchsorted(np.sort(radius[correct]), grid)
-    shares = (np.count_nonzero(correct) - below) / len(radius)
-    return shares if grid.ndim else float(shares)
 
 
 def average_certified_radius(radius, correct):
@@ -59,6 +64,7 @@ def average_certified_radius(radius, correct):
     # 0.05
     ```
     """
+    check_one_radius(radius)
     return float(np.mean(np.where(correct, radius, 0.0)))
 
 

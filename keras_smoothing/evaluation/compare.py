@@ -6,6 +6,7 @@ from keras_smoothing.evaluation.certified_accuracy import (
     average_certified_radius,
 )
 from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
+from keras_smoothing.evaluation.certified_accuracy import check_one_radius
 from keras_smoothing.evaluation.certified_accuracy import default_radii
 from keras_smoothing.evaluation.comparison import Comparison
 from keras_smoothing.evaluation.distance import one_distance
@@ -111,6 +112,7 @@ def _mean_draws(result):
 
 def _check_same_examples(a, b):
     for result in (a, b):
+        check_one_radius(result.radius)
         if result.label is None:
             raise ValueError(
                 "Expected results with labels. Received: one without"

@@ -3,6 +3,7 @@ import pathlib
 import numpy as np
 
 from keras_smoothing import evaluation
+from keras_smoothing.evaluation.certified_accuracy import check_one_radius
 from keras_smoothing.evaluation.distance import one_distance
 from keras_smoothing.report.page import page
 from keras_smoothing.report.pictures import find_images
@@ -53,6 +54,8 @@ def write_html(path, results, radii=None, *, images=None, settings=None):
             "Expected results of at least one example each. Received: "
             f"results={results}"
         )
+    for result in results.values():
+        check_one_radius(result.radius)
     distance = one_distance(results.values())
     without = [name for name in results if results[name].label is None]
     if 0 < len(without) < len(results):

@@ -106,9 +106,12 @@ class ComponentResult(ByExample):
 
     def figures(self):
         """What progress bars and logs show, of each example: dict of arrays."""
-        figures = {"certified": _share(~self.abstained, True)}
+        figures = {
+            "certified": _mean(~self.abstained, True),
+            "mean_radius": _mean(self.radius, True),
+        }
         if self.label is not None:
-            figures["certified_accuracy"] = _share(self.correct, self.labelled)
+            figures["certified_accuracy"] = _mean(self.correct, self.labelled)
         return figures
 
     def certified_accuracy(self, radii):
@@ -242,8 +245,8 @@ class ComponentResult(ByExample):
         )
 
 
-def _share(which, of):
-    """The share of components of each example; 0 where none counts."""
-    of = np.broadcast_to(of, which.shape)
-    axes = tuple(range(1, which.ndim))
-    return np.sum(which, axes) / np.maximum(1, np.sum(of, axes))
+def _mean(values, counted):
+    """The mean over components of each example; 0 where none counts."""
+    counted = np.broadcast_to(counted, values.shape)
+    axes = tuple(range(1, values.ndim))
+    return np.sum(values, axes) / np.maximum(1, np.sum(counted, axes))

@@ -5,6 +5,7 @@ import numpy as np
 from keras_smoothing.evaluation.certified_iou import certified_iou
 from keras_smoothing.evaluation.plots import axes
 from keras_smoothing.results.component_result import ComponentResult
+from keras_smoothing.statistics.votes import ABSTAIN
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -122,7 +123,7 @@ class SegmentationResult(ComponentResult):
             radii,
         )
 
-    def plot_map(self, i, image=None, ax=None):
+    def plot_map(self, i, image=None, labels=False, ax=None):
         """Draws the certified pixels of one example, in colours of classes.
 
         What is not certified is grey. What is certified but wrong has a cross.
@@ -132,6 +133,8 @@ class SegmentationResult(ComponentResult):
             image: float array, shape `(height, width)` or `(height, width,
                 channels)`, in [0, 1], of 1 or 3 channels: shown below; or
                 None.
+            labels: bool, whether to draw the labels instead, in the same
+                colours.
             ax: matplotlib axes, or None for new ones.
 
         Returns:
@@ -139,19 +142,22 @@ class SegmentationResult(ComponentResult):
 
         Raises:
             ImportError: if matplotlib is missing.
-            ValueError: for answers that are no images.
+            ValueError: for answers that are no images, or `labels` of a result
+                without.
         """
-        prediction = self.prediction[i]
-        if prediction.ndim != 2:
+        shown = self.prediction[i]
+        if shown.ndim != 2:
             raise ValueError(
                 "Expected pixels in rows and columns, for a map. Received: "
-                f"components of shape {prediction.shape}"
+                f"components of shape {shown.shape}"
             )
+        if labels:
+            shown = np.where(self.labelled[i], self.label[i], ABSTAIN)
         ax = axes(ax)
         if image is not None:
             ax.imshow(image, cmap="gray", vmin=0, vmax=1)
-        ax.imshow(colours(prediction), alpha=None if image is None else 0.6)
-        if self.label is not None:
+        ax.imshow(_colours(shown), alpha=None if image is None else 0.6)
+        if self.label is not None and not labels:
             wrong = self.labelled[i] & ~self.correct[i] & ~self.abstained[i]
             rows, columns = np.nonzero(wrong)
             ax.scatter(columns, rows, s=12, c="black", marker="x", linewidths=1)
@@ -162,7 +168,7 @@ class SegmentationResult(ComponentResult):
         return {**super()._measures(), "certified mean IoU": self.mean_iou}
 
 
-def colours(classes):
+def _colours(classes):
     """A colour for each class, grey for -1.
 
     Args:

@@ -84,21 +84,18 @@ class ComponentClaim(SavedClaim):
     def statement(self):
         """What the certificates state, in sentences: str."""
         one = self.component
-        which, together = f"a {one} that does not abstain", ""
+        whose = f"all {one}s of an example together"
         if self.correction is None:
-            whose = f"each {one} on its own"
-            together = f" Of all {one}s together nothing is stated."
-        else:
-            whose = f"all {one}s of an example together"
-        radius = f"the radius of the {one}"
+            whose = f"each {one} on its own, and not for all together"
+        radius, which = f"the radius of a {one}", f"that {one}"
         if self.radius is not None:
-            radius = f"{self.radius:g}"
+            radius, which = f"{self.radius:g}", f"each {one} that is certified"
         return (
-            f"With probability at least 1 - {self.alpha:g}, for {whose}, the "
-            f"smoothed model gives {which} its predicted class at every input "
-            f"closer to the example than {radius}, in {self.distance} distance "
-            f"and in the units of the input. An abstention states nothing of "
-            f"its {one}.{together}"
+            f"With probability at least 1 - {self.alpha:g}, for {whose}: at "
+            f"every input closer to the example than {radius}, in "
+            f"{self.distance} distance and in the units of the input, the "
+            f"smoothed model gives {which} its predicted class. An abstention "
+            f"states nothing of its {one}."
         )
 
     def shared_by(self, examples):

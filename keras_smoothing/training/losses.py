@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_smoothing.answers import output_spec
 from keras_smoothing.voting import log_probabilities
 from keras_smoothing.voting import returns_probabilities
 
@@ -149,6 +150,14 @@ def check_outputs(model):
         )
     from_logits = takes_logits(model)
     shape = getattr(model.base_model, "input_shape", None) or (None,)
+    if len(shape) > 1:
+        outputs = output_spec(model.base_model, shape[1:])
+        if len(outputs.shape) != 2:
+            raise ValueError(
+                "Expected a base model of one class for each example, for "
+                f"{model.objective}. Received: outputs of shape "
+                f"{outputs.shape}, which GaussianAugmentation trains"
+            )
     if None in shape[1:] or len(shape) == 1:
         return
     if returns_probabilities(model.base_model, shape[1:]) == from_logits:
