@@ -451,6 +451,22 @@ def test_a_nan_costs_one_pixel_only():
     np.testing.assert_array_equal(labels == ks.ABSTAIN, expected)
 
 
+def test_the_draws_that_select_do_not_estimate():
+    # On the boundary both classes are equally likely and no radius is right.
+    # Selecting and estimating with the same draws would fail twice as often.
+    base = keras.Sequential(
+        [keras.Input((50, 50, 1)), keras.layers.Conv2D(2, 1, use_bias=False)]
+    )
+    base.set_weights([np.array([[[[1.0, 0.0]]]])])
+    x = np.zeros((1, 50, 50, 1), "float32")
+    settings = dict(n0=200, n=200, alpha=0.2, seed=0, verbose=0)
+    result = segmented(base).certify(x, **settings, correction=None)
+    certified = np.sum(result.radius > 0)
+    # Each pixel has noise of its own.
+    assert certified <= stats.binom.ppf(0.999, 2_500, 0.2)
+    assert certified >= stats.binom.ppf(0.001, 2_500, 0.1)
+
+
 def test_a_warning_points_at_the_line_of_the_user(images):
     x, _ = images
     with pytest.warns(UserWarning, match="certify no l2 radius") as caught:
@@ -585,6 +601,9 @@ def test_models_of_another_kind_are_sent_to_their_class():
         smoothed(network(1))
     with pytest.raises(ValueError, match="Expected no `group`"):
         segmented(network(), group=ks.groups.D4("channels_last"))
+    unbuilt = keras.Sequential([keras.layers.Conv2D(3, 1)])
+    with pytest.raises(ValueError, match="Expected no `group`"):
+        segmented(unbuilt, group=ks.groups.D4("channels_last"))
     with pytest.raises(ValueError, match="for a binary base model"):
         segmented(network(), from_logits=True)
     with pytest.raises(ValueError, match="Expected `from_logits`"):
