@@ -39,6 +39,8 @@ class SmoothedComponents(Smoothed):
 
     # The claim of a subclass, of `statistics`.
     claim_type = None
+    # Whether its answers stay the same where the input is rearranged.
+    takes_group = True
 
     def __init__(
         self,
@@ -52,6 +54,11 @@ class SmoothedComponents(Smoothed):
         **kwargs,
     ):
         super().__init__(base_model, noise, num_draws, seed, group, **kwargs)
+        if group is not None and not self.takes_group:
+            raise ValueError(
+                "Expected no `group`, whose elements move pixels while masks "
+                f"stay where they are. Received: group={group}"
+            )
         self.from_logits = from_logits
         self.threshold = checks.probability("threshold", threshold)
         self._build_if_known()

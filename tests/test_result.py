@@ -96,6 +96,30 @@ def test_summary_of_adaptive_sampling_shows_its_grid(digits_model, digits):
     assert draws in lines[0]
 
 
+def test_statements_say_what_is_proved(digits_model, digits, six_columns):
+    x, y = digits
+    settings = dict(n=500, alpha=0.01, seed=0, verbose=0)
+    text = digits_model.certify(x[:2], y[:2], **settings).statement
+    for part in ("1 - 0.01, for each example", "the predicted class at", "l2"):
+        assert part in text
+    text = digits_model.certify(x[:2], y[:2], top_k=2, **settings).statement
+    assert "predicted class among its 2 most probable" in text
+    turned = ks.SmoothedModel(
+        digits_model.base_model,
+        digits_model.noise,
+        group=ks.groups.D4("channels_last"),
+    )
+    text = turned.certify(x[:2], **settings, family_wise=True).statement
+    assert "l2 up to D4('channels_last') distance" in text
+    assert "1 - 0.005" in text
+    sigma = ks.DataDependentSigma(0.1, 0.5, steps=1, num_draws=2)
+    with pytest.warns(UserWarning, match="Without a memory"):
+        evidence = digits_model.certify(x[:2], sigma=sigma, **settings)
+    assert "no promise" in evidence.statement
+    assert "no promise" not in text
+    assert six_columns.statement is None
+
+
 def test_plot_draws_the_curve(result):
     matplotlib.use("Agg")
     ax = result.plot()

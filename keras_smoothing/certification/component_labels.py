@@ -56,7 +56,7 @@ class ComponentLabels:
             labels: what `read` returned.
             answers: tuple of ints, `(*components, classes)`.
         """
-        if labels.ndim == 1:
+        if labels.dtype == object:  # There are none.
             return
         *components, classes = answers
         if labels.shape[1:] != tuple(components):

@@ -24,7 +24,8 @@ def read_log(path):
         path: path of the log.
 
     Returns:
-        `CertificationResult`.
+        `CertificationResult`; of a log of pixels or labels the result that
+        `certify` gave.
 
     Raises:
         ValueError: if the file is missing, cut off, or no such log.
