@@ -1,5 +1,6 @@
 """Certified boxes: sorted slots, worst overlaps, recall."""
 
+import dataclasses
 import itertools
 import json
 
@@ -11,6 +12,7 @@ from keras import ops
 
 import keras_smoothing as ks
 from keras_smoothing.evaluation import worst_iou
+from keras_smoothing.logs import array_rows
 
 SIZE = 16
 NONE = [np.inf] * 4
@@ -278,10 +280,24 @@ def test_logs_saving_and_datasets(scenes, tmp_path):
         regression.certify(x, **SETTINGS, log=path)
     text = path.read_text()
     label = text.splitlines()[1].split("\t")[2]
-    upper = text.splitlines()[1].split("\t")[5]
-    path.write_text(text.replace(label, upper))
-    with pytest.raises(ValueError, match="true boxes"):
-        ks.read_log(path)
+    for wrong in (y[0, :, :3], y[0, 0], y[0].astype("float32")):
+        path.write_text(text.replace(label, array_rows._to_text(wrong)))
+        with pytest.raises(ValueError, match="true boxes"):
+            ks.read_log(path)
+
+
+def test_a_box_that_may_be_missing_is_not_present(scenes):
+    x, y = scenes
+    result = smoothed().certify(x[3:4], y[3:4], **SETTINGS)
+    assert result.present[0, :, :2].all()
+    assert result.certified_recall(0.0, iou=0.5) == 1.0
+    upper = result.upper.copy()
+    upper[0, :, 1, 3] = np.inf  # Its last edge only.
+    result = dataclasses.replace(result, upper=upper)
+    np.testing.assert_array_equal(result.present[0], [[True, False, False]] * 3)
+    assert result.certified_recall(0.0, iou=0.5) == 0.5
+    assert (result.worst_iou(y[3:4], 0.0)[0, :, 1] == 0).all()
+    assert result.figures()["present"] == pytest.approx(1 / 3)
 
 
 def test_recall_takes_all_edges_together(scenes):

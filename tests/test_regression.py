@@ -18,6 +18,8 @@ from keras_smoothing.certification.spreading import _FarSampler
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.results.intervals import rounded_up
 from keras_smoothing.statistics import MedianClaim
+from keras_smoothing.voting import tiles
+from keras_smoothing.voting.draws import draw_tiles
 
 SETTINGS = dict(radii=[0.0, 0.25], n=400, alpha=0.01, seed=0, verbose=0)
 ENDS = ("prediction", "lower", "upper")
@@ -162,15 +164,21 @@ def test_intervals_do_not_depend_on_batches_or_their_order(batch_size):
     assert (other.lower != expected.lower).any()
 
 
-def test_draws_are_those_of_the_numbers_that_votes_are_of():
-    # The first of twice as many draws; 5_000 end in the middle of a tile.
-    model, x = exact(), np.zeros((1, 3), "float32")
-    counter = model._collector()
-    settings = dict(seed=3, batch_size=700)
-    many = counter.collect(x, num_draws=5_000, **settings)
-    few = counter.collect(x, num_draws=2_500, **settings)
-    np.testing.assert_array_equal(many[:, :2_500], few)
-    assert len(np.unique(many[0, :, 0])) > 4_900
+@pytest.mark.parametrize("batch_size", [64, 700, 5_000])
+def test_each_draw_is_that_of_its_number(batch_size):
+    # 2_500 end in the middle of a tile, and of a batch.
+    model, x = exact(), np.ones((2, 3), "float32")
+    counter, num_tiles = model._collector(), 5
+    seeds = tiles.tile_seeds(3, tiles.ESTIMATION, 0, num_tiles)
+    drawn = draw_tiles(ops.convert_to_tensor(seeds), (3,), model.noise, None)
+    expected = 2 * (x[:, np.newaxis] + np.array(drawn.noise))
+    settings = dict(seed=3, batch_size=batch_size)
+    outputs = counter.collect(x, num_draws=2_500, **settings)
+    np.testing.assert_array_equal(outputs, expected[:, :2_500])
+    settings.update(stream=tiles.ESTIMATION, start=1_100, stop=4_700)
+    found = [block["outputs"] for block in counter.blocks(x, **settings)]
+    found = np.concatenate(found, axis=1)
+    np.testing.assert_array_equal(found, expected[:, 1_100:4_700])
 
 
 def test_little_memory_gives_the_same_intervals(monkeypatch, x):
