@@ -55,9 +55,9 @@ def two_classes(model, from_logits=None, threshold=0.5):
 
 
 def _returns_logits(model):
-    last = model
+    last, index = model, 0
     while getattr(last, "outputs", None):
-        last = last.outputs[0]._keras_history.operation
+        last, _, index = last.outputs[index]._keras_history
     activation = getattr(last, "activation", None)
     if isinstance(last, keras.layers.Activation | keras.layers.Dense):
         if activation is keras.activations.sigmoid:
