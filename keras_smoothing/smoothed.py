@@ -333,7 +333,9 @@ class Smoothed(Trainer):
             shape = (built or {}).get("input_shape")
         if shape is None:
             return None
-        if any(isinstance(part, dict | list | tuple) for part in shape):
+        if isinstance(shape, dict) or not all(
+            size is None or isinstance(size, int) for size in shape
+        ):
             raise ValueError(
                 "Expected a base model with one input, or a functional one "
                 "that names them. Received: a subclassed one with input shapes "

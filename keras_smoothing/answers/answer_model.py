@@ -36,8 +36,9 @@ def answer_model(model, shape, packing=None, output=None):
         )
     if output is not None and names.count(output) != 1:
         raise ValueError(
-            "Invalid value for argument `output`. Expected the name of one of "
-            f"the base model's outputs {names}. Received: output={output!r}"
+            "Invalid value for argument `output`. Expected a name that one of "
+            f"the base model's outputs has alone, {names}. Received: output="
+            f"{output!r}"
         )
     if packing is None and isinstance(spec, keras.KerasTensor):
         return model

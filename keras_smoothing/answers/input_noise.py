@@ -31,9 +31,9 @@ def input_noise(noise, model):
         return noise
     if len(noise) != 1:
         raise ValueError(
-            "Expected `noise` of one input: of noise on several, no radius is "
-            "known that holds while all of them move. Received: noise of "
-            f"{list(noise)}"
+            "Expected `noise` of one input, which may move while the others "
+            "stay: noise on several proves a radius of all together, and none "
+            f"of each. Received: noise of {list(noise)}"
         )
     ((name, noise),) = noise.items()
     if name not in names:
