@@ -111,6 +111,21 @@ def boxes(name, value, num_examples):
     return array
 
 
+def floating(name, dtype):
+    """Raises unless a NumPy dtype is of floating type."""
+    if "float" not in dtype.name:
+        advice = ""
+        if np.issubdtype(dtype, np.integer):
+            advice = (
+                f". Convert it with {name}.astype('float32'), scaled to what "
+                "the model expects"
+            )
+        raise ValueError(
+            f"Expected `{name}` of floating type, in the units of the noise. "
+            f"Received: dtype {dtype}{advice}"
+        )
+
+
 def probability(name, value):
     """Returns `value` as a float; raises unless it lies inside (0, 1)."""
     if not isinstance(value, numbers.Real) or not 0 < value < 1:

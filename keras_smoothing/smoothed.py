@@ -1,14 +1,21 @@
+import dataclasses
+
 import keras
 from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing import certification
 from keras_smoothing import checks
+from keras_smoothing.answers import Packing
+from keras_smoothing.answers import answer_model
+from keras_smoothing.answers import input_noise
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import split_input_noise
 from keras_smoothing.noise import Noise
 from keras_smoothing.noise.noise import exact_sum
+from keras_smoothing.noise.one_input import OneInput
+from keras_smoothing.training import GaussianAugmentation
 from keras_smoothing.training.trainer import Trainer
 from keras_smoothing.warn_caller import warn_caller
 
@@ -22,16 +29,25 @@ class Smoothed(Trainer):
     built by `_build_if_known` at the end of its `__init__`.
 
     Args:
-        base_model: Keras model of one input `(batch, ...)`. Weights are shared,
-            not copied. One that begins with always-on noise
-            (`ks.add_input_noise`) and comes without `noise` is taken apart, so
-            that its noise is added once.
-        noise: `keras_smoothing.noise.Noise`; or None for the noise that
+        base_model: Keras model of an input `(batch, ...)`, or a functional one
+            of several. Weights are shared, not copied. One that begins with
+            always-on noise (`ks.add_input_noise`) and comes without `noise` is
+            taken apart, so that its noise is added once.
+        noise: `keras_smoothing.noise.Noise`; a dict with that of one input by
+            its name, where there are several; or None for the noise that
             `base_model` begins with.
         num_draws: int >= 1, the draws of each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
         group: `keras_smoothing.groups.Group` or None.
+        output: str, the name of the output that is the answer, of a base model
+            with several: a key of its dict, or the name of the layer. `fit`,
+            `evaluate` and a plain call go on with all of them.
+
+    Attributes:
+        noise: `keras_smoothing.noise.Noise` of examples.
+        answer_model: Keras model that draws go through: the base model, of one
+            array and one answer.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -44,6 +60,7 @@ class Smoothed(Trainer):
         num_draws=100,
         seed=None,
         group=None,
+        output=None,
         **kwargs,
     ):
         # The base model casts its own input, after the noise.
@@ -71,13 +88,18 @@ class Smoothed(Trainer):
                 "model that begins with one layer of always-on noise. "
                 f"Received: noise=None, base_model={base_model!r}"
             )
-        checks.instance("noise", noise, Noise, "Gaussian(sigma=0.25)")
+        noise = input_noise(noise, base_model)
         if group is not None:
             checks.instance("group", group, Group, "D4()")
-        check_float_inputs(base_model)
+        if not isinstance(noise, OneInput):
+            check_float_inputs(base_model)
         self.base_model = base_model
         self.noise = noise
         self.group = group
+        self._check_one_input(
+            group=(group, "its elements move the coordinates of all inputs")
+        )
+        self._output = output  # Keras has an attribute of the plain name.
         self.num_draws = checks.positive_int("num_draws", num_draws)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -88,6 +110,37 @@ class Smoothed(Trainer):
         if not self.base_model.built:
             self.base_model.build(input_shape)
         self.built = True
+        _ = self.answer_model  # Its graph is not to be part of another.
+
+    def make_train_function(self, force=False):
+        is_plain = isinstance(self.objective, GaussianAugmentation)
+        if not is_plain and self.answer_model is not self.base_model:
+            raise ValueError(
+                "Expected the objective GaussianAugmentation for a base model "
+                "with several inputs or outputs: others take one tensor of "
+                f"each. Received: objective={self.objective}"
+            )
+        return super().make_train_function(force)
+
+    @property
+    def answer_model(self):
+        shape = self._example_shape()
+        if shape is None:  # What is not known yet is found out by calling it.
+            return self.base_model
+
+        def make():
+            made = answer_model(
+                self.base_model, shape, self._packing, self._output
+            )
+            # In a function: it has the weights of this model, and no others.
+            return lambda: made
+
+        return self._keep("answer", None, lambda model: None, make)()
+
+    @property
+    def output_names(self):
+        """Names by which `compile` finds the outputs of the base model."""
+        return getattr(self.base_model, "output_names", None)
 
     def call(self, inputs, training=None):
         """The base model's output on one fresh noisy copy of each input."""
@@ -98,7 +151,8 @@ class Smoothed(Trainer):
         """Draws what makes noisy copies: noise, and elements of the group.
 
         Args:
-            x: tensor, shape `(batch, ...)`, of floating type.
+            x: tensor, shape `(batch, ...)`, of floating type; or several
+                inputs, as the base model takes them.
             num_copies: int >= 1, copies of each example.
             scale: 1.0, or a tensor, shape `(batch,)`: what the noise of each
                 example is multiplied by.
@@ -106,8 +160,11 @@ class Smoothed(Trainer):
         Returns:
             function from tensors of the shape of x to their noisy copies, shape
             `(num_copies * batch, ...)`, copy by copy. Its draws are always the
-            same.
+            same. Of several inputs the others are copied as they are.
         """
+        packing, law = self._packing, self.noise
+        if packing is not None:
+            x, law = packing.named(x)[packing.noisy], law.noise
         self._check_dtype(x)
         count, *shape = ops.shape(x)
         count = num_copies * count
@@ -116,31 +173,46 @@ class Smoothed(Trainer):
             elements = self.group.sample(
                 count, x.shape[1:], self.seed_generator
             )
-        noise = self.noise.sample((count, *shape), self.seed_generator)
+        noise = law.sample((count, *shape), self.seed_generator)
         if not isinstance(scale, float):
             scale = ops.reshape(scale, (-1, *[1] * len(shape)))
-            noise = ops.tile(scale, (num_copies, *[1] * len(shape))) * noise
+            noise = _copies(scale, num_copies) * noise
 
         def noisy_copies(x):
-            copies = ops.tile(x, (num_copies, *[1] * len(shape)))
+            copies = _copies(x, num_copies)
             if elements is not None:
                 copies = self.group.act(copies, elements)
             return exact_sum(copies, noise)
 
-        return noisy_copies
+        def one_of_several(x):
+            copies = {
+                name: noisy_copies(value)
+                if name == packing.noisy
+                else _copies(value, num_copies)
+                for name, value in packing.named(x).items()
+            }
+            return packing.arranged(copies)
+
+        return noisy_copies if packing is None else one_of_several
 
     def compute_output_spec(self, inputs, training=None):
+        if self._packing is not None:
+            inputs = self._packing.arranged(self._packing.named(inputs))
         return self.base_model.compute_output_spec(inputs)
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
+        noise = self.noise
+        if isinstance(noise, OneInput):
+            noise = {noise.input: noise.noise}
         return {
             **super().get_config(),
             "base_model": serialize(self.base_model),
-            "noise": serialize(self.noise),
+            "noise": serialize(noise),
             "num_draws": self.num_draws,
             "seed": self.seed,
             "group": serialize(self.group),
+            "output": self._output,
         }
 
     @classmethod
@@ -170,9 +242,9 @@ class Smoothed(Trainer):
         return ()
 
     def _build_if_known(self):
-        shape = self._base_input_shape()
+        shape = getattr(self.base_model, "input_shape", None)
         if self.base_model.built and shape is not None:
-            self._check_answer(shape[1:])
+            self._check_answer(self._example_shape())
             self.build(shape)
 
     def _keep(self, kind, settings, of_model, make):
@@ -190,8 +262,10 @@ class Smoothed(Trainer):
             id(self.base_model),
             of_model(self.base_model),
             id(self.noise),
-            dict(vars(self.noise)),
+            _settings(self.noise),
             id(self.group),
+            self._output,
+            self._example_shape(),
             self._answers_by(),
             settings,
         )
@@ -199,34 +273,97 @@ class Smoothed(Trainer):
             self._kept[kind] = held, make()
         return self._kept[kind][1]
 
+    @property
+    def _packing(self):
+        """The `Packing` of several inputs, or None."""
+        if isinstance(self.noise, OneInput):
+            return Packing(self.base_model, self.noise.input)
+        return None
+
+    def _check_one_input(self, **arguments):
+        """Raises for what has no meaning, or no proof, for several inputs.
+
+        Args:
+            **arguments: of each a pair: its value, and why it cannot be.
+        """
+        if not isinstance(self.noise, OneInput):
+            return
+        for name, (value, reason) in arguments.items():
+            if value is not None:
+                raise ValueError(
+                    f"Expected {name}=None for a base model with several "
+                    f"inputs: {reason}. Received: {name}={value}"
+                )
+
+    def _examples(self, x):
+        """`x` of `predict_step` as the answer model takes it: one tensor."""
+        packing = self._packing
+        if packing is None:
+            self._check_dtype(x)
+            return x
+        named = packing.named(x)
+        self._check_dtype(named[packing.noisy])
+        return packing.pack(named)
+
     def _request(self, x, y, x_key, y_key, check_independence):
-        return certification.Request(
-            x, y, x_key, y_key, self._example_shape(), check_independence
+        request = certification.Request(
+            x,
+            y,
+            x_key,
+            y_key,
+            self._example_shape(),
+            check_independence,
+            packing=self._packing,
         )
+        if not self.base_model.built:
+            request.build(self.base_model)
+            request = dataclasses.replace(request, shape=self._example_shape())
+        return request
 
     def _example_shape(self):
-        """Of what the base model expects, or None where that is not known."""
-        shape = self._base_input_shape()
+        """Of what the answer model expects, or None where that is not known."""
+        if self._packing is not None:
+            return (self._packing.total,)
+        shape = getattr(self.base_model, "input_shape", None)
         if shape is None:  # Of a subclassed model Keras knows it once called.
             built = (
                 self.get_build_config() or self.base_model.get_build_config()
             )
             shape = (built or {}).get("input_shape")
-        return None if shape is None else tuple(shape[1:])
-
-    def _base_input_shape(self):
-        shape = getattr(self.base_model, "input_shape", None)
-        if shape is not None and not isinstance(shape, tuple):
+        if shape is None:
+            return None
+        if isinstance(shape, dict) or not all(
+            size is None or isinstance(size, int) for size in shape
+        ):
             raise ValueError(
-                "Expected a base model with one input. Received: input shapes "
-                f"{shape}"
+                "Expected a base model with one input, or a functional one "
+                "that names them. Received: a subclassed one with input shapes "
+                f"{shape}. With a keras.Input for each, keras.Model(inputs, "
+                "base_model(inputs)) is functional."
             )
-        return shape
+        return tuple(shape[1:])
 
     @staticmethod
     def _check_dtype(inputs):
+        if not hasattr(inputs, "dtype"):
+            raise ValueError(
+                "Expected one tensor of inputs, since `noise` names none of "
+                f"several. Received: inputs of type {type(inputs)}"
+            )
         if not keras.backend.is_float_dtype(inputs.dtype):
             raise ValueError(
                 "Expected inputs of floating type, in the units of the noise. "
                 f"Received: dtype {inputs.dtype}"
             )
+
+
+def _copies(x, count):
+    return ops.tile(x, (count, *[1] * (len(x.shape) - 1)))
+
+
+def _settings(noise):
+    """All that a noise has, and of noise in it all that has."""
+    return {
+        name: _settings(value) if isinstance(value, Noise) else value
+        for name, value in vars(noise).items()
+    }

@@ -32,6 +32,7 @@ class SmoothedComponents(Smoothed):
             activation.
         threshold: float in (0, 1), of a binary base model: it votes for class 1
             where the probability is larger.
+        output: as of `Smoothed`.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -51,9 +52,12 @@ class SmoothedComponents(Smoothed):
         group=None,
         from_logits=None,
         threshold=0.5,
+        output=None,
         **kwargs,
     ):
-        super().__init__(base_model, noise, num_draws, seed, group, **kwargs)
+        super().__init__(
+            base_model, noise, num_draws, seed, group, output, **kwargs
+        )
         if group is not None and not self.takes_group:
             raise ValueError(
                 "Expected no `group`, whose elements move pixels while masks "
@@ -82,7 +86,7 @@ class SmoothedComponents(Smoothed):
                     f"from_logits={self.from_logits}, threshold="
                     f"{self.threshold}, base_model={self.base_model!r}"
                 )
-            return self.base_model
+            return self.answer_model
 
         def make():
             made = self._two_classes()
@@ -94,10 +98,9 @@ class SmoothedComponents(Smoothed):
     def predict_step(self, data):
         """Vote shares, as the base model would answer; for `predict`."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self._check_dtype(x)
         shares = vote_shares(
             self._counter(),
-            x,
+            self._examples(x),
             self.num_draws,
             ballots.hard,
             self.seed_generator,
@@ -143,9 +146,10 @@ class SmoothedComponents(Smoothed):
             ValueError: for bad input, a base model that mixes the examples of a
                 batch, or `n` too small to decide anything.
         """
+        request = self._request(x, None, x_key, None, check_independence)
         return certification.classify_components(
             self._counter(),
-            self._request(x, None, x_key, None, check_independence),
+            request,
             n=_draws(n),
             alpha=alpha,
             correction=correction,
@@ -226,10 +230,11 @@ class SmoothedComponents(Smoothed):
                 dataset are checked as they are read; rows already logged stay
                 valid.
         """
+        request = self._request(x, y, x_key, y_key, check_independence)
         return certification.certify_components(
             self._counter(),
             self._claim(n, alpha, correction, radius),
-            self._request(x, y, x_key, y_key, check_independence),
+            request,
             certification.Settings(
                 n0=n0,
                 seed=seed,
@@ -274,7 +279,7 @@ class SmoothedComponents(Smoothed):
         return certification.plan_components(
             self._counter(),
             self._claim(n, alpha, correction, radius),
-            certification.example_shape(self.base_model),
+            certification.example_shape(self.answer_model),
             n0=n0,
             num_examples=num_examples,
             batch_size=batch_size,
@@ -295,10 +300,10 @@ class SmoothedComponents(Smoothed):
 
     def _is_binary(self):
         shape = self._example_shape()
-        return shape is not None and is_binary(self.base_model, shape)
+        return shape is not None and is_binary(self.answer_model, shape)
 
     def _two_classes(self):
-        return two_classes(self.base_model, self.from_logits, self.threshold)
+        return two_classes(self.answer_model, self.from_logits, self.threshold)
 
     def _in_form(self, shares):
         """Shares of classes, in the form of what the base model returns."""

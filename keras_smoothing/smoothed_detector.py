@@ -23,13 +23,15 @@ class SmoothedDetector(SmoothedRegression):
         base_model: Keras model from images `(batch, ...)` to boxes
             `(batch, slots, 4)`: x1, y1, x2, y2, with x1 < x2 and y1 < y2, or
             infinite in all four where there is none.
-        noise: `keras_smoothing.noise.Noise`; or None for the noise that
-            `base_model` begins with.
+        noise: `keras_smoothing.noise.Noise`, or a dict with that of one of
+            several inputs; or None for the noise that `base_model` begins with.
         num_draws: int >= 1, the draws of each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
         group: None: boxes move along with the image, so that their medians
             under a group would say nothing, and `certify` refuses one.
+        output: str, the name of the output that is the answer, of a base model
+            with several, as of `ks.SmoothedModel`.
 
     Raises:
         ValueError: if an argument is not as described.

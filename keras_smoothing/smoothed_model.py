@@ -4,6 +4,7 @@ from keras_smoothing import certification
 from keras_smoothing import checks
 from keras_smoothing.answers import is_binary
 from keras_smoothing.answers import two_classes
+from keras_smoothing.data_dependent import DataDependentSigma
 from keras_smoothing.data_dependent import Searcher
 from keras_smoothing.data_dependent import SigmaSearch
 from keras_smoothing.export import export_model
@@ -42,14 +43,18 @@ class SmoothedModel(Smoothed):
     the noise and changes nothing of that.
 
     Args:
-        base_model: Keras model from one input `(batch, ...)` to `(batch,
-            classes)`, logits or probabilities, or a binary one to `(batch, 1)`.
-            Weights are shared, not copied.
+        base_model: Keras model from an input `(batch, ...)` to `(batch,
+            classes)`, logits or probabilities, or a binary one to `(batch, 1)`;
+            or a functional one with several inputs of known sizes, whose noisy
+            one is named by `noise`, or several outputs, one of them named by
+            `output`. Weights are shared, not copied.
             One that begins with always-on noise (`ks.add_input_noise`) and
             comes without `noise` is taken apart, so that its noise is added
             once.
-        noise: `keras_smoothing.noise.Noise`; or None for the noise that
-            `base_model` begins with.
+        noise: `keras_smoothing.noise.Noise`; or a dict from the name of one
+            input to its noise. What is certified of several inputs holds while
+            that one moves and all others stay as they are. None for the noise
+            that `base_model` begins with.
         num_draws: int >= 1, the draws of each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
@@ -63,6 +68,9 @@ class SmoothedModel(Smoothed):
             activation.
         threshold: float in (0, 1), of a binary base model: it votes for class 1
             where the probability is larger.
+        output: str, the name of the output whose classes are smoothed, of a
+            base model with several: a key of its dict, or the name of a layer.
+            `fit`, `evaluate` and a plain call go on with all of them.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -85,6 +93,19 @@ class SmoothedModel(Smoothed):
     result.summary()
     ```
 
+    Of two inputs, one is smoothed:
+
+    ```python
+    image = keras.Input((8,), name="image")
+    age = keras.Input((1,), name="age")
+    both = keras.layers.Concatenate()([image, age])
+    base = keras.Model([image, age], keras.layers.Dense(2)(both))
+    model = ks.SmoothedModel(base, noise={"image": ks.noise.Gaussian(0.25)})
+    inputs = {"image": x, "age": np.arange(200) % 90}
+    model.certify(inputs, n=1_000, seed=0, verbose=0).distance
+    # "l2 ('image', all else fixed)"
+    ```
+
     Reference:
     - [Cohen, Rosenfeld and Kolter, 2019](https://arxiv.org/abs/1902.02918)
     - [Salman et al., 2019](https://arxiv.org/abs/1906.04584) for soft voting
@@ -100,9 +121,12 @@ class SmoothedModel(Smoothed):
         group=None,
         from_logits=None,
         threshold=0.5,
+        output=None,
         **kwargs,
     ):
-        super().__init__(base_model, noise, num_draws, seed, group, **kwargs)
+        super().__init__(
+            base_model, noise, num_draws, seed, group, output, **kwargs
+        )
         checks.one_of("voting", voting, ("hard", "soft"))
         self.voting = voting
         self.from_logits = from_logits
@@ -120,7 +144,7 @@ class SmoothedModel(Smoothed):
         A Keras model to `(batch, classes)` that shares the weights.
         """
         shape = self._example_shape()
-        binary = shape is not None and is_binary(self.base_model, shape)
+        binary = shape is not None and is_binary(self.answer_model, shape)
         if not binary:
             if self.from_logits is not None or self.threshold != 0.5:
                 raise ValueError(
@@ -129,7 +153,7 @@ class SmoothedModel(Smoothed):
                     f"{self.from_logits}, threshold={self.threshold}, "
                     f"base_model={self.base_model!r}"
                 )
-            return self.base_model
+            return self.answer_model
         if self.voting == "soft" and self.threshold != 0.5:
             raise ValueError(
                 "Expected threshold=0.5 for soft voting, which averages "
@@ -138,7 +162,7 @@ class SmoothedModel(Smoothed):
 
         def make():
             made = two_classes(
-                self.base_model, self.from_logits, self.threshold
+                self.answer_model, self.from_logits, self.threshold
             )
             # In a function: its fixed weights are none of this model.
             return lambda: made
@@ -148,10 +172,9 @@ class SmoothedModel(Smoothed):
     def predict_step(self, data):
         """Vote shares; `predict` returns them."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self._check_dtype(x)
-        shares = self.vote_shares(x, self.seed_generator)
+        shares = self.vote_shares(self._examples(x), self.seed_generator)
         # In the form of the base model.
-        return shares if self.classifier is self.base_model else shares[:, 1:]
+        return shares if self.classifier is self.answer_model else shares[:, 1:]
 
     def vote_shares(self, x, seed):
         """Shares of the votes among `num_draws` draws, in a graph.
@@ -209,15 +232,16 @@ class SmoothedModel(Smoothed):
             ValueError: for bad input, a base model that mixes the examples of a
                 batch, or `n` too small to decide anything.
         """
+        request = self._request(x, None, x_key, None, check_independence)
         return certification.classify(
             self._counter(serialized),
-            self._request(x, None, x_key, None, check_independence),
+            request,
             n=n,
             alpha=alpha,
             batch_size=batch_size,
             seed=seed,
             searcher=self._searcher(sigma),
-            memory=_checked(memory),
+            memory=self._memory(memory),
         )
 
     def certify(
@@ -257,11 +281,12 @@ class SmoothedModel(Smoothed):
                 x or (x, y), which is finite, keeps its order and may be larger
                 than memory; or a `ray.data.Dataset`, whose columns are the
                 entries of a dict, and which is read into the memory of its
-                cluster. Each x may be a dict of arrays.
+                cluster. Each x may be a dict of arrays; of several inputs it
+                is, by their names, or a list in the order of a model's list.
             y: labels, shape `(examples,)`, `(examples, 1)` or one-hot; or None,
                 as beside a dataset, which brings its own.
-            x_key: str or None, the entry of x in a dict; None for the name of
-                the base model's input. Other entries are left alone.
+            x_key: str or None, the entry of x in a dict; None for the names of
+                the base model's inputs. Other entries are left alone.
             y_key: str or None, the entry of the labels in the same dict; None
                 for no labels, or those of y or (x, y).
             n0: int, draws that select the class.
@@ -325,11 +350,12 @@ class SmoothedModel(Smoothed):
                 "Expected either `n` or `stopping`. Received: "
                 f"n={n}, stopping={stopping}"
             )
+        request = self._request(x, y, x_key, y_key, check_independence)
         counter = self._counter(serialized)
         return certification.certify(
             counter,
             counter.claim(alpha, stopping, top_k),
-            self._request(x, y, x_key, y_key, check_independence),
+            request,
             certification.Settings(
                 n0=n0,
                 seed=seed,
@@ -340,7 +366,7 @@ class SmoothedModel(Smoothed):
                 cluster=cluster,
             ),
             self._searcher(sigma),
-            _checked(memory),
+            self._memory(memory),
         )
 
     def export(
@@ -435,6 +461,9 @@ class SmoothedModel(Smoothed):
             checks.instance(
                 "serialized", serialized, Form, "ks.serialized.Exact()"
             )
+            self._check_one_input(
+                serialized=(serialized, "it expects noise on all of x")
+            )
             kind, settings = type(serialized), dict(vars(serialized))
             of_model, find = fingerprint, serialized.counter
         return self._keep(
@@ -451,6 +480,10 @@ class SmoothedModel(Smoothed):
         checks.instance(
             "sigma", sigma, SigmaSearch, "ks.DataDependentSigma(0.1, 1.0)"
         )
+        if not isinstance(sigma, DataDependentSigma):
+            self._check_one_input(
+                sigma=(sigma, "DataDependentSigma alone knows what is fixed")
+            )
         kind, settings = type(sigma), sigma.get_config()
         return self._keep(
             kind,
@@ -459,10 +492,15 @@ class SmoothedModel(Smoothed):
             lambda: Searcher(sigma, self._counter()),
         )
 
-
-def _checked(memory):
-    if memory is not None:
-        checks.instance(
-            "memory", memory, CertificationMemory, "CertificationMemory(path)"
-        )
-    return memory
+    def _memory(self, memory):
+        if memory is not None:
+            checks.instance(
+                "memory",
+                memory,
+                CertificationMemory,
+                "CertificationMemory(path)",
+            )
+            self._check_one_input(
+                memory=(memory, "a promise is of a ball in which all move")
+            )
+        return memory

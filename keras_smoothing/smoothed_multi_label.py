@@ -25,12 +25,12 @@ class SmoothedMultiLabel(SmoothedComponents):
     input given to this model.
 
     Args:
-        base_model: Keras model from one input `(batch, ...)` to `(batch,
+        base_model: Keras model from an input `(batch, ...)` to `(batch,
             labels)`, the probability of each label or its logit. Weights are
             shared, not copied. One that begins with always-on noise
             (`ks.add_input_noise`) and comes without `noise` is taken apart.
-        noise: `keras_smoothing.noise.Noise`; or None for the noise that
-            `base_model` begins with.
+        noise: `keras_smoothing.noise.Noise`, or a dict with that of one of
+            several inputs; or None for the noise that `base_model` begins with.
         num_draws: int >= 1, the draws of each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
@@ -40,6 +40,8 @@ class SmoothedMultiLabel(SmoothedComponents):
             probabilities; None to tell by the last activation.
         threshold: float in (0, 1): the base model votes for a label where its
             probability is larger.
+        output: str, the name of the output that is the answer, of a base model
+            with several, as of `ks.SmoothedModel`.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -79,7 +81,7 @@ class SmoothedMultiLabel(SmoothedComponents):
                 "Expected a base model that says how many labels it answers "
                 "with. Received: one that is not built. Call it once."
             )
-        output = output_spec(self.base_model, shape)
+        output = output_spec(self.answer_model, shape)
         sizes = tuple(getattr(output, "shape", ()))[1:]
         if len(sizes) != 1:
             raise ValueError(
@@ -87,7 +89,7 @@ class SmoothedMultiLabel(SmoothedComponents):
                 f"Received: output {output}. `ks.SmoothedSegmentation` is for "
                 "a class of each pixel."
             )
-        activation, last = last_activation(self.base_model)
+        activation, last = last_activation(self.answer_model)
         if activation is keras.activations.softmax:
             raise ValueError(
                 "Expected a base model of labels that do not exclude each "
@@ -95,7 +97,7 @@ class SmoothedMultiLabel(SmoothedComponents):
                 "`ks.SmoothedModel` is for one class of each example."
             )
         return two_classes(
-            self.base_model, self.from_logits, self.threshold, *sizes
+            self.answer_model, self.from_logits, self.threshold, *sizes
         )
 
     def _in_form(self, shares):

@@ -27,12 +27,12 @@ class SmoothedRegression(Smoothed):
     that of each coordinate by itself.
 
     Args:
-        base_model: Keras model from one input `(batch, ...)` to real numbers
+        base_model: Keras model from an input `(batch, ...)` to real numbers
             `(batch, ...)`. Weights are shared, not copied. One that begins with
             always-on noise (`ks.add_input_noise`) and comes without `noise` is
             taken apart, so that its noise is added once.
-        noise: `keras_smoothing.noise.Noise`; or None for the noise that
-            `base_model` begins with. Its scale, and all radii, are in the units
+        noise: `keras_smoothing.noise.Noise`, or a dict with that of one of
+            several inputs; or None for the noise that `base_model` begins with. Its scale, and all radii, are in the units
             of the input given to this model.
         num_draws: int >= 1, the draws of each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
@@ -41,6 +41,8 @@ class SmoothedRegression(Smoothed):
             one random element of it to the input. The medians are exactly
             invariant, and their intervals hold around every rearrangement of
             the input. For answers that do not move with the input.
+        output: str, the name of the output that is the answer, of a base model
+            with several, as of `ks.SmoothedModel`.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -78,14 +80,17 @@ class SmoothedRegression(Smoothed):
         num_draws=100,
         seed=None,
         group=None,
+        output=None,
         **kwargs,
     ):
-        super().__init__(base_model, noise, num_draws, seed, group, **kwargs)
+        super().__init__(
+            base_model, noise, num_draws, seed, group, output, **kwargs
+        )
         self._build_if_known()
 
     def predict_step(self, data):
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self._check_dtype(x)
+        x = self._examples(x)
         shape = tuple(x.shape[1:])
         seed = self.seed_generator
         noise = self.noise.sample((self.num_draws, *shape), seed)
@@ -97,7 +102,7 @@ class SmoothedRegression(Smoothed):
             copies = x
             if self.group is not None:
                 copies = self.group.orbit(x, elements[i : i + 1])[:, 0]
-            outputs = self.base_model(copies + noise[i], training=False)
+            outputs = self.answer_model(copies + noise[i], training=False)
             outputs = ops.cast(outputs, "float32")
             return ops.where(ops.isnan(outputs), float("inf"), outputs)
 
@@ -235,7 +240,7 @@ class SmoothedRegression(Smoothed):
         )
 
     def _check_answer(self, shape):
-        self._answer_shape(self.base_model, shape)
+        self._answer_shape(self.answer_model, shape)
 
     def _collector(self):
         return self._keep(
@@ -243,6 +248,6 @@ class SmoothedRegression(Smoothed):
             None,
             structure,
             lambda: OutputCollector(
-                self.base_model, self.noise, self.group, self._answer_shape
+                self.answer_model, self.noise, self.group, self._answer_shape
             ),
         )

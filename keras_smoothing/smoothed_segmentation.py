@@ -25,14 +25,14 @@ class SmoothedSegmentation(SmoothedComponents):
     input given to this model, and the norm is that of the whole image.
 
     Args:
-        base_model: Keras model from one input `(batch, ...)` to `(batch,
+        base_model: Keras model from an input `(batch, ...)` to `(batch,
             height, width, classes)`, logits or probabilities, or a binary one
             to `(batch, height, width, 1)`. Sequences and volumes, with one
             axis or three in place of height and width, are alike. Weights are
             shared, not copied. One that begins with always-on noise
             (`ks.add_input_noise`) and comes without `noise` is taken apart.
-        noise: `keras_smoothing.noise.Noise`; or None for the noise that
-            `base_model` begins with.
+        noise: `keras_smoothing.noise.Noise`, or a dict with that of one of
+            several inputs; or None for the noise that `base_model` begins with.
         num_draws: int >= 1, the draws of each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
@@ -42,6 +42,8 @@ class SmoothedSegmentation(SmoothedComponents):
             activation.
         threshold: float in (0, 1), of a binary base model: it votes for class 1
             where the probability is larger.
+        output: str, the name of the output that is the answer, of a base model
+            with several, as of `ks.SmoothedModel`.
 
     Raises:
         ValueError: if an argument is not as described.

@@ -173,6 +173,52 @@ def test_a_model_without_a_graph_of_layers(x):
     assert model.predict(x, verbose=0).shape == (40, 1)
 
 
+class Unbuilt(keras.Model):
+    """One output, whatever the input; nothing is known before a call."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.parametrize("method", ["certify", "classify"])
+def test_a_model_that_was_never_called(x, method):
+    settings = dict(n=1_000, alpha=0.01, seed=0)
+    # What it is comes to light with the first examples.
+    keras.utils.set_random_seed(0)
+    model = smoothed(Unbuilt(), from_logits=True)
+    answer = getattr(model, method)(x, **settings)
+    called = Unbuilt()
+    called(x[:1])
+    called.set_weights(model.base_model.get_weights())
+    expected = getattr(smoothed(called, from_logits=True), method)(
+        x, **settings
+    )
+    if method == "certify":
+        assert answer.counts.shape == (40, 2)
+        answer, expected = answer.counts, expected.counts
+    np.testing.assert_array_equal(answer, expected)
+
+
+def test_a_refusal_does_not_outlive_its_reason(x):
+    model = smoothed(Unbuilt())
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Expected `from_logits`"):
+            model.certify(x, **SETTINGS)
+    model.from_logits = True
+    assert model.certify(x, **SETTINGS).counts.shape == (40, 2)
+    other = smoothed(Unbuilt(), from_logits=True)
+    with pytest.raises(ValueError, match="of one output"):
+        other._counter()
+    other.base_model(x[:1])
+    assert other.certify(x, **SETTINGS).counts.shape == (40, 2)
+    with pytest.raises(ValueError, match="NaN or infinity in example 0"):
+        smoothed(Unbuilt(), from_logits=True).certify(np.nan * x, **SETTINGS)
+
+
 def test_votes_of_an_equilibrium_network(x):
     keras.utils.set_random_seed(0)
     cell = ks.equilibrium.cells.ContractiveDense(8, contraction=0.5)

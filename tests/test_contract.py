@@ -245,11 +245,7 @@ def test_saved_and_loaded_in_a_new_process(kind, predictions_elsewhere):
 def test_mixed_precision(kind, policy):
     if issubclass(kind, keras.Model):
         keras.mixed_precision.set_global_policy(policy)
-<<<<<<< ours
         layer = make(kind)  # What is inside has the policy too.
-=======
-        layer = make(kind)
->>>>>>> theirs
     elif kind is ks.layers.DeepEquilibrium:
         layer = kind(ks.equilibrium.cells.DenseCell(4, dtype=policy))
     elif issubclass(kind, keras.layers.Wrapper):

@@ -227,6 +227,25 @@ def test_vote_shares_do_not_repeat_with_the_seed_of_a_file(digits_file, images):
     assert shares[0] != shares[1]
 
 
+def test_vote_shares_leave_the_seed_of_the_model_alone(model):
+    model = smoothed(model.base_model, seed=5)
+    service = serving.Service(model, **SMALL, seed=1)
+    x = np.random.default_rng(0).random((3, *service.shape), "float32")
+    before = np.array(model.seed_generator.state)
+    shares = service.answers["predict"](x)
+    np.testing.assert_array_equal(model.seed_generator.state, before)
+    assert shares == service.answers["predict"](x)
+    np.testing.assert_allclose(np.sum(shares, axis=1), 1, atol=1e-6)
+
+
+def test_a_binary_model_is_served_with_two_classes():
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    service = serving.Service(smoothed(base), **SMALL)
+    shares = service.answers["predict"](np.ones((5, 4), "float32"))
+    np.testing.assert_allclose(np.sum(shares, axis=1), 1, atol=1e-6)
+    assert np.shape(shares) == (5, service.describe().num_classes) == (5, 2)
+
+
 def test_other_sizes_of_batches_are_not_compiled_anew(
     model, images, monkeypatch
 ):

@@ -1,10 +1,13 @@
-"""From what a model returns to what it answers with."""
+"""A Keras model as draws go through it: one array in, one answer out."""
 
+from keras_smoothing.answers.answer_model import answer_model as answer_model
 from keras_smoothing.answers.boxes_shape import boxes_shape as boxes_shape
 from keras_smoothing.answers.from_function import FunctionModel as FunctionModel
 from keras_smoothing.answers.from_function import from_function as from_function
+from keras_smoothing.answers.input_noise import input_noise as input_noise
 from keras_smoothing.answers.numbers_shape import numbers_shape as numbers_shape
 from keras_smoothing.answers.output_spec import output_spec as output_spec
+from keras_smoothing.answers.packing import Packing as Packing
 from keras_smoothing.answers.two_classes import is_binary as is_binary
 from keras_smoothing.answers.two_classes import (
     last_activation as last_activation,

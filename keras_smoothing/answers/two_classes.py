@@ -84,9 +84,9 @@ def last_activation(model):
     Returns:
         function, such as `keras.activations.sigmoid`, and the last layer.
     """
-    last = model
+    last, index = model, 0
     while getattr(last, "outputs", None):
-        last = last.outputs[0]._keras_history.operation
+        last, _, index = last.outputs[index]._keras_history
     if isinstance(last, keras.layers.Softmax):
         return keras.activations.softmax, last
     return (last.activation if isinstance(last, _LAST) else None), last

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 
+from keras_smoothing import checks
 from keras_smoothing.certification import class_labels
 
 
@@ -19,6 +20,8 @@ class Examples:
         window: int, examples in one window, whatever the size of a batch.
         limit: float, the largest magnitude of a value beside which float32
             still resolves the noise.
+        size: int, how many values of each example get noise, from the first
+            on; None for all.
         labels: the module that reads and checks labels, `class_labels` or
             another.
 
@@ -33,9 +36,12 @@ class Examples:
             infinite or beyond `limit`, or if there are no examples.
     """
 
-    def __init__(self, source, *, shape, window, limit, labels=class_labels):
+    def __init__(
+        self, source, *, shape, window, limit, size=None, labels=class_labels
+    ):
         self._shape = shape
         self._limit = limit
+        self._size = size
         self._labels = labels
         first_batch, batches = _peeked(self._validated(source.batches))
         if first_batch is None:
@@ -111,17 +117,7 @@ class Examples:
 
     def _checked(self, x, y, first):
         """`x` in float32; `first` is the index of its first example."""
-        if "float" not in x.dtype.name:
-            advice = ""
-            if np.issubdtype(x.dtype, np.integer):
-                advice = (
-                    ". Convert it with x.astype('float32'), scaled to what "
-                    "the model expects"
-                )
-            raise ValueError(
-                "Expected `x` of floating type, in the units of the noise. "
-                f"Received: dtype {x.dtype}{advice}"
-            )
+        checks.floating("x", x.dtype)
         if not _fits(x.shape, self._shape):
             raise ValueError(
                 f"Expected `x` of shape {_with_examples(self._shape)}. "
@@ -140,7 +136,7 @@ class Examples:
                 "Expected finite values in `x`. Received: NaN or infinity in "
                 f"example {first + int(np.argmin(finite))}"
             )
-        largest = np.abs(x).max(initial=0)
+        largest = np.abs(x[:, : self._size]).max(initial=0)
         if largest > self._limit:
             raise ValueError(
                 f"Expected values in `x` up to {self._limit:.3g}, beside which "

@@ -1,5 +1,7 @@
 """From arrays and datasets, as users have them, to batches of arrays."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -29,7 +31,7 @@ def open_source(x, y, entries, *, shape, window):
     is_tf_dataset = hasattr(x, "cardinality")
     if not (is_py_dataset or is_ray_dataset or is_tf_dataset):
         parts = entries.select((x,) if y is None else (x, y))
-        return Source(iter([_to_arrays(parts)]), num_batches=1)
+        return Source(iter([_to_arrays(parts, entries)]), num_batches=1)
     if y is not None:
         raise ValueError(
             "Expected no `y` beside a dataset, which yields (x, y) itself. "
@@ -53,7 +55,7 @@ def _of_py_dataset(dataset, entries):
             batch = dataset[i]
             # As in `fit`, [x, y] means (x, y).
             batch = tuple(batch) if isinstance(batch, list) else batch
-            yield _to_arrays(entries.select(batch))
+            yield _to_arrays(entries.select(batch), entries)
 
     return Source(batches(), dataset.num_batches)
 
@@ -69,7 +71,7 @@ def _of_ray_dataset(dataset, entries, window):
         options.preserve_order = in_order
     batches = dataset.iter_batches(batch_size=window, batch_format="numpy")
     return Source(
-        (_to_arrays(entries.select(batch)) for batch in batches),
+        (_to_arrays(entries.select(batch), entries) for batch in batches),
         exact_total=dataset.count(),
     )
 
@@ -77,7 +79,13 @@ def _of_ray_dataset(dataset, entries, window):
 def _of_tf_dataset(dataset, entries, shape, window):
     # Of the element_spec first, where an error is not about traced code.
     spec = entries.select(dataset.element_spec)
-    if not all(hasattr(s, "shape") and s.shape.rank is not None for s in spec):
+    leading = entries.leading(spec[0])
+    if entries.packing is not None:
+        shape = entries.packing.shape
+    if not all(
+        hasattr(s, "shape") and s.shape.rank is not None
+        for s in (leading, *spec[1:])
+    ):
         raise ValueError(
             "Expected a dataset of x or of (x, y), tensors of known rank. "
             f"Received: element_spec={spec}. `dataset.map` selects them."
@@ -93,19 +101,20 @@ def _of_tf_dataset(dataset, entries, shape, window):
         raise _endless()
     length = length if length >= 0 else None
     dataset = dataset.map(lambda *parts: entries.select(parts))
-    rank = spec[0].shape.rank - len(shape)
+    rank = leading.shape.rank - len(shape)
+    to_arrays = functools.partial(_to_arrays, entries=entries)
     if rank == 0:
         batches = dataset.batch(window).as_numpy_iterator()
-        return Source(map(_to_arrays, batches), exact_total=length)
+        return Source(map(to_arrays, batches), exact_total=length)
     if rank == 1:
         # Where it is not known, batches may be of any sizes.
-        size = spec[0].shape[0]
+        size = leading.shape[0]
         exact_total = length * size if length and size else None
         batches = dataset.as_numpy_iterator()
-        return Source(map(_to_arrays, batches), length, exact_total)
+        return Source(map(to_arrays, batches), length, exact_total)
     raise ValueError(
         f"Expected a dataset of examples of shape {shape}, batched or not. "
-        f"Received: elements of shape {spec[0].shape}"
+        f"Received: elements of shape {leading.shape}"
     )
 
 
@@ -115,9 +124,14 @@ def _endless():
     )
 
 
-def _to_arrays(parts):
+def _to_arrays(parts, entries):
     x, y = parts if len(parts) == 2 else (*parts, None)
-    return _to_array("x", x), None if y is None else _to_array("y", y)
+    if entries.packing is None:
+        x = _to_array("x", x)
+    else:
+        arrays = {name: _to_array(name, part) for name, part in x.items()}
+        x = entries.packing.pack_arrays(arrays)
+    return x, None if y is None else _to_array("y", y)
 
 
 def _to_array(name, value):

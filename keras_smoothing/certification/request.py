@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import typing
 
 from keras import ops
@@ -26,6 +27,8 @@ class Request:
         shape: tuple or None, the shape of one example; None in it for any size.
         check_independence: bool, as there.
         labels: the module that reads labels, `class_labels` or another.
+        packing: `Packing` of several inputs into rows, which examples then
+            are; or None for one input.
     """
 
     x: typing.Any
@@ -35,6 +38,19 @@ class Request:
     shape: tuple | None = None
     check_independence: bool = True
     labels: typing.Any = class_labels
+    packing: typing.Any = None
+
+    def build(self, base_model):
+        """Builds a model that never saw an example, on the first of them.
+
+        Args:
+            base_model: Keras model.
+
+        Raises:
+            ValueError: if the examples are bad.
+        """
+        examples = self._examples(base_model, 1, limit=math.inf)
+        base_model(examples.first, training=False)
 
     def open(self, counter, window, searcher=None):
         """Validates what can be seen at once, and builds the model for it.
@@ -52,18 +68,10 @@ class Request:
             ValueError: if the examples are bad, or the model is unfit.
         """
         noise, base_model = counter.noise, counter.base_model
-        entries = Entries(self.x_key, self.y_key, _input_name(base_model))
-        source = open_source(
-            self.x, self.y, entries, shape=self.shape, window=window
-        )
-        examples = Examples(
-            source,
-            shape=self.shape,
-            window=window,
-            limit=largest_value(noise, searcher),
-            labels=self.labels,
-        )
-        if looks_like_bytes(examples.first) and noise.stddev < 2:
+        limit = largest_value(noise, searcher)
+        examples = self._examples(base_model, window, limit, noise.size)
+        noisy = examples.first[:, : noise.size]
+        if looks_like_bytes(noisy) and noise.stddev < 2:
             warn_caller(
                 f"The examples look like images with values 0..255, and the "
                 f"noise {noise} is for values 0..1: its scale is in the units "
@@ -85,6 +93,25 @@ class Request:
         if self.check_independence:
             check_independence(counter, examples.first)
         return examples, answers
+
+    def _examples(self, base_model, window, limit, size=None):
+        source = open_source(
+            self.x,
+            self.y,
+            Entries(
+                self.x_key, self.y_key, _input_name(base_model), self.packing
+            ),
+            shape=self.shape,
+            window=window,
+        )
+        return Examples(
+            source,
+            shape=self.shape,
+            window=window,
+            limit=limit,
+            size=size,
+            labels=self.labels,
+        )
 
 
 def _input_name(model):

@@ -34,7 +34,8 @@ class Searcher(Rebuilt):
     def __init__(self, search, model):
         search.check(model)
         self._search = search
-        self._base_model = model.base_model
+        # A counter has it as its base model.
+        self._base_model = getattr(model, "classifier", model.base_model)
         self._noise = model.noise
         self._group = model.group
         # Soft votes have the probabilities themselves for their expectation.

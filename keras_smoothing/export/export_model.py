@@ -32,6 +32,11 @@ def export_model(
         check_independence: bool.
         verbose: bool.
     """
+    if model.noise.size is not None:
+        raise ValueError(
+            "Expected a base model with one input, since the signatures of an "
+            f"exported one take one. Received: noise={model.noise}"
+        )
     law = _law(model.noise)
     if isinstance(model.base_model, FunctionModel):
         raise ValueError(

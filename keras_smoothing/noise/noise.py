@@ -15,7 +15,11 @@ class Noise(Law):
     Attributes:
         norm: `"l2"`, `"l1"` or `"linf"`, the norm of the certified ball.
         stddev: float, the standard deviation of one coordinate.
+        size: int, how many values of an example it is added to, from the first
+            on; None for all.
     """
+
+    size = None
 
     def sample(self, shape, seed):
         """Draws noise.

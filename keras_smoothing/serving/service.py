@@ -1,7 +1,9 @@
 import secrets
 
 import numpy as np
+from keras import ops
 
+from keras_smoothing import backend
 from keras_smoothing import checks
 from keras_smoothing.certification import promising
 from keras_smoothing.certification.examples import Examples
@@ -16,6 +18,7 @@ from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.statistics.votes import ABSTAIN
 from keras_smoothing.version import __version__
 from keras_smoothing.voting import num_classes
+from keras_smoothing.voting.draws import FixedSeed
 
 
 class Service:
@@ -86,12 +89,18 @@ class Service:
         checks.instance(
             "model", model, SmoothedModel, "SmoothedModel(base, noise)"
         )
+        if model.noise.size is not None:
+            raise ValueError(
+                "Expected a base model with one input, since a payload has "
+                f"one. Received: noise={model.noise}"
+            )
         self.shape = example_shape(model.base_model)
         self.window = min(FixedSampling(n).window, batch_size)
         self.answers = {"certify": self._certify, "classify": self._classify}
         if sigma is None and memory is None:
             self.answers["predict"] = self._predict
         self._model = model
+        self._shares = backend.compile(_shares(model))
         self._n0 = n0
         self._settings = dict(
             n=n, alpha=alpha, batch_size=batch_size, sigma=sigma
@@ -212,5 +221,15 @@ class Service:
         # The model's own seed may be known, and goes on from call to call.
         seed = secrets.randbits(63) if self._seed is None else self._seed
         words = np.random.SeedSequence(seed).generate_state(2) & 0x7FFFFFFF
-        self._model.seed_generator.state.assign(words.astype("int64"))
-        return self._model.predict_on_batch(x).tolist()
+        shares = self._shares(
+            ops.convert_to_tensor(x),
+            ops.convert_to_tensor(words.astype("int64")),
+        )
+        return ops.convert_to_numpy(shares).tolist()
+
+
+def _shares(model):
+    def shares(x, words):
+        return model.vote_shares(x, FixedSeed(words))
+
+    return shares

@@ -10,6 +10,7 @@ from keras_smoothing.noise import Noise
 from keras_smoothing.statistics.bounds import lower_confidence_bound
 from keras_smoothing.statistics.needed_probability import needed_probability
 from keras_smoothing.statistics.saved_claim import SavedClaim
+from keras_smoothing.statistics.statement import Statement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,8 @@ class ComponentClaim(SavedClaim):
     group: Group | None = None
 
     component = "component"
+    distance = Statement.distance
+    shared_by = Statement.shared_by
 
     def __post_init__(self):
         checks.instance("noise", self.noise, Noise, "Gaussian(sigma=0.25)")
@@ -74,13 +77,6 @@ class ComponentClaim(SavedClaim):
             checks.instance("group", self.group, Group, "D4()")
 
     @property
-    def distance(self):
-        """What the radius measures, in words."""
-        if self.group is None:
-            return self.noise.norm
-        return f"{self.noise.norm} up to {self.group}"
-
-    @property
     def statement(self):
         """What the certificates state, in sentences: str."""
         one = self.component
@@ -97,10 +93,6 @@ class ComponentClaim(SavedClaim):
             f"smoothed model gives {which} its predicted class. An abstention "
             f"states nothing of its {one}."
         )
-
-    def shared_by(self, examples):
-        """The same, whose alpha adds up to this one over all examples."""
-        return dataclasses.replace(self, alpha=self.alpha / examples)
 
     def prove(self, votes, candidate):
         """The radii that votes prove.

@@ -56,8 +56,8 @@ class Statement:
     def distance(self):
         """What the radius measures, in words."""
         if self.group is None:
-            return self.noise.norm
-        return f"{self.noise.norm} up to {self.group}"
+            return self.noise.distance
+        return f"{self.noise.distance} up to {self.group}"
 
     @property
     def statement(self):

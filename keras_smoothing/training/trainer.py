@@ -117,11 +117,10 @@ class Trainer(keras.Model):
         losses = {**losses, "loss": loss}
         shown = {name: value * replicas for name, value in losses.items()}
         shown.update(measures)
+        size = ops.shape(keras.tree.flatten(outputs)[0])[0]
         for metric in self.metrics:
             if metric.name in shown:
-                metric.update_state(
-                    shown[metric.name], sample_weight=ops.shape(outputs)[0]
-                )
+                metric.update_state(shown[metric.name], sample_weight=size)
         return self.compute_metrics(x, y, outputs, sample_weight)
 
     def test_step(self, data):

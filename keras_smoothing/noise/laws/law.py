@@ -16,6 +16,11 @@ class Law(Configured):
 
     norm = None
 
+    @property
+    def distance(self):
+        """What radii measure, in words."""
+        return self.norm
+
     def radius(self, p_lower):
         """Certified radius from a lower bound on the top class probability.
 
