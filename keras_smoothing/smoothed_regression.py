@@ -32,8 +32,9 @@ class SmoothedRegression(Smoothed):
             always-on noise (`ks.add_input_noise`) and comes without `noise` is
             taken apart, so that its noise is added once.
         noise: `keras_smoothing.noise.Noise`, or a dict with that of one of
-            several inputs; or None for the noise that `base_model` begins with. Its scale, and all radii, are in the units
-            of the input given to this model.
+            several inputs; or None for the noise that `base_model` begins with.
+            Its scale, and all radii, are in the units of the input given to
+            this model.
         num_draws: int >= 1, the draws of each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
