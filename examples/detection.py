@@ -117,7 +117,7 @@ def main():
     plot = arguments.output / "detection.png"
     result.plot().figure.savefig(plot, dpi=150)
     picture = arguments.output / "detection_boxes.png"
-    draw(result, x[0], 0, 0.25, picture)
+    draw(result, x[0], 0, 0.5, picture)
     print(f"\nSaved {plot} and {picture}")
 
 
