@@ -79,6 +79,29 @@ def test_report_refuses_to_mix_norms(tmp_path, digits, capsys):
     assert "Received: l1 and l2" in capsys.readouterr().err
 
 
+def test_report_describes_answers_of_other_shapes(tmp_path, capsys):
+    base = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    x = np.zeros((2, 3), "float32")
+    numbers, labels = str(tmp_path / "numbers.tsv"), str(tmp_path / "l.tsv")
+    noise = ks.noise.Gaussian(0.5)
+    settings = dict(n=100, alpha=0.1, seed=0, verbose=0)
+    regression = ks.SmoothedRegression(base, noise)
+    regression.certify(x, radii=[0.0, 0.1], log=numbers, **settings)
+    multi_label = ks.SmoothedMultiLabel(base, noise)
+    multi_label.certify(x, np.zeros((2, 2), int), log=labels, **settings)
+    for log in (numbers, labels):
+        plot = tmp_path / "plot.png"
+        assert cli.main(["report", log, "--plot", str(plot)]) == 0
+        assert "With probability at least" in capsys.readouterr().out
+        assert plot.read_bytes().startswith(b"\x89PNG")
+        plot.unlink()
+        for more in ([numbers], ["--html", str(tmp_path / "page.html")]):
+            assert cli.main(["report", log, *more]) == 2
+            assert "one class for each example" in capsys.readouterr().err
+        assert cli.main(["compare", log, log]) == 2
+        assert "one radius for each example" in capsys.readouterr().err
+
+
 def test_a_model_without_noise_takes_sigma(base_file, capsys):
     command = ["certify", base_file, "--dataset", "digits", "--verbose", "0"]
     command += ["--split", "test[:3]", *SMALL]

@@ -7,6 +7,7 @@ from keras_smoothing.evaluation.distance import one_distance
 from keras_smoothing.logs import read_log
 from keras_smoothing.logs import read_settings
 from keras_smoothing.report import write_html
+from keras_smoothing.results import CertificationResult
 
 
 def add_to(commands):
@@ -30,6 +31,9 @@ def add_to(commands):
 def run(arguments):
     logs = _named(arguments.logs)
     results = {name: read_log(path) for name, path in logs.items()}
+    for name, result in results.items():
+        if not isinstance(result, CertificationResult):
+            return _describe(name, result, arguments)
     if arguments.confidence is not None:
         alpha = 1 - checks.probability("confidence", arguments.confidence)
         results = {
@@ -61,6 +65,22 @@ def run(arguments):
         result.label is not None for result in results.values()
     ):
         print(evaluation.table(results, radii))
+
+
+def _describe(name, result, arguments):
+    """Prints, and plots, what is not one class for each example."""
+    asked = ("radii", "html", "dataset", "confidence")
+    given = [f"--{option}" for option in asked if getattr(arguments, option)]
+    if len(arguments.logs) > 1 or given:
+        raise ValueError(
+            "Expected logs of one class for each example, for several at a "
+            f"time, tables and pages. Received: {name}, a log of "
+            f"{type(result).__name__}; without others and "
+            f"{', '.join(given) or 'options'}, it is described"
+        )
+    result.summary()
+    if arguments.plot:
+        result.plot().figure.savefig(arguments.plot)
 
 
 def _named(logs):

@@ -112,7 +112,7 @@ def _mean_draws(result):
 
 def _check_same_examples(a, b):
     for result in (a, b):
-        check_one_radius(result.radius)
+        check_one_radius(getattr(result, "radius", None))
         if result.label is None:
             raise ValueError(
                 "Expected results with labels. Received: one without"

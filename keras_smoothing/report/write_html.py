@@ -55,7 +55,7 @@ def write_html(path, results, radii=None, *, images=None, settings=None):
             f"results={results}"
         )
     for result in results.values():
-        check_one_radius(result.radius)
+        check_one_radius(getattr(result, "radius", None))
     distance = one_distance(results.values())
     without = [name for name in results if results[name].label is None]
     if 0 < len(without) < len(results):
