@@ -258,6 +258,8 @@ def test_damaged_logs_are_an_error_or_change_nothing(images, tmp_path):
     "column,change",
     [
         ("votes", lambda a: a + 501),
+        # Of what is certified anyway.
+        ("votes", lambda a: np.where(a == a.max(), 501, a).astype(a.dtype)),
         ("votes", lambda a: a.astype("int64")),
         ("votes", lambda a: a[:3]),
         ("candidate", lambda a: a + 3),
