@@ -258,6 +258,8 @@ def test_damaged_logs_are_an_error_or_change_nothing(images, tmp_path):
     "column,change",
     [
         ("votes", lambda a: a + 501),
+        # Of what is certified anyway.
+        ("votes", lambda a: np.where(a == a.max(), 501, a).astype(a.dtype)),
         ("votes", lambda a: a.astype("int64")),
         ("votes", lambda a: a[:3]),
         ("candidate", lambda a: a + 3),
@@ -276,7 +278,9 @@ def test_rows_that_no_sampling_gives_are_refused(
 
     x, y = images
     model, log = segmented(network()), tmp_path / "run.tsv"
-    result = model.certify(x[:2], y[:2], **SETTINGS, log=log)
+    # By Holm's p-values: the other bound knows how many votes there can be.
+    settings = {**SETTINGS, **CORRECTIONS[1]}
+    result = model.certify(x[:2], y[:2], **settings, log=log)
     heading, first, *rest = log.read_text().splitlines()
     cells = first.split("\t")
     which = heading.split("\t").index(column)
