@@ -347,8 +347,8 @@ class Smoothed(Trainer):
     def _check_dtype(inputs):
         if not hasattr(inputs, "dtype"):
             raise ValueError(
-                "Expected one tensor of inputs, since `noise` names none of "
-                f"several. Received: inputs of type {type(inputs)}"
+                "Expected one tensor, for a base model with one input. "
+                f"Received: inputs of type {type(inputs)}"
             )
         if not keras.backend.is_float_dtype(inputs.dtype):
             raise ValueError(

@@ -96,13 +96,17 @@ class SmoothedModel(Smoothed):
     Of two inputs, one is smoothed:
 
     ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
     image = keras.Input((8,), name="image")
     age = keras.Input((1,), name="age")
     both = keras.layers.Concatenate()([image, age])
     base = keras.Model([image, age], keras.layers.Dense(2)(both))
     model = ks.SmoothedModel(base, noise={"image": ks.noise.Gaussian(0.25)})
-    inputs = {"image": x, "age": np.arange(200) % 90}
-    model.certify(inputs, n=1_000, seed=0, verbose=0).distance
+    x = {"image": np.random.rand(10, 8), "age": np.arange(10)}
+    model.certify(x, n=1_000, seed=0, verbose=0).distance
     # "l2 ('image', all else fixed)"
     ```
 

@@ -65,7 +65,8 @@ class CertificationResult(ByExample):
         top_k: int.
         distance: str, what the radius measures: "l2", or "l2 up to
             D4('channels_last')" for
-            the least distance to any rearrangement of the example.
+            the least distance to any rearrangement of the example, or "l2
+            ('image', all else fixed)" for that of one input of several.
         seed: int, the root of all draws; None where several were joined.
         statement: str, what is stated of each certificate, in a sentence.
 
