@@ -69,7 +69,7 @@ def run(text, name):
             lines = text.count("\n", 0, block.start(1)) * "\n"
             printed = _execute(lines + block[1], names, name)
             if printed:
-                parts.append(f"\n```text title=\"Output\"\n{printed}\n```\n")
+                parts.append(f'\n```text title="Output"\n{printed}\n```\n')
             parts += take_drawings()
     return "".join([*parts, text[end:]])
 

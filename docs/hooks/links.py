@@ -1,4 +1,4 @@
-"""Every link inside the site leads somewhere, and no page needs another host."""
+"""Links inside the site lead somewhere, and no page needs another host."""
 
 import html.parser
 import pathlib

@@ -11,7 +11,9 @@ def with_tables(markdown):
     """Markdown with the tables of `docs/data` where it asks for them."""
     return re.sub(
         r"^<!-- table: (\w+) -->$",
-        lambda found: _table(json.loads((DATA / f"{found[1]}.json").read_text())),
+        lambda found: _table(
+            json.loads((DATA / f"{found[1]}.json").read_text())
+        ),
         markdown,
         flags=re.M,
     )
