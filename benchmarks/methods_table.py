@@ -95,7 +95,7 @@ def methods(x, y):
         {"stopping": ks.AdaptiveSampling(RADII, max_n=N)},
     )
     yield "sigma 0.5", smoothed(x, y, 0.5), {}
-    # Four passes a step: a fourth of the epochs.
+    # As many gradient passes as plain training has.
     for name, objective, epochs in (
         ("Stability", objectives.Stability(), 20),
         ("Consistency", objectives.Consistency(num_copies=2), 20),

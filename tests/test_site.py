@@ -153,21 +153,27 @@ def test_a_guide_that_fails_fails_the_build(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text,problem",
+    "problems",
     [
-        ("[there](nowhere.md)", "nowhere.md"),
-        ("[there](index.md#nowhere)", "nowhere"),
-        ('<a href="nowhere.html">there</a>', "nowhere.html, which is no file"),
-        ('<a href="index.html#no">there</a>', "index.html#no: no such anchor"),
-        ('<script src="https://example.org/x.js"></script>', "example.org"),
-        ("[there][keras_smoothing.Nothing]", "keras_smoothing.Nothing"),
-        ("::: keras_smoothing.Nothing", "keras_smoothing.Nothing"),
+        {
+            "[there](nowhere.md)": "'nowhere.md'",
+            "[there](index.md#nothing)": "no such anchor",
+            "[there][keras_smoothing.Missing]": "'keras_smoothing.Missing'",
+        },
+        {
+            '<a href="nowhere.html">there</a>': "nowhere.html, which is no file",
+            '<a href="index.html#no">there</a>': "index.html#no: no such anchor",
+            '<script src="https://example.org/x.js"></script>': "example.org",
+        },
+        {"::: keras_smoothing.Nothing": "keras_smoothing.Nothing"},
     ],
 )
-def test_what_leads_nowhere_fails_the_build(tmp_path, text, problem):
-    built = site_of(tmp_path, {"index.md": f"# Start\n\n{text}\n"})
+def test_what_leads_nowhere_fails_the_build(tmp_path, problems):
+    text = "\n\n".join(["# Start", *problems])
+    built = site_of(tmp_path, {"index.md": text})
     assert built.returncode != 0
-    assert problem in built.stdout + built.stderr
+    for problem in problems.values():
+        assert problem in built.stdout + built.stderr
 
 
 @pytest.fixture(scope="module")

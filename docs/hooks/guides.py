@@ -29,12 +29,9 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$\n?", re.M | re.S)
 
 def on_page_markdown(markdown, page, config, files):
     path = pathlib.Path(page.file.abs_src_path)
-    if page.file.src_uri.startswith("guides/") or "command" in path.name:
-        if os.environ.get("DOCS_RUN") != "no":
-            text = path.read_text()
-            markdown = run(text, os.path.relpath(path))
-        markdown = link_to_notebook(with_tables(markdown), path)
-    return markdown
+    if os.environ.get("DOCS_RUN") != "no":
+        markdown = run(path.read_text(), os.path.relpath(path))
+    return link_to_notebook(with_tables(markdown), path)
 
 
 def on_files(files, config):
@@ -55,9 +52,6 @@ def run(text, name):
     Raises:
         PluginError: if a block fails; with the page and the line.
     """
-    import keras
-
-    keras.utils.clear_session()
     names, parts, end = {"__name__": "__main__"}, [], 0
     # What a page writes goes with it.
     folder = tempfile.TemporaryDirectory()
