@@ -83,11 +83,11 @@ def test_a_page_is_one_program(tmp_path):
         "\n```python\nimport matplotlib.pyplot as plt\nplt.plot([x, 2])\n"
         "warnings.warn('careful')\n```\n\nThe end.\n"
     )
-    with pytest.warns(UserWarning, match="careful"):
-        page = guides.run(text, "page.md")
+    page = guides.run(text, "page.md")
     assert page.startswith(text[: text.index("\nText")])
     assert '```text title="Output"\n3\n```' in page
-    assert page.index("Text.") < page.index("<svg") < page.index("The end.")
+    parts = ("Text.", "\nUserWarning: careful\n", "<svg", "The end.")
+    assert sorted(parts, key=page.index) == list(parts)
     # In the colours of the page, and nothing that Markdown would cut.
     drawing = re.search(r'<div class="drawing">.*</div>', page, re.S)[0]
     assert "currentColor" in drawing and "#010203" not in drawing
@@ -161,8 +161,8 @@ def test_a_guide_that_fails_fails_the_build(tmp_path):
             "[there][keras_smoothing.Missing]": "'keras_smoothing.Missing'",
         },
         {
-            '<a href="nowhere.html">there</a>': "nowhere.html, which is no file",
-            '<a href="index.html#no">there</a>': "index.html#no: no such anchor",
+            '<a href="nowhere.html">there</a>': "nowhere.html, which",
+            '<a href="index.html#no">there</a>': "index.html#no: no such",
             '<script src="https://example.org/x.js"></script>': "example.org",
         },
         {"::: keras_smoothing.Nothing": "keras_smoothing.Nothing"},

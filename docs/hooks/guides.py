@@ -12,7 +12,9 @@ import pathlib
 import re
 import sys
 import tempfile
+import textwrap
 import traceback
+import warnings
 
 from mkdocs.exceptions import PluginError
 
@@ -70,11 +72,17 @@ def run(text, name):
 
 def _execute(code, names, name):
     output = io.StringIO()
+
+    def show(message, category, *_, **__):
+        text = f"{category.__name__}: {message}"
+        print(textwrap.fill(text, 80), file=output)
+
     try:
-        with (
-            contextlib.redirect_stdout(output),
-            contextlib.redirect_stderr(output),
-        ):
+        with contextlib.redirect_stdout(output), warnings.catch_warnings():
+            # Those for developers say nothing to readers.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = show
             exec(compile(code, name, "exec"), names)  # noqa: S102
     except Exception as error:
         line = getattr(error, "lineno", None)
