@@ -45,7 +45,8 @@ def take_drawings():
 
 def _to_html(svg):
     svg = svg[svg.index("<svg") :]
-    box = re.search(r'viewBox="[^"]*"', svg)[0]
+    box, width = re.search(r'viewBox="0 0 ([\d.]+) [\d.]+"', svg).group(0, 1)
+    box += f' width="{width}pt"'
     body = svg[svg.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
     body = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", body)
