@@ -7,7 +7,7 @@ SEED := $(shell date +%s)
 PORTABILITY := -m pytest --numprocesses 2 --random-order \
     --random-order-bucket=global --random-order-seed=$(SEED)
 
-.PHONY: quickstart test test-slow test-portability clean
+.PHONY: quickstart test test-slow test-portability docs clean
 
 quickstart: $(VENV)/quickstart.installed
 	$(VENV)/bin/python examples/quickstart.py
@@ -41,6 +41,10 @@ test-portability: $(VENV)/test.installed
 	    $(VENV)/bin/python $(PORTABILITY) || failed=1; \
 	exit $$failed
 
+# The site, into site/. It runs the code of the guides.
+docs: $(VENV)/docs.installed
+	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=2 $(VENV)/bin/mkdocs build --strict
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -48,9 +52,13 @@ $(VENV)/quickstart.installed: setup.cfg | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable ".[datasets,plots]"
 	touch $@
 
+$(VENV)/docs.installed: setup.cfg | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable ".[docs]"
+	touch $@
+
 $(VENV)/test.installed: setup.cfg | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) site

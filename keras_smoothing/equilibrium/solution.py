@@ -1,7 +1,13 @@
 import typing
 
-# Per example: why the solver stopped.
-CONVERGED, MAX_ITER, NON_FINITE = range(3)
+CONVERGED = 0
+"""The status of an example whose residual came below the tolerance."""
+
+MAX_ITER = 1
+"""The status of an example for which the steps ran out."""
+
+NON_FINITE = 2
+"""The status of an example whose iterates are finite no longer."""
 
 
 class Solution(typing.NamedTuple):

@@ -2,8 +2,8 @@ import dataclasses
 
 import numpy as np
 
-# The answer of a smoothed classifier that does not decide.
 ABSTAIN = -1
+"""The answer of a smoothed classifier that does not decide."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
