@@ -337,9 +337,6 @@ def examples():
             yield pytest.param(code, id=thing.__qualname__)
     readme = pathlib.Path(__file__).parents[1] / "README.md"
     yield pytest.param("\n".join(code_blocks(readme.read_text())), id="README")
-    for page in sorted((readme.parent / "docs" / "guides").glob("*.md")):
-        code = "\n".join(code_blocks(page.read_text()))
-        yield pytest.param(code, id=page.name)
 
 
 @pytest.mark.parametrize("code", examples())
