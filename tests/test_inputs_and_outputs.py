@@ -194,6 +194,25 @@ def test_an_attack_on_the_noisy_input_alone_changes_nothing():
     assert (outside != result.prediction)[~result.abstained].any()
 
 
+def test_noise_is_added_to_the_one_and_to_no_other():
+    image = keras.Input((500,), name="image")
+    age = keras.Input((1,), dtype="int32", name="age")
+    base = keras.Model([image, age], {"image": image, "age": age})
+    model = ks.SmoothedModel(base, of_image(), output="image")
+    x = {"image": np.ones((8, 500), "float32"), "age": np.arange(8)[:, None]}
+    outputs = model(x)
+    np.testing.assert_allclose(np.std(outputs["image"]), 0.25, rtol=0.05)
+    np.testing.assert_array_equal(outputs["age"], x["age"])
+    noisy_copies = model.draw_noise(
+        x, num_copies=2, scale=np.arange(8.0, dtype="float32")
+    )
+    noisy, ages = noisy_copies(x)
+    spread = np.std(ops.reshape(noisy, (2, 8, 500)), axis=2)
+    np.testing.assert_allclose(spread, [np.arange(8) / 4] * 2, rtol=0.2)
+    np.testing.assert_array_equal(ages[:8], x["age"])
+    np.testing.assert_array_equal(ages[8:], x["age"])
+
+
 @pytest.mark.parametrize(
     ("kind", "output"), [(list, "label"), (list, "sick"), (dict, "sick")]
 )
