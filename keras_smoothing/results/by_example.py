@@ -8,7 +8,9 @@ from keras_smoothing.results.concatenation import check_one_claim
 class ByExample:
     """A dataclass of what is known of each example. Base class of results.
 
-    All its fields have a row for each example, but for `claim` and `seed`.
+    All its fields have a row for each example, but for `claim` and `seed`. A
+    subclass says in `form` what of the shape of results must be equal to join
+    them: a dict.
     """
 
     @classmethod
@@ -49,9 +51,30 @@ class ByExample:
         )
 
     @property
+    def noise(self):
+        return self.claim and self.claim.noise
+
+    @property
+    def alpha(self):
+        return self.claim and self.claim.alpha
+
+    @property
+    def distance(self):
+        return self.claim and self.claim.distance
+
+    @property
     def statement(self):
         """What the certificates state, in sentences; None where not known."""
         return self.claim and self.claim.statement
+
+    def known_labels(self):
+        """The labels; raises ValueError without."""
+        if self.label is None:
+            raise ValueError(
+                "Expected a result with labels. Received: one without; pass "
+                "`y` to `certify`."
+            )
+        return self.label
 
     def __len__(self):
         return len(self.prediction)

@@ -201,14 +201,6 @@ class CertificationResult(ByExample):
         )
 
     @property
-    def noise(self):
-        return self.claim and self.claim.noise
-
-    @property
-    def alpha(self):
-        return self.claim and self.claim.alpha
-
-    @property
     def stopping(self):
         return self.claim and self.claim.stopping
 
@@ -231,24 +223,14 @@ class CertificationResult(ByExample):
     @property
     def correct(self):
         """bool array; raises ValueError without labels."""
-        if self.label is None:
-            raise ValueError(
-                "Expected a result with labels. Received: one without; pass "
-                "`y` to `certify`."
-            )
-        return (self.prediction == self.label) & ~self.abstained
+        return (self.prediction == self.known_labels()) & ~self.abstained
 
     @property
     def abstained(self):
         return self.prediction == ABSTAIN
 
     @property
-    def distance(self):
-        return self.claim and self.claim.distance
-
-    @property
     def form(self):
-        """What of the shape of results must be equal to join them: dict."""
         return {
             "promises": "none" if self.promises is None else "given",
             "findings": sorted(self.findings or ()),

@@ -66,29 +66,12 @@ class ComponentResult(ByExample):
         )
 
     @property
-    def noise(self):
-        return self.claim.noise
-
-    @property
-    def alpha(self):
-        return self.claim.alpha
-
-    @property
-    def distance(self):
-        return self.claim.distance
-
-    @property
     def labelled(self):
         """bool array of the components that count; ValueError without labels.
 
         Those with the label -1 do not.
         """
-        if self.label is None:
-            raise ValueError(
-                "Expected a result with labels. Received: one without; pass "
-                "`y` to `certify`."
-            )
-        return self.label >= 0
+        return self.known_labels() >= 0
 
     @property
     def correct(self):
@@ -101,7 +84,6 @@ class ComponentResult(ByExample):
 
     @property
     def form(self):
-        """What of the shape of results must be equal to join them: dict."""
         return {"components": self.prediction.shape[1:]}
 
     def figures(self):

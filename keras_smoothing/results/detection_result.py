@@ -99,7 +99,7 @@ class DetectionResult(Intervals):
                 `iou`, or as `worst_iou` does.
         """
         iou = checks.positive_share("iou", iou)
-        label = self._labels()
+        label = self.known_labels()
         known = ~np.isnan(label).any(axis=-1)
         if not known.any():
             raise ValueError(

@@ -73,7 +73,7 @@ class IntervalResult(Intervals):
         Raises:
             ValueError: without labels, or as `at` does.
         """
-        label = self._labels()
+        label = self.known_labels()
         lower, upper = self.at(radius)
         return np.maximum(np.abs(label - lower), np.abs(upper - label))
 

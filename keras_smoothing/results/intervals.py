@@ -4,11 +4,12 @@ import numpy as np
 
 from keras_smoothing.evaluation.plots import axes
 from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.results.by_example import ByExample
 from keras_smoothing.statistics.median_claim import MedianClaim
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Intervals:
+class Intervals(ByExample):
     """Intervals of medians, of each example and radius. Base class of results.
 
     Attributes: those of `IntervalResult`.
@@ -42,24 +43,12 @@ class Intervals:
         return np.array(self.claim.radii)
 
     @property
-    def noise(self):
-        return self.claim.noise
-
-    @property
-    def alpha(self):
-        return self.claim.alpha
-
-    @property
     def correction(self):
         return self.claim.correction
 
     @property
-    def distance(self):
-        return self.claim.distance
-
-    @property
-    def statement(self):
-        return self.claim.statement
+    def form(self):
+        return {"answers": self.lower.shape[2:]}
 
     @property
     def width(self):
@@ -132,21 +121,6 @@ class Intervals:
         ax.legend()
         return ax
 
-    def __len__(self):
-        return len(self.prediction)
-
-    def __getitem__(self, which):
-        which = np.atleast_1d(np.arange(len(self))[which])
-        if which.ndim > 1:
-            raise IndexError(
-                "Expected a slice, a boolean mask, integers or an integer. "
-                f"Received: indices of shape {which.shape}"
-            )
-        names = [*_FIELDS] + ["label"] * (self.label is not None)
-        return dataclasses.replace(
-            self, **{name: getattr(self, name)[which] for name in names}
-        )
-
     def __repr__(self):
         return (
             f"<{type(self).__name__} of {len(self)} examples, "
@@ -165,14 +139,6 @@ class Intervals:
 
     def _steps(self):
         return range(len(self.radii))
-
-    def _labels(self):
-        if self.label is None:
-            raise ValueError(
-                "Expected a result with labels. Received: one without; pass "
-                "`y` to `certify`."
-            )
-        return self.label
 
 
 # What there is of each example, beside its label.
