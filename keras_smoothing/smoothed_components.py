@@ -4,7 +4,6 @@ import keras
 
 from keras_smoothing import certification
 from keras_smoothing import checks
-from keras_smoothing.answers import is_binary
 from keras_smoothing.answers import output_spec
 from keras_smoothing.answers import two_classes
 from keras_smoothing.logs import structure
@@ -300,7 +299,11 @@ class SmoothedComponents(Smoothed):
 
     def _is_binary(self):
         shape = self._example_shape()
-        return shape is not None and is_binary(self.answer_model, shape)
+        if shape is None:
+            return False
+        output = output_spec(self.answer_model, shape)
+        sizes = tuple(getattr(output, "shape", ()))[1:]
+        return len(sizes) > 1 and sizes[-1] == 1
 
     def _two_classes(self):
         return two_classes(self.answer_model, self.from_logits, self.threshold)

@@ -19,14 +19,14 @@ _LAST = (
 
 
 def is_binary(model, shape):
-    """Whether a model returns one number for each of its answers.
+    """Whether a model returns one number for each example.
 
     Args:
         model: Keras model.
         shape: tuple of ints or None, the shape of an example.
     """
     output = output_spec(model, shape)
-    return tuple(getattr(output, "shape", ()))[1:][-1:] == (1,)
+    return tuple(getattr(output, "shape", ()))[1:] == (1,)
 
 
 def two_classes(model, from_logits=None, threshold=0.5, labels=None):
