@@ -9,6 +9,7 @@ from keras_smoothing import checks
 from keras_smoothing.answers import Packing
 from keras_smoothing.answers import answer_model
 from keras_smoothing.answers import input_noise
+from keras_smoothing.certification import class_labels
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import split_input_noise
@@ -313,12 +314,19 @@ class Smoothed(Trainer):
             y_key,
             self._example_shape(),
             check_independence,
+            labels=self._labels(),
             packing=self._packing,
         )
         if not self.base_model.built:
             request.build(self.base_model)
-            request = dataclasses.replace(request, shape=self._example_shape())
+            request = dataclasses.replace(
+                request, shape=self._example_shape(), labels=self._labels()
+            )
         return request
+
+    def _labels(self):
+        """How labels are read, as of `certification.Request`."""
+        return class_labels
 
     def _example_shape(self):
         """Of what the answer model expects, or None where that is not known."""

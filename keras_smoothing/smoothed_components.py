@@ -1,20 +1,16 @@
-import dataclasses
-
 import keras
 
 from keras_smoothing import certification
-from keras_smoothing import checks
 from keras_smoothing.answers import output_spec
-from keras_smoothing.answers import two_classes
 from keras_smoothing.logs import structure
-from keras_smoothing.smoothed import Smoothed
+from keras_smoothing.smoothed_classes import SmoothedClasses
 from keras_smoothing.statistics.stopping_rule import StoppingRule
 from keras_smoothing.voting import ComponentCounter
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting import vote_shares
 
 
-class SmoothedComponents(Smoothed):
+class SmoothedComponents(SmoothedClasses):
     """A smoothed model of answers that are several classes. Base class.
 
     Components are pixels, or labels. Each is answered with the class that the
@@ -26,11 +22,8 @@ class SmoothedComponents(Smoothed):
         num_draws: as there.
         seed: as there.
         group: as there.
-        from_logits: bool, of a binary base model: whether it returns the logit
-            of class 1, instead of its probability; None to tell by the last
-            activation.
-        threshold: float in (0, 1), of a binary base model: it votes for class 1
-            where the probability is larger.
+        from_logits: as of `SmoothedClasses`.
+        threshold: as there.
         output: as of `Smoothed`.
 
     Raises:
@@ -55,44 +48,16 @@ class SmoothedComponents(Smoothed):
         **kwargs,
     ):
         super().__init__(
-            base_model, noise, num_draws, seed, group, output, **kwargs
+            *(base_model, noise, num_draws, seed, group),
+            *(from_logits, threshold, output),
+            **kwargs,
         )
         if group is not None and not self.takes_group:
             raise ValueError(
                 "Expected no `group`, whose elements move pixels while masks "
                 f"stay where they are. Received: group={group}"
             )
-        self.from_logits = from_logits
-        self.threshold = checks.probability("threshold", threshold)
         self._build_if_known()
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        _ = self.classifier  # Its weights cannot be made inside a graph.
-
-    @property
-    def classifier(self):
-        """What votes: the base model, or of a binary one its two classes.
-
-        A Keras model to `(batch, *components, classes)` that shares the
-        weights.
-        """
-        if not self._is_binary():
-            if self.from_logits is not None or self.threshold != 0.5:
-                raise ValueError(
-                    "Expected `from_logits` and `threshold` for a binary base "
-                    "model, whose last axis has one number. Received: "
-                    f"from_logits={self.from_logits}, threshold="
-                    f"{self.threshold}, base_model={self.base_model!r}"
-                )
-            return self.answer_model
-
-        def make():
-            made = self._two_classes()
-            # In a function: its fixed weights are none of this model.
-            return lambda: made
-
-        return self._keep("classifier", None, lambda model: None, make)()
 
     def predict_step(self, data):
         """Vote shares, as the base model would answer; for `predict`."""
@@ -284,18 +249,8 @@ class SmoothedComponents(Smoothed):
             batch_size=batch_size,
         )
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "from_logits": self.from_logits,
-            "threshold": self.threshold,
-        }
-
     def _check_answer(self, shape):
         self._counter().answers(shape)
-
-    def _answers_by(self):
-        return self.from_logits, self.threshold
 
     def _is_binary(self):
         shape = self._example_shape()
@@ -304,9 +259,6 @@ class SmoothedComponents(Smoothed):
         output = output_spec(self.answer_model, shape)
         sizes = tuple(getattr(output, "shape", ()))[1:]
         return len(sizes) > 1 and sizes[-1] == 1
-
-    def _two_classes(self):
-        return two_classes(self.answer_model, self.from_logits, self.threshold)
 
     def _in_form(self, shares):
         """Shares of classes, in the form of what the base model returns."""
@@ -334,10 +286,8 @@ class SmoothedComponents(Smoothed):
             ),
         )
 
-    def _request(self, x, y, x_key, y_key, check_independence):
-        request = super()._request(x, y, x_key, y_key, check_independence)
-        labels = certification.ComponentLabels(self._axes())
-        return dataclasses.replace(request, labels=labels)
+    def _labels(self):
+        return certification.ComponentLabels(self._axes())
 
 
 def _draws(n):

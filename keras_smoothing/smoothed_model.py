@@ -3,7 +3,6 @@ import keras
 from keras_smoothing import certification
 from keras_smoothing import checks
 from keras_smoothing.answers import is_binary
-from keras_smoothing.answers import two_classes
 from keras_smoothing.data_dependent import DataDependentSigma
 from keras_smoothing.data_dependent import Searcher
 from keras_smoothing.data_dependent import SigmaSearch
@@ -12,7 +11,7 @@ from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs import structure
 from keras_smoothing.promises import CertificationMemory
 from keras_smoothing.serialized.form import Form
-from keras_smoothing.smoothed import Smoothed
+from keras_smoothing.smoothed_classes import SmoothedClasses
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.voting import VoteCounter
 from keras_smoothing.voting import ballots
@@ -21,7 +20,7 @@ from keras_smoothing.voting import vote_shares
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
-class SmoothedModel(Smoothed):
+class SmoothedModel(SmoothedClasses):
     """A classifier smoothed by noise, whose predictions can be certified.
 
     The smoothed classifier answers with the class that the base model predicts
@@ -129,56 +128,20 @@ class SmoothedModel(Smoothed):
         **kwargs,
     ):
         super().__init__(
-            base_model, noise, num_draws, seed, group, output, **kwargs
+            *(base_model, noise, num_draws, seed, group),
+            *(from_logits, threshold, output),
+            **kwargs,
         )
         checks.one_of("voting", voting, ("hard", "soft"))
         self.voting = voting
-        self.from_logits = from_logits
-        self.threshold = checks.probability("threshold", threshold)
         self._build_if_known()
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        _ = self.classifier  # Its weights cannot be made inside a graph.
-
-    @property
-    def classifier(self):
-        """What votes: the base model, or of a binary one its two classes.
-
-        A Keras model to `(batch, classes)` that shares the weights.
-        """
-        shape = self._example_shape()
-        binary = shape is not None and is_binary(self.answer_model, shape)
-        if not binary:
-            if self.from_logits is not None or self.threshold != 0.5:
-                raise ValueError(
-                    "Expected `from_logits` and `threshold` for a base model "
-                    "of one output, `(batch, 1)`. Received: from_logits="
-                    f"{self.from_logits}, threshold={self.threshold}, "
-                    f"base_model={self.base_model!r}"
-                )
-            return self.answer_model
-        if self.voting == "soft" and self.threshold != 0.5:
-            raise ValueError(
-                "Expected threshold=0.5 for soft voting, which averages "
-                f"probabilities. Received: threshold={self.threshold}"
-            )
-
-        def make():
-            made = two_classes(
-                self.answer_model, self.from_logits, self.threshold
-            )
-            # In a function: its fixed weights are none of this model.
-            return lambda: made
-
-        return self._keep("classifier", None, lambda model: None, make)()
 
     def predict_step(self, data):
         """Vote shares; `predict` returns them."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         shares = self.vote_shares(self._examples(x), self.seed_generator)
         # In the form of the base model.
-        return shares if self.classifier is self.answer_model else shares[:, 1:]
+        return shares[:, 1:] if self._is_binary() else shares
 
     def vote_shares(self, x, seed):
         """Shares of the votes among `num_draws` draws, in a graph.
@@ -443,15 +406,25 @@ class SmoothedModel(Smoothed):
         return {
             **super().get_config(),
             "voting": self.voting,
-            "from_logits": self.from_logits,
-            "threshold": self.threshold,
         }
 
     def _check_answer(self, shape):
         num_classes(self.classifier, shape)
 
     def _answers_by(self):
-        return self.voting, self.from_logits, self.threshold
+        return self.voting, *super()._answers_by()
+
+    def _is_binary(self):
+        shape = self._example_shape()
+        return shape is not None and is_binary(self.answer_model, shape)
+
+    def _two_classes(self):
+        if self.voting == "soft" and self.threshold != 0.5:
+            raise ValueError(
+                "Expected threshold=0.5 for soft voting, which averages "
+                f"probabilities. Received: threshold={self.threshold}"
+            )
+        return super()._two_classes()
 
     def _counter(self, serialized=None):
         """The counter of a way to find votes.

@@ -1,5 +1,3 @@
-import dataclasses
-
 import keras
 from keras import ops
 
@@ -71,7 +69,6 @@ class SmoothedRegression(Smoothed):
     """
 
     _claim = MedianClaim
-    _labels = number_labels
     _answer_shape = staticmethod(numbers_shape)
 
     def __init__(
@@ -190,7 +187,7 @@ class SmoothedRegression(Smoothed):
         return certification.certify_intervals(
             self._collector(),
             self._claim(self.noise, alpha, n, radii, correction, self.group),
-            dataclasses.replace(request, labels=self._labels),
+            request,
             certification.Settings(
                 seed=seed,
                 batch_size=batch_size,
@@ -252,3 +249,6 @@ class SmoothedRegression(Smoothed):
                 self.answer_model, self.noise, self.group, self._answer_shape
             ),
         )
+
+    def _labels(self):
+        return number_labels

@@ -306,6 +306,16 @@ def test_draws_depend_on_neither_batch_size_nor_order():
     np.testing.assert_array_equal(whole, other[::-1])
 
 
+def test_one_example_alone_is_certified_as_among_others():
+    model = smoothed(small_convnet(), group=ks.groups.D4())
+    x = np.random.default_rng(0).random((2, 8, 8, 1)).astype("float32")
+    both = model.certify(x, n=200, seed=0, verbose=0)
+    alone = smoothed(model.base_model, group=ks.groups.D4()).certify(
+        x[:1], n=200, seed=0, verbose=0
+    )
+    np.testing.assert_array_equal(alone.counts, both.counts[:1])
+
+
 def test_a_group_that_does_not_fit_is_refused_by_certify():
     model = smoothed(small_convnet((8, 6, 1)), group=ks.groups.D4(LAST))
     with pytest.raises(ValueError, match="turns square images"):

@@ -23,6 +23,7 @@ ORDER = [
     "smoothed_segmentation",
     "smoothed_multi_label",
     "smoothed_components",
+    "smoothed_classes",
     "smoothed",
     "training",
     "export",

@@ -211,8 +211,10 @@ def test_models_without_a_graph_of_layers(examples):
     x, y = examples
     base = Subclassed()
     with pytest.raises(ValueError, match="one that is not built"):
-        several(base, from_logits=True).certify(x, y, **SETTINGS)
-    base(x[:1])
+        several(base, from_logits=True).plan(100)
+    # It is built on the first examples.
+    result = several(base, from_logits=True).certify(x, y, **SETTINGS)
+    assert result.votes.shape == (40, LABELS)
     with pytest.raises(ValueError, match="Expected `from_logits`"):
         several(base).certify(x, y, **SETTINGS)
     model = several(base, from_logits=True)

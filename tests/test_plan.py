@@ -37,6 +37,11 @@ def test_plan_in_closed_form():
         assert part in str(plan)
 
 
+def test_a_smoothed_model_is_timed_as_what_it_smooths(digits_model):
+    plan = ks.plan(100, 0.01, digits_model.noise, model=digits_model)
+    assert plan.seconds > 0
+
+
 def test_no_certificate_exceeds_the_plan(digits_model, digits):
     x, _ = digits
     result = digits_model.certify(x, n=500, seed=0, verbose=0)

@@ -272,6 +272,9 @@ def test_damaged_logs_are_refused(tmp_path, x):
         dict(n=399),
         dict(alpha=0.0),
         dict(correction="none"),
+        # Which no number in a row depends on.
+        dict(alpha=0.02),
+        dict(noise=keras.saving.serialize_keras_object(ks.noise.Gaussian(9))),
     ):
         sidecar.write_text(json.dumps({**settings, **change}))
         with pytest.raises(ValueError, match="Expected .*Received"):
@@ -509,7 +512,7 @@ def two_outputs():
     "base, message",
     [
         (integers, "real numbers.*int32"),
-        (two_outputs, "one output"),
+        (two_outputs, "the one that is the answer"),
         (lambda: keras.Sequential([keras.Input((4,)), Sums()]), "one output"),
         (lambda: smoothed(network()), "not smoothed yet"),
     ],

@@ -268,7 +268,6 @@ def test_damaged_logs_are_an_error_or_change_nothing(images, tmp_path):
         ("nan_draws", lambda a: a + 1),
         ("label", lambda a: a + 3),
         ("num_samples", lambda a: 499),
-        ("alpha", lambda a: 0.02),
     ],
 )
 def test_rows_that_no_sampling_gives_are_refused(
@@ -284,8 +283,7 @@ def test_rows_that_no_sampling_gives_are_refused(
     heading, first, *rest = log.read_text().splitlines()
     cells = first.split("\t")
     which = heading.split("\t").index(column)
-    value = None if column == "alpha" else getattr(result, column)[0]
-    cells[which] = array_rows._to_text(change(value))
+    cells[which] = array_rows._to_text(change(getattr(result, column)[0]))
     assert cells[which] != first.split("\t")[which]
     log.write_text("\n".join([heading, "\t".join(cells), *rest]) + "\n")
     with pytest.raises(ValueError, match="Expected "):
@@ -544,8 +542,8 @@ def test_labels_of_a_model_that_was_not_built(images):
     x, y = images
     for labels, expected in (
         (y, None),
-        (y[:, 0, 0], r"of shape \('examples', 6, 5\)"),
-        (y[..., np.newaxis], r"of shape \('examples', 6, 5\)"),
+        (y[..., np.newaxis], None),
+        (y[:, 0, 0], "with 2 axes"),
     ):
         model = segmented(keras.Sequential([keras.layers.Conv2D(3, 1)]))
         if expected is None:

@@ -81,7 +81,6 @@ def sample(
             votes=votes[i],
             nan_draws=nan_draws[i],
             num_samples=claim.n,
-            alpha=claim.alpha,
             time=seconds,
             digest=example_digest(x[i]),
         )

@@ -79,8 +79,9 @@ def plan(
         noise: `keras_smoothing.noise.Noise`.
         n0: int, draws that select the class.
         num_examples: int, how many examples are to be certified.
-        model: Keras model with a known input shape, whose forward pass is
-            then timed for about two seconds, on noise around zero; or None.
+        model: Keras model, smoothed or not, with a known input shape, whose
+            forward pass is then timed for about two seconds, on noise around
+            zero; or None.
         batch_size: int, noisy copies in one forward pass.
         serialized: `ks.serialized.Exact` or `Audited`, how votes are to be
             found, and then timed; or None. Audits cap the radius.
@@ -119,6 +120,8 @@ def plan(
     audited = isinstance(claim, AuditedClaim)
     seconds = None
     if model is not None:
+        # Of a smoothed model, what its draws go through.
+        model = getattr(model, "classifier", model)
         batch_size = checks.positive_int("batch_size", batch_size)
         window = min(WINDOW, num_examples, batch_size)
         x = np.zeros((window, *example_shape(model)), "float32")

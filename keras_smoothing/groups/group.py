@@ -102,7 +102,10 @@ class Group:
         moved = ops.take(self._to_points(x), elements, axis=1)
         moved = ops.reshape(moved, (-1, *moved.shape[2:]))
         moved = self._from_points(moved, shape)
-        return ops.reshape(moved, (-1, ops.shape(elements)[0], *shape))
+        # By all that is known of sizes: loops keep the shape they begin with.
+        return ops.reshape(
+            moved, (ops.shape(x)[0], ops.shape(elements)[0], *shape)
+        )
 
     def get_config(self):
         return {"data_format": self.data_format}

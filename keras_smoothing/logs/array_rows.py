@@ -1,12 +1,15 @@
 """Rows of answers that are arrays: of pixels, of labels, of numbers.
 
-Figures that can be read come first. Then all of a record, where an array is a
-file in NumPy's own format, compressed, as text.
+Figures that can be read come first, and a hash of the claim: what rows state
+depends on it, and not all of them tell whether it was changed. Then all of a
+record, where an array is a file in NumPy's own format, compressed, as text.
 """
 
 import base64
 import binascii
+import hashlib
 import io
+import json
 import typing
 import zlib
 
@@ -32,7 +35,7 @@ def check_settings(settings):
 
 def heading(record, result):
     """The first line, without its end, of a log of such records."""
-    return "\t".join(("idx", *result.figures(), *record._fields))
+    return "\t".join(("idx", "claim", *result.figures(), *record._fields))
 
 
 def format_row(index, record, result, i):
@@ -48,14 +51,15 @@ def format_row(index, record, result, i):
         f"{round_down(values[i], _DIGITS):.{_DIGITS}f}"
         for values in result.figures().values()
     ]
-    return "\t".join((str(index), *figures, *map(_to_text, record)))
+    begin = (str(index), claim_digest(result.claim))
+    return "\t".join((*begin, *figures, *map(_to_text, record)))
 
 
 def parse_records(path, text, settings, claim):
     """Records of a log of ours, from which follows what its rows say."""
     kind, result_kind = record_of(claim), result_of(claim)
     types = typing.get_type_hints(kind)
-    records, stated = [], []
+    records, stated, digest = [], [], claim_digest(claim)
 
     def parse(row):
         if int(row["idx"]) != len(records):
@@ -75,9 +79,11 @@ def parse_records(path, text, settings, claim):
         record.check(tuple(settings["answers"]), claim)
         records.append(record)
         row.pop("idx")
+        if row.pop("claim") != digest:
+            raise ValueError("another claim expected, by the settings")
         stated.append({name: float(text) for name, text in row.items()})
 
-    parse_rows(path, text, ("idx",), parse)
+    parse_rows(path, text, ("idx", "claim"), parse)
     if records:
         figures = result_kind.from_records(
             records, claim, settings["seed"]
@@ -94,6 +100,19 @@ def parse_records(path, text, settings, claim):
                     f"{path}, with {ours}"
                 )
     return records
+
+
+def claim_digest(claim):
+    """A hash of all that a claim says, of 16 digits."""
+
+    def said(node):
+        if isinstance(node, dict):
+            # A class may move; its registered name does not.
+            return {k: said(v) for k, v in node.items() if k != "module"}
+        return [*map(said, node)] if isinstance(node, list | tuple) else node
+
+    text = json.dumps(said(claim.get_config()), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _to_text(value):

@@ -16,7 +16,6 @@ class ComponentRecord(NamedTuple):
         votes: int32 array of that shape, those for the candidates.
         nan_draws: int32 array of that shape, draws with NaN for an output.
         num_samples: int, draws of the estimate.
-        alpha: float, that of the claim they were drawn for.
         time: float, seconds.
         digest: str, a hash of the example.
     """
@@ -26,7 +25,6 @@ class ComponentRecord(NamedTuple):
     votes: np.ndarray
     nan_draws: np.ndarray
     num_samples: int
-    alpha: float
     time: float
     digest: str
 
@@ -53,16 +51,13 @@ class ComponentRecord(NamedTuple):
         abstains = self.candidate == ABSTAIN
         if not (
             self.num_samples == claim.n
-            and self.alpha == claim.alpha
             and np.all((ABSTAIN <= self.candidate) & (self.candidate < classes))
             and np.all((0 <= self.votes) & (self.votes <= claim.n))
             and np.all(self.votes[abstains] == 0)
             and np.all(self.nan_draws >= 0)
             and np.array_equal(self.nan_draws > 0, abstains)
         ):
-            raise ValueError(
-                f"votes of {claim.n} draws at alpha={claim.alpha} expected"
-            )
+            raise ValueError(f"votes of {claim.n} draws expected")
         if self.label is not None and not np.all(
             (-1 <= self.label) & (self.label < classes)
         ):
