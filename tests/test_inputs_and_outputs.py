@@ -194,6 +194,23 @@ def test_an_attack_on_the_noisy_input_alone_changes_nothing():
     assert (outside != result.prediction)[~result.abstained].any()
 
 
+def test_noise_is_added_to_the_one_and_to_no_other():
+    image = keras.Input((500,), name="image")
+    age = keras.Input((1,), dtype="int32", name="age")
+    base = keras.Model([image, age], {"image": image, "age": age})
+    model = ks.SmoothedModel(base, of_image(), output="image")
+    x = {"image": np.ones((8, 500), "float32"), "age": np.arange(8)[:, None]}
+    outputs = model(x)
+    np.testing.assert_allclose(np.std(outputs["image"]), 0.25, rtol=0.05)
+    np.testing.assert_array_equal(outputs["age"], x["age"])
+    noisy_copies = model.draw_noise(x, num_copies=2, scale=ops.arange(8.0))
+    noisy, ages = noisy_copies(x)
+    spread = np.std(ops.reshape(noisy, (2, 8, 500)), axis=2)
+    np.testing.assert_allclose(spread, [np.arange(8) / 4] * 2, rtol=0.2)
+    np.testing.assert_array_equal(ages[:8], x["age"])
+    np.testing.assert_array_equal(ages[8:], x["age"])
+
+
 @pytest.mark.parametrize(
     ("kind", "output"), [(list, "label"), (list, "sick"), (dict, "sick")]
 )
@@ -405,7 +422,7 @@ def test_a_mixed_batch_is_seen_beside_large_whole_numbers():
     mean = ops.mean(image, axis=0, keepdims=True)
     scores = keras.layers.Dense(2)(image - mean) + 100 * odd
     model = ks.SmoothedModel(keras.Model([image, code], scores), of_image())
-    x = {"image": np.ones((4, 2), "float32"), "code": 10_000_001 + np.arange(4)}
+    x = {"image": np.ones((4, 2), "float32"), "code": 5_000_001 + np.arange(4)}
     with pytest.raises(ValueError, match="what else is in the batch"):
         model.certify(x, **SETTINGS)
 
@@ -418,11 +435,10 @@ def test_only_the_noisy_input_is_measured_by_the_noise(data):
         keras.Model([image, pounds], keras.layers.Dense(2)(both)), of_image()
     )
     pixels = np.abs(data["image"])
+    large, larger = np.full((30, 2), 200.0), np.full((30, 2), 1e6)
     # Not taken for bytes, nor for too large.
-    model.certify(
-        {"image": pixels, "pounds": np.full((30, 2), 1e6)}, **SETTINGS
-    )
-    large = np.full((30, 2), 200.0)
+    model.certify({"image": pixels, "pounds": large}, **SETTINGS)
+    model.certify({"image": pixels, "pounds": larger}, **SETTINGS)
     with pytest.warns(UserWarning, match="look like images with values 0..255"):
         model.certify({"image": 100 * pixels, "pounds": large}, **SETTINGS)
     with pytest.raises(ValueError, match="Expected values in `x` up to"):
