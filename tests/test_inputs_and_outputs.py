@@ -273,6 +273,19 @@ def test_an_output_of_one_input(data):
     assert with_name.certify(data, **SETTINGS).distance == "l2"
 
 
+def test_serialized_smoothing_takes_one_output(data):
+    image = keras.Input((4,), name="image")
+    cell = ks.equilibrium.cells.ContractiveDense(8, contraction=0.5)
+    label, sick = heads(ks.layers.DeepEquilibrium(cell)(image))
+    base = keras.Model(image, {"label": label, "sick": sick})
+    settings = {**SETTINGS, "serialized": ks.serialized.Exact()}
+    with pytest.raises(ValueError, match="Expected serialized=None"):
+        smoothed(base, output="label").certify(data["image"], **settings)
+    # What the message says to do instead.
+    alone = smoothed(keras.Model(base.input, base.output["label"]))
+    assert len(alone.certify(data["image"], **settings)) == 30
+
+
 def test_a_head_is_read_by_its_own_activation(data):
     """Also where the model inside has other outputs, with other ends."""
     image = keras.Input((4,), name="image")
