@@ -438,9 +438,14 @@ class SmoothedModel(SmoothedClasses):
             checks.instance(
                 "serialized", serialized, Form, "ks.serialized.Exact()"
             )
-            self._check_one_input(
-                serialized=(serialized, "it expects noise on all of x")
-            )
+            if self.answer_model is not self.base_model:
+                raise ValueError(
+                    "Expected serialized=None for a base model with several "
+                    "inputs or outputs: it takes apart a graph from one to "
+                    "one, such as keras.Model(base_model.input, "
+                    "base_model.output[name]) has. Received: "
+                    f"serialized={serialized}"
+                )
             kind, settings = type(serialized), dict(vars(serialized))
             of_model, find = fingerprint, serialized.counter
         return self._keep(

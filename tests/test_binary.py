@@ -203,18 +203,19 @@ def test_a_model_that_was_never_called(x, method):
     np.testing.assert_array_equal(answer, expected)
 
 
-def test_a_refusal_does_not_outlive_its_reason(x):
+def test_a_refusal_does_not_outlive_its_reason(x, tmp_path):
     model = smoothed(Unbuilt())
     for _ in range(2):
         with pytest.raises(ValueError, match="Expected `from_logits`"):
             model.certify(x, **SETTINGS)
     model.from_logits = True
     assert model.certify(x, **SETTINGS).counts.shape == (40, 2)
-    other = smoothed(Unbuilt(), from_logits=True)
-    with pytest.raises(ValueError, match="of one output"):
-        other._counter()
+    other = smoothed(Unbuilt())
+    with pytest.raises(ValueError, match="a base model that is built"):
+        other.export(tmp_path / "exported")
     other.base_model(x[:1])
-    assert other.certify(x, **SETTINGS).counts.shape == (40, 2)
+    with pytest.raises(ValueError, match="Expected `from_logits`"):
+        other.certify(x, **SETTINGS)
     with pytest.raises(ValueError, match="NaN or infinity in example 0"):
         smoothed(Unbuilt(), from_logits=True).certify(np.nan * x, **SETTINGS)
 

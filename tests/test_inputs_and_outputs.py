@@ -275,6 +275,19 @@ def test_an_output_of_one_input(data):
     assert with_name.certify(data, **SETTINGS).distance == "l2"
 
 
+def test_serialized_smoothing_takes_one_output(data):
+    image = keras.Input((4,), name="image")
+    cell = ks.equilibrium.cells.ContractiveDense(8, contraction=0.5)
+    label, sick = heads(ks.layers.DeepEquilibrium(cell)(image))
+    base = keras.Model(image, {"label": label, "sick": sick})
+    settings = {**SETTINGS, "serialized": ks.serialized.Exact()}
+    with pytest.raises(ValueError, match="Expected serialized=None"):
+        smoothed(base, output="label").certify(data["image"], **settings)
+    # What the message says to do instead.
+    alone = smoothed(keras.Model(base.input, base.output["label"]))
+    assert len(alone.certify(data["image"], **settings)) == 30
+
+
 def test_a_head_is_read_by_its_own_activation(data):
     """Also where the model inside has other outputs, with other ends."""
     image = keras.Input((4,), name="image")
@@ -424,7 +437,7 @@ def test_a_mixed_batch_is_seen_beside_large_whole_numbers():
     mean = ops.mean(image, axis=0, keepdims=True)
     scores = keras.layers.Dense(2)(image - mean) + 100 * odd
     model = ks.SmoothedModel(keras.Model([image, code], scores), of_image())
-    x = {"image": np.ones((4, 2), "float32"), "code": 10_000_001 + np.arange(4)}
+    x = {"image": np.ones((4, 2), "float32"), "code": 5_000_001 + np.arange(4)}
     with pytest.raises(ValueError, match="what else is in the batch"):
         model.certify(x, **SETTINGS)
 
@@ -437,11 +450,10 @@ def test_only_the_noisy_input_is_measured_by_the_noise(data):
         keras.Model([image, pounds], keras.layers.Dense(2)(both)), of_image()
     )
     pixels = np.abs(data["image"])
+    large, larger = np.full((30, 2), 200.0), np.full((30, 2), 1e6)
     # Not taken for bytes, nor for too large.
-    model.certify(
-        {"image": pixels, "pounds": np.full((30, 2), 1e6)}, **SETTINGS
-    )
-    large = np.full((30, 2), 200.0)
+    model.certify({"image": pixels, "pounds": large}, **SETTINGS)
+    model.certify({"image": pixels, "pounds": larger}, **SETTINGS)
     with pytest.warns(UserWarning, match="look like images with values 0..255"):
         model.certify({"image": 100 * pixels, "pounds": large}, **SETTINGS)
     with pytest.raises(ValueError, match="Expected values in `x` up to"):
