@@ -100,6 +100,10 @@ def test_report_describes_answers_of_other_shapes(tmp_path, capsys):
             assert "one class for each example" in capsys.readouterr().err
         assert cli.main(["compare", log, log]) == 2
         assert "one radius for each example" in capsys.readouterr().err
+    path = str(tmp_path / "model.keras")
+    regression.save(path)
+    assert cli.main(["certify", path, "--dataset", "digits"]) == 2
+    assert "a SmoothedRegression, which" in capsys.readouterr().err
 
 
 def test_a_model_without_noise_takes_sigma(base_file, capsys):

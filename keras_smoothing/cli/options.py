@@ -10,6 +10,7 @@ from keras_smoothing.noise import Gaussian
 from keras_smoothing.promises import CertificationMemory
 from keras_smoothing.serialized import Audited
 from keras_smoothing.serialized import Exact
+from keras_smoothing.smoothed import Smoothed
 from keras_smoothing.smoothed_model import SmoothedModel
 
 
@@ -104,6 +105,12 @@ def smoothed(arguments, trusted=False):
     """
     model = keras.saving.load_model(arguments.model, safe_mode=not trusted)
     sigma = arguments.sigma
+    if isinstance(model, Smoothed) and not isinstance(model, SmoothedModel):
+        raise ValueError(
+            "Expected a model of one class for each example. Received: "
+            f"{arguments.model}, a {type(model).__name__}, which `certify` in "
+            "Python is for. `report` describes its logs"
+        )
     if not isinstance(model, SmoothedModel):
         if sigma is None:
             raise ValueError(
