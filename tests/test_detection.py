@@ -279,7 +279,8 @@ def test_logs_saving_and_datasets(scenes, tmp_path):
     with pytest.raises(ValueError, match="another run.*claim="):
         regression.certify(x, **SETTINGS, log=path)
     text = path.read_text()
-    label = text.splitlines()[1].split("\t")[2]
+    heading, first, *_ = (line.split("\t") for line in text.splitlines())
+    label = first[heading.index("label")]
     for wrong in (y[0, :, :3], y[0, 0], y[0].astype("float32")):
         path.write_text(text.replace(label, array_rows._to_text(wrong)))
         with pytest.raises(ValueError, match="true boxes"):

@@ -77,7 +77,9 @@ def test_entries_are_names_that_exist():
 
 def test_a_page_is_one_program(tmp_path):
     import guides
+    import matplotlib.pyplot as plt
 
+    plt.close("all")  # Those that other tests have left.
     text = (
         "# Title\n\n```python\nimport warnings\nx = 3\nprint(x)\n```\n\nText.\n"
         "\n```python\nimport matplotlib.pyplot as plt\nplt.plot([x, 2])\n"
