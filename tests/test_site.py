@@ -235,8 +235,9 @@ def test_notebooks_run(name, tmp_path):
     nbclient.NotebookClient(
         made, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
+    # An error would have been raised; what a page says is printed.
     outputs = [o for c in made.cells for o in c.get("outputs", ())]
-    assert any("image/png" in output.get("data", ()) for output in outputs)
+    assert sum(output.output_type == "stream" for output in outputs) > 2
 
 
 @pytest.mark.slow
