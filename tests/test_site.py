@@ -231,13 +231,16 @@ def test_notebooks_run(name, tmp_path):
     import nbclient
     import notebooks
 
-    made = notebooks.notebook(DOCS / "guides" / f"{name}.md")
+    page = DOCS / "guides" / f"{name}.md"
+    made = notebooks.notebook(page)
     nbclient.NotebookClient(
         made, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     # An error would have been raised; what a page says is printed.
     outputs = [o for c in made.cells for o in c.get("outputs", ())]
     assert sum(output.output_type == "stream" for output in outputs) > 2
+    drawn = any("image/png" in output.get("data", ()) for output in outputs)
+    assert drawn == (".plot(" in page.read_text())
 
 
 @pytest.mark.slow

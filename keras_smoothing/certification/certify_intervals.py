@@ -31,7 +31,7 @@ def certify_intervals(counter, claim, request, settings):
     _check_enough(claim, answers)
     log = CertificationLog(
         settings.log,
-        header(counter, claim, settings, answers=list(answers)),
+        header(counter, claim, settings, answers=answers),
         claim,
     )
     collect_all = functools.partial(
