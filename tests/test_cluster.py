@@ -127,6 +127,7 @@ def test_three_workers_with_a_memory(nodes, examples, tmp_path):
     np.testing.assert_array_equal(one.radius, many.radius)
 
 
+@pytest.mark.slow
 def test_ray_data(nodes, examples):
     import ray.data
 

@@ -139,6 +139,7 @@ def test_the_other_network_of_serialized_smoothing(monkeypatch):
     assert build(x.shape[1:])(x).shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_any_function(tmp_path):
     output = run(
         "any_function.py", tmp_path, *("--examples", "8", "--n", "300")
@@ -149,6 +150,7 @@ def test_any_function(tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_regression(tmp_path):
     output = run(
         "regression.py",
@@ -161,6 +163,7 @@ def test_regression(tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_detection(tmp_path):
     output = run("detection.py", tmp_path, "--examples", "2", "--n", "600")
     for part in ("recall 0.5", "With probability"):
@@ -170,6 +173,7 @@ def test_detection(tmp_path):
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_segmentation(tmp_path):
     output = run(
         "segmentation.py",

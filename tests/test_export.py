@@ -204,6 +204,7 @@ WITHOUT_KERAS = """
 """
 
 
+@pytest.mark.slow
 def test_neither_keras_nor_this_package_is_needed(tmp_path):
     model, n, x = hard(ks.noise.Gaussian(1.0)), 5_000, IMAGES[:10]
     model.export(tmp_path / "1", verbose=False)

@@ -149,6 +149,7 @@ def test_bounds_of_the_map(kind, splitting):
         assert exact <= 1 - (1 - rate) * 0.8 < 1
 
 
+@pytest.mark.slow
 @KINDS
 @SPLITTINGS
 @pytest.mark.parametrize("margin", [0.1, 1.0])

@@ -170,6 +170,7 @@ def test_undisputed_votes_prove_what_is_planned():
     np.testing.assert_allclose(result.radius, plan.largest_radius, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_time_is_that_of_the_form(monkeypatch):
     count, timed = AuditedCounter.count, []
 

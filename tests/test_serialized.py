@@ -354,7 +354,7 @@ def test_chains_are_defined_by_the_numbers_of_draws(digits):
     [
         (ks.serialized.Exact(), True),
         (ks.serialized.Audited(200, steps=2), True),
-        (ks.serialized.Audited(), False),
+        pytest.param(ks.serialized.Audited(), False, marks=pytest.mark.slow),
     ],
     ids=["exact adaptive", "audited adaptive", "pilot"],
 )
@@ -415,6 +415,7 @@ def test_classify_abstains_where_the_votes_do_not_prove_it(trained, digits):
     assert (model.classify(x, seed=0, serialized=few) == ks.ABSTAIN).all()
 
 
+@pytest.mark.slow
 def test_groups_and_soft_voting(trained, digits):
     x, y = digits[0][:6], digits[1][:6]
     base = trained("contractive")
