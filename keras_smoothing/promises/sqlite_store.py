@@ -35,7 +35,12 @@ class SqliteStore(SqlStore):
     def __init__(self, path):
         self.name = os.fspath(path)
         folder = os.path.dirname(os.path.abspath(self.name))
-        if not os.path.isdir(folder) or os.path.isdir(self.name):
+        # Of an empty name SQLite makes a file that it deletes again.
+        if (
+            not self.name
+            or not os.path.isdir(folder)
+            or os.path.isdir(self.name)
+        ):
             raise ValueError(
                 "Expected argument `path` to be the path of a file in an "
                 f"existing folder. Received: path={self.name!r}"
@@ -58,8 +63,10 @@ class SqliteStore(SqlStore):
         with self._named_errors():
             # Of this connection, and not the default everywhere.
             self._execute("PRAGMA synchronous=FULL")
-            self._execute("BEGIN IMMEDIATE")
             try:
+                # Inside: an interruption may come while it waits, and is
+                # raised once it has begun.
+                self._execute("BEGIN IMMEDIATE")
                 yield
                 self._execute("COMMIT")
             except BaseException:
