@@ -149,7 +149,9 @@ def check_outputs(model):
             "GaussianAugmentation trains"
         )
     from_logits = takes_logits(model)
-    shape = getattr(model.base_model, "input_shape", None) or (None,)
+    shape = getattr(model.base_model, "input_shape", None)
+    if shape is None:  # Of a subclassed model Keras knows it once built.
+        shape = (model.get_build_config() or {}).get("input_shape", (None,))
     if len(shape) > 1:
         outputs = output_spec(model.base_model, shape[1:])
         if len(outputs.shape) != 2:

@@ -23,7 +23,9 @@ class Trainer(keras.Model):
         self.objective = GaussianAugmentation()
         # In a namespace, which Keras does not search for metrics and layers to
         # keep: another objective has others.
-        self._of_objective = types.SimpleNamespace(trackers=[], state=None)
+        self._of_objective = types.SimpleNamespace(
+            trackers=[], state=None, is_checked=False
+        )
 
     def compile(
         self,
@@ -99,11 +101,19 @@ class Trainer(keras.Model):
 
     def make_train_function(self, force=False):
         if self.train_function is None:
-            self.objective.check(self)
+            # What is not built yet has to wait for the first step.
+            self._of_objective.is_checked = self.built
+            if self.built:
+                self.objective.check(self)
         return super().make_train_function(force)
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not self._of_objective.is_checked:
+            with backend.outside_of_graphs():
+                self._build_for(x)
+                self.objective.check(self)
+            self._of_objective.is_checked = True
 
         def objective():
             losses, outputs = self.objective(self, x, y, sample_weight)
@@ -125,12 +135,24 @@ class Trainer(keras.Model):
 
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self.objective.num_examples is not None and isinstance(x, dict):
-            x, _ = split_index(x)
-        logs = super().test_step((x, y, sample_weight))
+        logs = super().test_step((self._without_index(x), y, sample_weight))
         not_tested = [metric.name for metric in self._of_objective.trackers]
         return {
             name: value
             for name, value in logs.items()
             if name not in not_tested
         }
+
+    def _build_for(self, x):
+        """Builds the model for examples like these, if their size is known."""
+        x = self._without_index(x)
+        shape = tuple(getattr(x, "shape", ()))[1:]
+        if shape and None not in shape:
+            self.base_model(ops.zeros((1, *shape), x.dtype), training=False)
+            self.build((None, *shape))
+
+    def _without_index(self, x):
+        """Examples, of an objective that may get their numbers, too."""
+        if self.objective.num_examples is not None and isinstance(x, dict):
+            x, _ = split_index(x)
+        return x
