@@ -623,6 +623,19 @@ def test_models_whose_outputs_the_loss_does_not_take_are_refused(name):
         model.train_on_batch(x, np.zeros((6, CLASSES + 1)))
 
 
+@pytest.mark.parametrize("name", LAYERED)
+@pytest.mark.parametrize("kind", ["SmoothedRegression", "SmoothedMultiLabel"])
+def test_models_of_other_answers_are_refused_by_name(name, kind):
+    model = getattr(ks, kind)(base_model(), ks.noise.Gaussian(SIGMA))
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile("sgd", loss, objective=OBJECTIVES[name]())
+    x, y = data()
+    with pytest.raises(
+        ValueError, match=f"one for each class.*that of a {kind}"
+    ):
+        model.fit(x, np.eye(CLASSES)[y], verbose=0)
+
+
 @keras.saving.register_keras_serializable(package="tests")
 class Subclassed(keras.Model):
     """Keras knows the shape of its input, and its weights, once called."""
