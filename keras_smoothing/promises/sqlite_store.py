@@ -34,10 +34,11 @@ class SqliteStore(SqlStore):
 
     def __init__(self, path):
         self.name = os.fspath(path)
-        folder = os.path.dirname(os.path.abspath(self.name))
-        # Of an empty name SQLite makes a file that it deletes again.
+        self._path = os.path.abspath(self.name)
+        folder = os.path.dirname(self._path)
+        # By these two SQLite means what does not outlive the connection.
         if (
-            not self.name
+            self.name in ("", ":memory:")
             or not os.path.isdir(folder)
             or os.path.isdir(self.name)
         ):
@@ -52,6 +53,7 @@ class SqliteStore(SqlStore):
                 isolation_level=None,
                 check_same_thread=False,
             )
+            self._opened = os.stat(self._path)
 
     def create(self, identity):
         with self._named_errors():
@@ -67,6 +69,7 @@ class SqliteStore(SqlStore):
                 # Inside: an interruption may come while it waits, and is
                 # raised once it has begun.
                 self._execute("BEGIN IMMEDIATE")
+                self._check_in_place()
                 yield
                 self._execute("COMMIT")
             except BaseException:
@@ -77,6 +80,19 @@ class SqliteStore(SqlStore):
 
     def close(self):
         self._connection.close()
+
+    def _check_in_place(self):
+        # To a file that was deleted SQLite goes on writing, in silence.
+        if not os.path.exists(self._path) or not os.path.samestat(
+            os.stat(self._path), self._opened
+        ):
+            raise FileNotFoundError(
+                errno.ENOENT,
+                "Expected the file that was opened to be in its place. "
+                "Received: another or none, since it was moved or deleted. "
+                "Nothing was promised.",
+                self.name,
+            )
 
     def _is_empty(self):
         ((tables,),) = self._execute("SELECT count(*) FROM sqlite_master")
