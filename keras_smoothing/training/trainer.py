@@ -110,10 +110,7 @@ class Trainer(keras.Model):
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not self._of_objective.is_checked:
-            with backend.outside_of_graphs():
-                self._build_for(x)
-                self.objective.check(self)
-            self._of_objective.is_checked = True
+            self._build_and_check(x)
 
         def objective():
             losses, outputs = self.objective(self, x, y, sample_weight)
@@ -143,13 +140,21 @@ class Trainer(keras.Model):
             if name not in not_tested
         }
 
-    def _build_for(self, x):
-        """Builds the model for examples like these, if their size is known."""
+    def _build_and_check(self, x):
+        """Builds the model for such examples, if their size is known."""
         x = self._without_index(x)
         shape = tuple(getattr(x, "shape", ()))[1:]
-        if shape and None not in shape:
-            self.base_model(ops.zeros((1, *shape), x.dtype), training=False)
-            self.build((None, *shape))
+        try:
+            with backend.outside_of_graphs():
+                if shape and None not in shape:
+                    one = ops.zeros((1, *shape), x.dtype)
+                    self.base_model(one, training=False)
+                    self.build((None, *shape))
+                self.objective.check(self)
+        except BaseException:
+            self.train_function = None  # Half traced, it is of no use.
+            raise
+        self._of_objective.is_checked = True
 
     def _without_index(self, x):
         """Examples, of an objective that may get their numbers, too."""
