@@ -145,6 +145,8 @@ class Smoothed(Trainer):
 
     def call(self, inputs, training=None):
         """The base model's output on one fresh noisy copy of each input."""
+        # Under a strategy, `fit` begins with a call on what it trains on.
+        inputs = self._without_index(inputs)
         noisy = self.draw_noise(inputs)(inputs)
         return self.base_model(noisy, training=training)
 

@@ -188,7 +188,8 @@ class SmoothedModel(SmoothedClasses):
             serialized: as in `certify`.
             sigma: as in `certify`.
             memory: as in `certify`. What is answered without a certificate is
-                promised too, of that input alone.
+                promised too, of that input alone. An earlier promise answers
+                whatever its own `alpha` was.
 
         Returns:
             int64 array, shape `(examples,)`; `ks.ABSTAIN` (-1) where the votes

@@ -594,6 +594,18 @@ def test_several_devices_are_refused(monkeypatch):
         compiled()
 
 
+def test_a_strategy_of_one_device():
+    x, y = data()
+    expected = compiled()
+    expected.fit(x, y, shuffle=False, verbose=0)
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        model = compiled()
+        model.fit(x, y, shuffle=False, verbose=0)
+    np.testing.assert_array_equal(
+        model.objective_state.sigma, expected.objective_state.sigma
+    )
+
+
 def test_it_prints_as_it_is_written():
     assert str(data_dependent("stability")).startswith(
         "DataDependent(objective=Stability(gamma=1.0), num_examples=12, "

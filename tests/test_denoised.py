@@ -110,6 +110,19 @@ def test_the_denoiser_learns_and_the_classifier_stays(tmp_path):
     loaded.fit(x, verbose=0)
 
 
+def test_the_classifier_stays_when_all_is_thawed():
+    model = smoothed_pair(ks.training.Denoising(stability=0.0))
+    pair = model.base_model
+    for whole in (model, pair):
+        whole.trainable = False
+        assert not model.trainable_weights
+        whole.trainable = True
+        assert not pair.classifier.trainable_weights
+        assert len(model.trainable_weights) == len(
+            pair.denoiser.trainable_weights
+        )
+
+
 def test_a_pair_trains_with_other_objectives():
     x = images()
     objective = ks.training.SmoothAdv(0.3, num_steps=1)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import keras_smoothing as ks
+from keras_smoothing.promises import Promise
+from keras_smoothing.promises.ball_index import BallIndex
 from keras_smoothing.promises.sieve import Sieve
 
 MODEL = "a fingerprint"
@@ -457,6 +459,29 @@ def test_the_sieve_keeps_what_float32_cannot_tell_apart(step):
     for i, x in enumerate(others):
         # The sum of the reaches is the distance, and a little more.
         assert i in sieve.near(x, distances[i] * (2 / 3 + 1e-12), 400)
+
+
+@pytest.mark.parametrize(("which", "held"), [("put", 511), ("__init__", 512)])
+def test_an_interruption_leaves_the_index_as_it_was(which, held, monkeypatch):
+    # While promises of others are read: nobody takes those back.
+    points = np.random.default_rng(0).normal(size=(514, 3)).astype("float32")
+    plain = Promise(3, 0.0, 1.0, 0.01)
+    index = BallIndex(3, "l2")
+    for start in range(0, held, 256):
+        block = points[start : min(start + 256, held)]
+        index.extend(block, [plain] * len(block))
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sieve, which, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            wide = plain._replace(scale=np.ones(3, "float32"))
+            index.extend(points[held : held + 1], [wide])
+    assert len(index) == held and index.find(points[held]) is None
+    index.extend(points[held:], [plain] * (514 - held))
+    assert all(index.find(point) == plain for point in points[held - 9 :])
 
 
 def test_no_call_depends_on_the_sieves_block(monkeypatch):

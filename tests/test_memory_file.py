@@ -144,6 +144,42 @@ def test_a_locked_file_is_waited_for_and_then_named(written, monkeypatch):
         assert len(promise(memory, x)) == 1
 
 
+def test_an_interruption_while_it_waits_locks_nobody_out(written, monkeypatch):
+    monkeypatch.setattr("keras_smoothing.promises.sqlite_store._TIMEOUT", 0.1)
+    x = points(1, seed=1)
+    with open_memory(written) as memory, open_memory(written) as other:
+        execute = memory._store._execute
+
+        def interrupted(statement, *values):
+            rows = execute(statement, *values)
+            if statement.startswith("BEGIN"):
+                # What Python does once SQLite has stopped waiting.
+                raise KeyboardInterrupt
+            return rows
+
+        with monkeypatch.context() as patch:
+            patch.setattr(memory._store, "_execute", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                promise(memory, x)
+        assert len(promise(other, x)) == len(promise(memory, x)) == 1
+
+
+def test_a_file_that_is_gone_gets_no_promises(written, monkeypatch):
+    x = points(1, seed=1)
+    monkeypatch.chdir(written.parent)
+    with open_memory(written.name) as memory:
+        monkeypatch.chdir("/")
+        promise(memory, points(1, seed=2))
+        written.rename(written.with_name("moved.sqlite"))
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError, match="in its place"):
+                promise(memory, x)
+            written.touch()  # Another of the same name.
+        assert memory.look_up(x) == [None] and len(memory) == 21
+        written.with_name("moved.sqlite").rename(written)
+        assert len(promise(memory, x)) == 1
+
+
 def test_a_full_disk_is_named_and_loses_nothing(written):
     x = points(100, seed=1)
     with open_memory(written) as memory:
@@ -294,7 +330,9 @@ def test_a_file_of_another_classifier_is_refused_by_name(written, name, value):
     assert str(written) in message
 
 
-@pytest.mark.parametrize("bad", [3, b"bytes", "missing/promises.sqlite", "."])
+@pytest.mark.parametrize(
+    "bad", [3, b"bytes", "", ":memory:", "missing/promises.sqlite", "."]
+)
 def test_a_path_that_is_none_is_refused(bad, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"Expected(.|\n)*Received: path="):

@@ -385,6 +385,27 @@ def test_an_ellipsoid_is_promised(memory):
     assert recalled.volume_radius[0] > recalled.radius[0] > 0
 
 
+@pytest.mark.parametrize("steps", [None, 10])
+def test_a_point_is_certified_alone_as_in_a_window(steps):
+    search = ks.DataDependentSigma(0.05, 0.5, steps=5, num_draws=50)
+    search = search if steps is None else ks.ANCER(search, steps)
+    # The others lie in the ball of the first, where sigma would be another.
+    model = smoothed(
+        keras.Sequential([keras.Input((2,)), Stripes()]), sigma=0.1
+    )
+    x = np.array([[0.5, 0.0], [0.52, 0.1], [0.6, 0.05]], "float32")
+    with ks.CertificationMemory() as memory:
+        together = model.certify(x, sigma=search, memory=memory, **SETTINGS)
+    with ks.CertificationMemory() as memory:
+        for i in range(3):
+            alone = model.certify(
+                x[i : i + 1], sigma=search, memory=memory, **SETTINGS
+            )
+            assert alone.prediction[0] == 1 and len(memory) == 1
+            for name in ("radius", "volume_radius", "sigma", "num_samples"):
+                assert getattr(together, name)[i] == getattr(alone, name)[0]
+
+
 def test_adaptive_sampling_settles_the_radius_of_the_least_scale():
     model = smoothed(
         keras.Sequential([keras.Input((2,)), Stripes()]), sigma=0.1

@@ -623,6 +623,61 @@ def test_models_whose_outputs_the_loss_does_not_take_are_refused(name):
         model.train_on_batch(x, np.zeros((6, CLASSES + 1)))
 
 
+@pytest.mark.parametrize("name", LAYERED)
+@pytest.mark.parametrize("kind", ["SmoothedRegression", "SmoothedMultiLabel"])
+def test_models_of_other_answers_are_refused_by_name(name, kind):
+    model = getattr(ks, kind)(base_model(), ks.noise.Gaussian(SIGMA))
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile("sgd", loss, objective=OBJECTIVES[name]())
+    x, y = data()
+    with pytest.raises(
+        ValueError, match=f"one for each class.*that of a {kind}"
+    ):
+        model.fit(x, np.eye(CLASSES)[y], verbose=0)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Subclassed(keras.Model):
+    """Keras knows the shape of its input, and its weights, once called."""
+
+    def __init__(self, units, activation):
+        super().__init__()
+        self.units, self.activation = units, activation
+        self.dense = keras.layers.Dense(units, activation=activation)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def get_config(self):
+        return {"units": self.units, "activation": self.activation}
+
+
+def sequential(units, activation):
+    return keras.Sequential([keras.layers.Dense(units, activation=activation)])
+
+
+@pytest.mark.parametrize("base", [Subclassed, sequential])
+@pytest.mark.parametrize("called", [False, True])
+def test_models_that_are_not_built_are_checked_too(base, called, tmp_path):
+    x, y = data()
+    for units, activation, message in (
+        (CLASSES, "softmax", "Expected .* returns logits"),
+        (1, None, "Expected .*(several outputs|binary)"),
+    ):
+        model = compiled("stability", base(units, activation))
+        if called:
+            model.base_model(x)
+        for _ in range(2):
+            with pytest.raises(ValueError, match=f"{message}.*Received:"):
+                model.fit(x, y % units, verbose=0)
+    model = compiled("stability", base(CLASSES, None))
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for ours, theirs in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_masks_are_refused_by_name_and_kept_by_default():
     def masked():
         # An example that is all 0 is masked; noise fills none.

@@ -198,6 +198,11 @@ def num_replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def outside_of_graphs():
+    """A context in which tensors have values, also while a graph is traced."""
+    return tf.init_scope()
+
+
 def is_eager():
     """Whether tensors have values here, outside of any graph."""
     return tf.executing_eagerly()

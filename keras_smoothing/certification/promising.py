@@ -83,8 +83,14 @@ def certify_new(memory, sample, x, labels, index, claim, no_votes):
         promises = memory.promise(
             x[new], result.prediction, result.radius, scale, claim.alpha
         )
-        for i, record, promise in zip(new, sampled, promises, strict=True):
-            records[i] = record._replace(promise=promise)
+        for i, own, record, promise in zip(
+            new, scale, sampled, promises, strict=True
+        ):
+            if np.array_equal(promise.scale, own):
+                records[i] = record._replace(promise=promise)
+            else:  # Of a ball that was promised meanwhile, with its noise.
+                recalled = _recalled(promise, x[i], labels[i], no_votes)
+                records[i] = recalled._replace(time=record.time)
     return records
 
 

@@ -55,27 +55,29 @@ class BallIndex:
             promises: list of `Promise`.
         """
         start, stop = self._length, self._length + len(points)
-        outgrown = stop > len(self._points)
+        kept, rows, sieve = self._points, self._rows, self._sieve
+        outgrown = stop > len(kept)
         if outgrown:
-            capacity = max(stop, 2 * len(self._points))
-            self._points = _moved(self._points[:start], capacity)
-            self._rows = _moved(self._rows[:start], capacity)
-        self._points[start:stop] = points
+            capacity = max(stop, 2 * len(kept))
+            kept = _moved(kept[:start], capacity)
+            rows = _moved(rows[:start], capacity)
+        kept[start:stop] = points
         for i, promise in enumerate(promises, start):
+            self._scales.pop(i, None)
             if np.ndim(promise.scale):
                 self._scales[i] = promise.scale
-            self._rows[i] = (
+            rows[i] = (
                 *promise._replace(scale=np.min(promise.scale)),
                 _reach(promise),
             )
-        self._length = stop
         if outgrown:
             # Also the basis is learned anew.
-            self._sieve = Sieve(
-                self._points[:stop], self._rows["reach"][:stop], capacity
-            )
-        elif self._sieve is not None:
-            self._sieve.put(start, points, self._rows["reach"][start:stop])
+            sieve = Sieve(kept[:stop], rows["reach"][:stop], capacity)
+        elif sieve is not None:
+            sieve.put(start, points, rows["reach"][start:stop])
+        # Last of all, and in this order: an interruption adds nothing.
+        self._sieve, self._rows, self._points = sieve, rows, kept
+        self._length = stop
 
     def truncate(self, length):
         """Takes back all balls but the first `length`."""

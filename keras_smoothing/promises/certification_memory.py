@@ -41,7 +41,9 @@ class CertificationMemory:
 
     What is promised depends on the order of the queries. Each certificate is
     wrong with probability at most its own `alpha`, so the probability that any
-    promise is wrong is at most the sum over the balls.
+    promise is wrong is at most the sum over the queries that were drawn for.
+    Those that abstained count too, though they promise nothing: whoever asks
+    often enough about a point that is hard to decide gets a wrong answer.
 
     With a path, promises live in an SQLite file that several processes of a
     machine may share: lookup and insertion are one transaction, and a promise

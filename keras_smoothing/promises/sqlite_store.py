@@ -34,8 +34,14 @@ class SqliteStore(SqlStore):
 
     def __init__(self, path):
         self.name = os.fspath(path)
-        folder = os.path.dirname(os.path.abspath(self.name))
-        if not os.path.isdir(folder) or os.path.isdir(self.name):
+        self._path = os.path.abspath(self.name)
+        folder = os.path.dirname(self._path)
+        # By these two SQLite means what does not outlive the connection.
+        if (
+            self.name in ("", ":memory:")
+            or not os.path.isdir(folder)
+            or os.path.isdir(self.name)
+        ):
             raise ValueError(
                 "Expected argument `path` to be the path of a file in an "
                 f"existing folder. Received: path={self.name!r}"
@@ -47,6 +53,7 @@ class SqliteStore(SqlStore):
                 isolation_level=None,
                 check_same_thread=False,
             )
+            self._opened = os.stat(self._path)
 
     def create(self, identity):
         with self._named_errors():
@@ -58,8 +65,11 @@ class SqliteStore(SqlStore):
         with self._named_errors():
             # Of this connection, and not the default everywhere.
             self._execute("PRAGMA synchronous=FULL")
-            self._execute("BEGIN IMMEDIATE")
             try:
+                # Inside: an interruption may come while it waits, and is
+                # raised once it has begun.
+                self._execute("BEGIN IMMEDIATE")
+                self._check_in_place()
                 yield
                 self._execute("COMMIT")
             except BaseException:
@@ -70,6 +80,19 @@ class SqliteStore(SqlStore):
 
     def close(self):
         self._connection.close()
+
+    def _check_in_place(self):
+        # To a file that was deleted SQLite goes on writing, in silence.
+        if not os.path.exists(self._path) or not os.path.samestat(
+            os.stat(self._path), self._opened
+        ):
+            raise FileNotFoundError(
+                errno.ENOENT,
+                "Expected the file that was opened to be in its place. "
+                "Received: another or none, since it was moved or deleted. "
+                "Nothing was promised.",
+                self.name,
+            )
 
     def _is_empty(self):
         ((tables,),) = self._execute("SELECT count(*) FROM sqlite_master")

@@ -22,7 +22,9 @@ class Classification(pydantic.BaseModel):
     )
     abstained: bool = Field(description="whether nothing was decided")
     alpha: float = Field(
-        description="probability that this answer is wrong", examples=[0.001]
+        description="probability that this answer is wrong, unless a memory "
+        "gives the class that it promised earlier, perhaps at another alpha",
+        examples=[0.001],
     )
     deployable: bool = Field(
         description="false where the noise is chosen by the input and no "

@@ -78,6 +78,16 @@ class Denoised(keras.Model):
         return self.classifier(denoised, training=False)
 
     @property
+    def trainable(self):
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        # Whoever freezes a model and thaws it again does not mean this one.
+        keras.Model.trainable.fset(self, value)
+        self.classifier.trainable = False
+
+    @property
     def input_shape(self):
         """That of the denoiser, or None where it does not know it."""
         return getattr(self.denoiser, "input_shape", None)

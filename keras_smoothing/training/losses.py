@@ -142,14 +142,17 @@ def check_outputs(model):
     Raises:
         ValueError: as said.
     """
-    if model.classifier is not model.base_model:
+    # Of what answers with numbers there is none; of a binary one it is another.
+    if getattr(model, "classifier", None) is not model.base_model:
         raise ValueError(
             "Expected a base model of several outputs, one for each class, for "
-            f"{model.objective}. Received: a binary one, which "
-            "GaussianAugmentation trains"
+            f"{model.objective}. Received: that of a {type(model).__name__}, "
+            "binary or of other answers, which GaussianAugmentation trains"
         )
     from_logits = takes_logits(model)
-    shape = getattr(model.base_model, "input_shape", None) or (None,)
+    shape = getattr(model.base_model, "input_shape", None)
+    if shape is None:  # Of a subclassed model Keras knows it once built.
+        shape = (model.get_build_config() or {}).get("input_shape", (None,))
     if len(shape) > 1:
         outputs = output_spec(model.base_model, shape[1:])
         if len(outputs.shape) != 2:

@@ -23,7 +23,9 @@ class Trainer(keras.Model):
         self.objective = GaussianAugmentation()
         # In a namespace, which Keras does not search for metrics and layers to
         # keep: another objective has others.
-        self._of_objective = types.SimpleNamespace(trackers=[], state=None)
+        self._of_objective = types.SimpleNamespace(
+            trackers=[], state=None, is_checked=False
+        )
 
     def compile(
         self,
@@ -99,11 +101,16 @@ class Trainer(keras.Model):
 
     def make_train_function(self, force=False):
         if self.train_function is None:
-            self.objective.check(self)
+            # What is not built yet has to wait for the first step.
+            self._of_objective.is_checked = self.built
+            if self.built:
+                self.objective.check(self)
         return super().make_train_function(force)
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not self._of_objective.is_checked:
+            self._build_and_check(x)
 
         def objective():
             losses, outputs = self.objective(self, x, y, sample_weight)
@@ -125,12 +132,32 @@ class Trainer(keras.Model):
 
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self.objective.num_examples is not None and isinstance(x, dict):
-            x, _ = split_index(x)
-        logs = super().test_step((x, y, sample_weight))
+        logs = super().test_step((self._without_index(x), y, sample_weight))
         not_tested = [metric.name for metric in self._of_objective.trackers]
         return {
             name: value
             for name, value in logs.items()
             if name not in not_tested
         }
+
+    def _build_and_check(self, x):
+        """Builds the model for such examples, if their size is known."""
+        x = self._without_index(x)
+        shape = tuple(getattr(x, "shape", ()))[1:]
+        try:
+            with backend.outside_of_graphs():
+                if shape and None not in shape:
+                    one = ops.zeros((1, *shape), x.dtype)
+                    self.base_model(one, training=False)
+                    self.build((None, *shape))
+                self.objective.check(self)
+        except BaseException:
+            self.train_function = None  # Half traced, it is of no use.
+            raise
+        self._of_objective.is_checked = True
+
+    def _without_index(self, x):
+        """Examples, of an objective that may get their numbers, too."""
+        if self.objective.num_examples is not None and isinstance(x, dict):
+            x, _ = split_index(x)
+        return x
