@@ -191,8 +191,8 @@ def test_points_of_a_ball_are_answered_with_its_class(norm):
 def test_a_border_belongs_to_the_ball():
     memory = new_memory()
     assert promise(memory, [0, 0], 1, 5.0).radius == 5
-    assert look_up(memory, [3, 4]) == (1, 0.0, 1.0, 0.001)
-    assert promise(memory, [3, 4], 2, 1.0) == (1, 0.0, 1.0, 0.001)
+    assert look_up(memory, [3, 4]) == Promise(1, 0.0, 1.0, 0.001)
+    assert promise(memory, [3, 4], 2, 1.0) == Promise(1, 0.0, 1.0, 0.001)
     outside = [3, np.nextafter(np.float32(4), np.float32(5))]
     assert look_up(memory, outside) is None
     answer = promise(memory, outside, 2, 1.0)
@@ -250,7 +250,7 @@ def test_a_promised_point_may_become_a_ball_of_its_class():
     assert promise(memory, [0, 0], 1, 9.0, alpha=0.01).radius == (
         pytest.approx(1.5, abs=1e-12)
     )
-    assert look_up(memory, [0, 0])[2:] == (1.0, 0.01)
+    assert look_up(memory, [0, 0])[2:4] == (1.0, 0.01)
     assert len(memory) == 3
     # A ball keeps its radius: the promise of the first query is the promise.
     assert promise(memory, [0, 0.5], 1, 9.0).radius < 1.01
@@ -333,10 +333,10 @@ def test_of_several_balls_the_one_that_reaches_farthest_answers():
     memory = new_memory()
     promise(memory, [0, 0], 1, 1.0, scale=0.5, alpha=0.01)
     promise(memory, [3, 0], 1, 2.5, scale=2.0, alpha=0.02)
-    prediction, radius, scale, alpha = look_up(memory, [0.75, 0])
+    prediction, radius, scale, alpha, _ = look_up(memory, [0.75, 0])
     assert (prediction, scale, alpha) == (1, 0.5, 0.01)
     assert radius == pytest.approx(0.25, abs=1e-12)
-    assert look_up(memory, [1, 0])[2:] == (2.0, 0.02)
+    assert look_up(memory, [1, 0])[2:4] == (2.0, 0.02)
 
 
 def test_a_batch_is_decided_in_order():
@@ -513,6 +513,7 @@ BAD = {
     "scales with a 0": dict(scale=np.array([[1, 0]], "float32")),
     "an alpha of 1": dict(alpha=1.0),
     "two alphas": dict(alpha=[0.1, 0.2]),
+    "a stddev of 0": dict(stddev=0.0),
 }
 
 

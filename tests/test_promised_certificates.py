@@ -124,6 +124,24 @@ def test_classify_votes_under_the_sigma_of_each_point(stripes):
     assert (labels != fixed)[both].any()
 
 
+def test_a_promise_under_other_noise_keeps_its_sigma(stripes, memory):
+    model, x = stripes
+    other = smoothed(model.base_model, sigma=0.2)
+    first = model.certify(x[:40], sigma=SEARCH, memory=memory, **SETTINGS)
+    again = other.certify(x[:40], sigma=SEARCH, memory=memory, **SETTINGS)
+    recalled = (again.num_samples == 0) & (first.radius > 0)
+    assert recalled.sum() > 10
+    np.testing.assert_array_equal(
+        again.radius[recalled], first.radius[recalled]
+    )
+    for name in ("sigma", "volume_radius"):
+        np.testing.assert_allclose(
+            getattr(again, name)[recalled],
+            getattr(first, name)[recalled],
+            rtol=1e-12,
+        )
+
+
 def test_what_classify_says_is_promised_too(stripes, memory):
     model, x = stripes
     calls = dict(sigma=SEARCH, memory=memory, n=300, alpha=0.01)

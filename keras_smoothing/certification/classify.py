@@ -75,7 +75,7 @@ def classify(
         if memory is None:
             answers, _ = decide(x, index)
         else:
-            answers = promising.classify_new(memory, decide, x, index, alpha)
+            answers = promising.classify_new(memory, decide, x, index, claim)
         labels.extend(answers)
     return np.array(labels, np.int64)
 

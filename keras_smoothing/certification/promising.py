@@ -1,5 +1,7 @@
 """What a memory of earlier promises does to a window of examples."""
 
+import functools
+
 import numpy as np
 from keras import ops
 
@@ -71,9 +73,11 @@ def certify_new(memory, sample, x, labels, index, claim, no_votes):
     Returns:
         list of `Record`.
     """
+    stddev = claim.noise.stddev
+    recalled = functools.partial(_recalled, no_votes=no_votes, stddev=stddev)
     known = memory.look_up(x)
     records = [
-        promise and _recalled(promise, x[i], labels[i], no_votes)
+        promise and recalled(promise, x[i], labels[i])
         for i, promise in enumerate(known)
     ]
     new = _new(known)
@@ -81,20 +85,25 @@ def certify_new(memory, sample, x, labels, index, claim, no_votes):
         sampled, scale = sample(x[new], [labels[i] for i in new], index[new])
         result = result_of(claim).from_records(sampled, claim, seed=None)
         promises = memory.promise(
-            x[new], result.prediction, result.radius, scale, claim.alpha
+            x[new],
+            result.prediction,
+            result.radius,
+            scale,
+            claim.alpha,
+            stddev,
         )
         for i, own, record, promise in zip(
             new, scale, sampled, promises, strict=True
         ):
-            if np.array_equal(promise.scale, own):
+            if promise.stddev == stddev and np.array_equal(promise.scale, own):
                 records[i] = record._replace(promise=promise)
             else:  # Of a ball that was promised meanwhile, with its noise.
-                recalled = _recalled(promise, x[i], labels[i], no_votes)
-                records[i] = recalled._replace(time=record.time)
+                other = recalled(promise, x[i], labels[i])
+                records[i] = other._replace(time=record.time)
     return records
 
 
-def classify_new(memory, decide, x, index, alpha):
+def classify_new(memory, decide, x, index, claim):
     """Answers to a window, each promised from now on.
 
     Args:
@@ -103,7 +112,7 @@ def classify_new(memory, decide, x, index, alpha):
             `ABSTAIN`, and their scales.
         x: float32 array, shape `(examples, ...)`.
         index: int array, shape `(examples,)`, their numbers in the call.
-        alpha: float, the probability that a class is wrong.
+        claim: `Claim`.
 
     Returns:
         list of ints.
@@ -115,7 +124,12 @@ def classify_new(memory, decide, x, index, alpha):
         # Of a point alone, it does not matter in which directions.
         least = scales.least(scale)
         promises = memory.promise(
-            x[new], labels, np.zeros(len(new)), least, alpha
+            x[new],
+            labels,
+            np.zeros(len(new)),
+            least,
+            claim.alpha,
+            claim.noise.stddev,
         )
         for i, promise in zip(new, promises, strict=True):
             answers[i] = promise
@@ -157,17 +171,19 @@ def _new(known):
     )
 
 
-def _recalled(promise, x, label, no_votes):
+def _recalled(promise, x, label, no_votes, stddev):
     """The record of an example that an earlier promise answers."""
     scale = np.asarray(promise.scale)[np.newaxis]
+    # The promise may be of a model with other noise.
+    unit = promise.stddev / stddev
     return Record(
         label=label,
         candidate=ABSTAIN,
         counts=no_votes.counts[0],
         num_samples=0,
         nan_draws=0,
-        scale=float(scales.least(scale)[0]),
-        mean_scale=float(scales.mean(scale)[0]),
+        scale=unit * float(scales.least(scale)[0]),
+        mean_scale=unit * float(scales.mean(scale)[0]),
         time=0.0,
         digest=example_digest(x),
         findings={name: found[0] for name, found in no_votes.findings.items()},

@@ -117,12 +117,14 @@ def _rounded_down(value, digits):
     return f"{round_down(value, digits):.{digits}f}"
 
 
-def _parse_promise(row, scale, classes):
+def _parse_promise(row, scale, classes, stddev):
     """The `Promise` of a row, or None of a log without a memory."""
     if not any(name in row for name in PROMISE_COLUMNS):
         return None
     prediction, radius, alpha = (row[name] for name in PROMISE_COLUMNS)
-    promise = Promise(int(prediction), float(radius), scale, float(alpha))
+    promise = Promise(
+        int(prediction), float(radius), scale, float(alpha), stddev
+    )
     if not (
         ABSTAIN <= promise.prediction < classes
         and 0 <= promise.radius < math.inf
@@ -160,7 +162,7 @@ def parse_records(path, text, settings, claim):
             raise ValueError(
                 f"scales > 0 expected, {scale} and {mean_scale} received"
             )
-        promise = _parse_promise(row, mean_scale, classes)
+        promise = _parse_promise(row, mean_scale, classes, claim.noise.stddev)
         if not num_samples and promise is None:
             raise ValueError("draws expected, none received")
         records.append(

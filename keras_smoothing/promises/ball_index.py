@@ -12,7 +12,7 @@ _BLOCK = 4096
 _ROW = np.dtype(
     [
         *(("prediction", "i8"), ("radius", "f8"), ("scale", "f8")),
-        *(("alpha", "f8"), ("reach", "f8")),
+        *(("alpha", "f8"), ("stddev", "f8"), ("reach", "f8")),
     ]
 )
 
@@ -43,9 +43,10 @@ class BallIndex:
 
     def __getitem__(self, i):
         """The center of a ball, shape `(dimensions,)`, and its `Promise`."""
-        prediction, radius, scale, alpha, _ = self._rows[i].tolist()
-        scale = self._scales.get(i, scale)
-        return self._points[i], Promise(prediction, radius, scale, alpha)
+        *values, _ = self._rows[i].tolist()
+        promise = Promise(*values)
+        scale = self._scales.get(i, promise.scale)
+        return self._points[i], promise._replace(scale=scale)
 
     def extend(self, points, promises):
         """Adds balls as they are.

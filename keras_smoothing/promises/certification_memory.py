@@ -162,7 +162,7 @@ class CertificationMemory:
             found = [self._find(point) for point in points]
             return [None if one is None else self._shaped(one) for one in found]
 
-    def promise(self, x, prediction, radius, scale, alpha):
+    def promise(self, x, prediction, radius, scale, alpha, stddev=1.0):
         """Promises what certificates say, as far as earlier promises allow.
 
         The points are decided in order, each in view of those before it, and
@@ -183,6 +183,8 @@ class CertificationMemory:
                 by the triangle inequality in the norm of either.
             alpha: float or float array, shape `(examples,)`: probability that
                 a certificate is wrong.
+            stddev: float > 0, the standard deviation of the noise that was
+                multiplied. Memories may be shared by noises of several sigmas.
 
         Returns:
             list of `Promise`, those to be answered with. Of an abstention
@@ -193,7 +195,7 @@ class CertificationMemory:
         """
         with self._lock:
             points = self._check_points(x)
-            wanted = _to_promises(x, prediction, radius, scale, alpha)
+            wanted = _to_promises(x, prediction, radius, scale, alpha, stddev)
             if self.identity.symmetries and np.ndim(scale) > 1:
                 raise ValueError(
                     "Expected one scale for each example under symmetries, "
@@ -385,7 +387,7 @@ def _to_symmetries(symmetries, dimensions):
     return array.astype(np.int64)
 
 
-def _to_promises(x, prediction, radius, scale, alpha):
+def _to_promises(x, prediction, radius, scale, alpha, stddev):
     """One `Promise` for each example."""
     count = len(x)
     prediction = checks.labels(prediction, count)
@@ -419,8 +421,9 @@ def _to_promises(x, prediction, radius, scale, alpha):
             f"Received: scale={scale}"
         )
     alpha = _one_each("alpha", checks.probabilities("alpha", alpha), count)
+    stddev = checks.positive_float("stddev", stddev)
     return [
-        Promise(*values)
+        Promise(*values, stddev)
         for values in zip(
             prediction.tolist(), radius.tolist(), scales, alpha, strict=True
         )

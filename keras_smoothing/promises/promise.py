@@ -17,9 +17,12 @@ class Promise(NamedTuple):
         scale: float > 0, or float32 array of the shape of an example: what the
             noise of the certificate was multiplied by.
         alpha: float, the probability that the certificate is wrong.
+        stddev: float > 0, the standard deviation of the noise that was
+            multiplied.
     """
 
     prediction: int
     radius: float
     scale: float | np.ndarray
     alpha: float
+    stddev: float = 1.0

@@ -18,9 +18,9 @@ def to_row(number, x, promise):
         promise: `Promise`.
 
     Returns:
-        tuple of `id, x, prediction, radius, scale, scales, alpha, checksum`,
-        ints, floats and bytes. `scale` is the smallest of `scales`, which is
-        None unless there is one for each coordinate.
+        tuple of `id, x, prediction, radius, scale, scales, alpha, stddev,
+        checksum`, ints, floats and bytes. `scale` is the smallest of `scales`,
+        which is None unless there is one for each coordinate.
     """
     scales = None
     if np.ndim(promise.scale):
@@ -33,6 +33,7 @@ def to_row(number, x, promise):
         float(np.min(promise.scale)),
         scales,
         promise.alpha,
+        promise.stddev,
     )
     return (*row, _checksum(*row))
 
@@ -54,11 +55,12 @@ def from_rows(rows, last, dimensions):
     points = np.empty((len(rows), dimensions), np.float32)
     promises = []
     for i, row in enumerate(rows):
-        number, x, prediction, radius, scale, scales, alpha, checksum = row
+        *values, checksum = row
+        number, x, prediction, radius, scale, scales, alpha, stddev = values
         try:
             intact = (
                 number == last + 1 + i
-                and _checksum(*row[:-1]) == checksum
+                and _checksum(*values) == checksum
                 and 0 <= radius < LARGEST
             )
             points[i] = np.frombuffer(x, "<f4")
@@ -71,11 +73,13 @@ def from_rows(rows, last, dimensions):
                 f"The memory is damaged. Expected promise {last + 1 + i} as it "
                 f"was written. Received: row {number}, changed or out of place."
             )
-        promises.append(Promise(prediction, radius, scale, alpha))
+        promises.append(Promise(prediction, radius, scale, alpha, stddev))
     return points, promises
 
 
-def _checksum(number, x, prediction, radius, scale, scales, alpha):
+def _checksum(number, x, prediction, radius, scale, scales, alpha, stddev):
     # A bit that flips in a file of balls makes other promises of them.
-    numbers = struct.pack("<qqddd", number, prediction, radius, scale, alpha)
+    numbers = struct.pack(
+        "<qqdddd", number, prediction, radius, scale, alpha, stddev
+    )
     return zlib.crc32(scales or b"", zlib.crc32(x, zlib.crc32(numbers)))

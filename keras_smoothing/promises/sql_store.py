@@ -4,12 +4,12 @@ from keras_smoothing.promises.identity import Identity
 from keras_smoothing.promises.store import Store
 
 # Counted up whenever the same promises would be stored otherwise.
-_FORMAT = 2
+_FORMAT = 3
 
 # Rows that are read at once.
 _ROWS = 4096
 
-_COLUMNS = "id, x, prediction, radius, scale, scales, alpha, checksum"
+_COLUMNS = "id, x, prediction, radius, scale, scales, alpha, stddev, checksum"
 
 
 class SqlStore(Store):
@@ -61,7 +61,8 @@ class SqlStore(Store):
                 "id {int} PRIMARY KEY, x {bytes} NOT NULL, "
                 "prediction {int} NOT NULL, radius {float} NOT NULL, "
                 "scale {float} NOT NULL, scales {bytes}, "
-                "alpha {float} NOT NULL, checksum {int} NOT NULL"
+                "alpha {float} NOT NULL, stddev {float} NOT NULL, "
+                "checksum {int} NOT NULL"
                 ")".format(**self.types)
             )
             self._execute(
@@ -94,7 +95,7 @@ class SqlStore(Store):
     def insert(self, rows):
         self._insert_many(
             f"INSERT INTO keras_smoothing_promises ({_COLUMNS}) "
-            f"VALUES ({self._placeholders(8)})",
+            f"VALUES ({self._placeholders(9)})",
             rows,
         )
 
