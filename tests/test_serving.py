@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import httpx2 as httpx
 import keras
@@ -393,8 +395,10 @@ def test_bad_payloads_are_refused_in_a_sentence(service):
             assert "Expected" in sentence and "Received" in sentence
         # Also of what is no JSON by its own word.
         good = json.dumps({"instances": np.zeros((1, 8, 8, 1)).tolist()})
-        response = client.post("/certify", content=good, headers={"a": "b"})
-        assert 400 <= response.status_code < 500
+        for headers in ({"a": "b"}, {"Content-Type": "text/plain"}):
+            response = client.post("/certify", content=good, headers=headers)
+            assert response.status_code == 422
+            assert "Content-Type: application/json" in response.json()["error"]
         assert client.post("/certify", content=good, headers=JSON).is_success
         for path in ("/", "/nothing"):
             assert client.get(path).status_code == 404
@@ -435,13 +439,13 @@ def test_limits(service, images):
         response = client.post("/certify", json=payload(images[:4]))
         assert response.status_code == 422
         assert "1 to 3 examples" in response.json()["error"]
-        response = client.post("/certify", json=payload(images))
-        assert response.status_code == 413
-
-        # Which do not say how many they are.
+        # Also one that does not say how many bytes it has.
         chunks = iter([b" " * 1_000] * 4)
-        response = client.post("/certify", content=chunks, headers=JSON)
-        assert response.status_code == 413
+        for large in ({"json": payload(images)}, {"content": chunks}):
+            response = client.post("/certify", **large, headers=JSON)
+            assert response.status_code == 413
+            sentence = response.json()["error"]
+            assert sentence.startswith("Expected a payload of at most 3000 ")
     for limit in ("max_examples", "max_bytes", "max_requests", "timeout"):
         with pytest.raises(ValueError, match=limit):
             serving.create_app(service, **{limit: 0})
@@ -506,6 +510,41 @@ def test_what_has_waited_too_long_is_dropped(service, images, monkeypatch):
     assert len(radii(answer)) == 8
     # The first had begun; the others never did.
     assert figure(page, "batch_examples_sum") == 9
+
+
+def test_who_waits_takes_little_memory(service):
+    held = Held(service.answers["certify"])
+    answers = service.answers
+    service.answers = {**answers, "certify": held}
+    x = np.zeros((64, *service.shape), int)
+    text = json.dumps(payload(x)).encode()
+
+    async def ask(app):
+        async with connected(app) as client:
+
+            def post():
+                request = client.post("/certify", content=text, headers=JSON)
+                return asyncio.ensure_future(request)
+
+            requests = [*await asked(client, [x]), post()]
+            await until(client, "queue_requests", 1)
+            tracemalloc.start()
+            requests += [post() for _ in range(4)]
+            await until(client, "queue_requests", 5)
+            gc.collect()
+            taken, _ = tracemalloc.get_traced_memory()
+            held.go.set()
+            for request in requests:
+                assert (await request).is_success
+            return taken
+
+    try:
+        taken = asyncio.run(ask(serving.create_app(service)))
+    finally:
+        tracemalloc.stop()
+        service.answers = answers
+    # The text and an array, but no lists.
+    assert taken < 4 * 2 * (len(text) + 4 * x.size)
 
 
 def test_a_memory_that_is_locked_is_not_the_fault_of_a_client(service, images):
@@ -718,6 +757,20 @@ def test_a_process_serves_and_ends_in_order(
     assert memory.exists() and not os.path.exists(f"{memory}-wal")
     with ks.CertificationMemory(memory) as kept:
         assert len(kept) > 8
+
+
+@pytest.mark.slow
+def test_an_end_does_not_wait_for_who_does_not_read(digits_file):
+    arguments = [digits_file, "--port", "0", "--timeout", "1"]
+    with in_a_process(*arguments) as (process, _, port):
+        with socket.create_connection(("127.0.0.1", port)) as greedy:
+            greedy.settimeout(1)
+            ask = b"GET /openapi.json HTTP/1.1\r\nHost: test\r\n\r\n"
+            with pytest.raises(TimeoutError):
+                while True:  # Until nobody reads that either.
+                    greedy.sendall(ask * 1_000)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
 
 
 def test_code_in_a_model_file_is_run_for_those_who_trust_it(tmp_path, capsys):

@@ -1,5 +1,6 @@
 import argparse
 import contextlib
+import math
 import signal
 import socket
 import sys
@@ -63,7 +64,13 @@ def run(arguments):
         )
         host, port = listening.getsockname()[:2]
         print(f"serving at http://{host}:{port}", flush=True)
-        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            # Who does not read an answer is not waited for at the end.
+            timeout_graceful_shutdown=math.ceil(arguments.timeout),
+        )
         uvicorn.Server(config).run(sockets=[listening])
 
 
