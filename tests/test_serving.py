@@ -336,6 +336,10 @@ def test_what_is_served_is_described(service, model, images):
     assert description["num_classes"] == 10
     assert len(description["fingerprint"]) == 64
     assert (description["n"], description["memory"]) == (200, False)
+    number = schemas["Instances"]["properties"]["instances"]
+    while "items" in number:
+        number = number["items"]
+    assert number["maximum"] == -number["minimum"] == service.limit
     answer = schemas["Certificate"]["properties"]
     assert {"class", "radius", "p_lower", "deployable"} <= set(answer)
 

@@ -100,7 +100,7 @@ def create_app(
     app.state.gate = Gate(metrics, max_bytes, max_requests, timeout)
     _add_error_handlers(app, service.shape, max_examples)
     gated = fastapi.APIRouter(route_class=GatedRoute)
-    payload = schemas.payload(service.shape, max_examples)
+    payload = schemas.payload(service.shape, service.limit, max_examples)
     for name in service.answers:
         answer, summary = _ANSWERS[name]
         gated.add_api_route(
