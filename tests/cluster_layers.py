@@ -48,6 +48,19 @@ class DiesOnce(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="tests")
+class DiesWhenLoaded(keras.layers.Layer):
+    """Kills every worker that loads it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        if on_worker():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def call(self, x):
+        return x
+
+
+@keras.saving.register_keras_serializable(package="tests")
 class RefusesLarge(keras.layers.Layer):
     """Raises for values above 100, or kills the worker."""
 

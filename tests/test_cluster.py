@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from cluster_layers import DiesOnce
+from cluster_layers import DiesWhenLoaded
 from cluster_layers import FillsMemoryOnce
 from cluster_layers import NanAboveOne
 from cluster_layers import NotesGPUs
@@ -328,6 +329,14 @@ def test_a_model_that_workers_cannot_load(nodes, examples):
 
     with pytest.raises(ValueError, match="custom code in a module"):
         network(Unheard()).certify(
+            *examples, **SETTINGS, cluster=ks.cluster.Ray(num_workers=1)
+        )
+
+
+@pytest.mark.slow
+def test_workers_that_die_while_they_load(nodes, examples):
+    with pytest.raises(RuntimeError, match="workers that live to load the mod"):
+        network(DiesWhenLoaded()).certify(
             *examples, **SETTINGS, cluster=ks.cluster.Ray(num_workers=1)
         )
 
