@@ -29,6 +29,7 @@ import keras_smoothing as ks
 from keras_smoothing import cli
 from keras_smoothing import serving
 from keras_smoothing.cli import options
+from keras_smoothing.serving.connection import connection
 
 SMALL = dict(n0=20, n=200, alpha=0.01)
 JSON = {"Content-Type": "application/json"}
@@ -626,10 +627,11 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
 
 
 @contextlib.contextmanager
-def in_a_thread(app):
+def in_a_thread(app, **settings):
     """The app behind a real server: its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    config = uvicorn.Config(app, log_level="warning", **settings)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
@@ -684,6 +686,40 @@ def test_who_hangs_up_leaves_the_queue_and_hurts_nobody(service, images):
     alone = [a.radius for a in answers["certify"](images[:4])]
     assert found == (alone[:1], alone)
     assert figure(last, "batch_examples_sum") == 5
+
+
+def test_who_says_nothing_is_not_waited_for(service, images):
+    held = Held(service.answers["certify"])
+    answers = service.answers
+    service.answers = {**answers, "certify": held}
+    health = b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n"
+
+    async def ask(address):
+        host, port = address
+        async with httpx.AsyncClient(
+            base_url=f"http://{host}:{port}"
+        ) as client:
+            (request,) = await asked(client, [images[:1]])
+            await asyncio.to_thread(wait_for_an_end, address)
+            held.go.set()
+            return await request
+
+    def wait_for_an_end(address):
+        # Nothing, half a head, and half a head after an answer.
+        for text in (b"", b"GET /hea", health + b"GET /hea"):
+            with socket.create_connection(address, timeout=60) as silent:
+                silent.sendall(text)
+                while silent.recv(4096):
+                    pass
+
+    app = serving.create_app(service)
+    try:
+        with in_a_thread(app, http=connection(0.1)) as address:
+            answer = asyncio.run(ask(address))
+    finally:
+        service.answers = answers
+    # An answer may take as long as it takes.
+    assert len(radii(answer)) == 1
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ def run(arguments):
     import uvicorn
 
     from keras_smoothing import serving
+    from keras_smoothing.serving.connection import connection
 
     # Also while a model is loaded, and again when all requests are answered.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -68,6 +69,7 @@ def run(arguments):
             app,
             log_level="warning",
             access_log=False,
+            http=connection(arguments.timeout),
             # Who does not read an answer is not waited for at the end.
             timeout_graceful_shutdown=math.ceil(arguments.timeout),
         )
