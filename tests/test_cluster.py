@@ -1,6 +1,7 @@
 """Certification on Ray: the same certificates, whatever dies."""
 
 import functools
+import os
 import pathlib
 import pickle
 import socket
@@ -12,8 +13,12 @@ import keras
 import numpy as np
 import pytest
 from cluster_layers import DiesOnce
+from cluster_layers import DiesWhenLoaded
+from cluster_layers import FillsMemoryOnce
 from cluster_layers import NanAboveOne
+from cluster_layers import NotesGPUs
 from cluster_layers import RefusesLarge
+from cluster_layers import memory
 from conftest import columns_without_time
 from conftest import smoothed
 
@@ -45,12 +50,19 @@ def examples():
 
 @pytest.fixture(scope="module")
 def nodes():
-    """A cluster of two nodes, which this process is connected to."""
+    """A cluster of two nodes, which this process is connected to.
+
+    One says that it has two GPUs.
+    """
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 3, "include_dashboard": False},
+        head_node_args={
+            "num_cpus": 3,
+            "num_gpus": 2,
+            "include_dashboard": False,
+        },
     )
     cluster.lost = cluster.add_node(num_cpus=3)
     folder = str(pathlib.Path(__file__).parent)
@@ -58,7 +70,10 @@ def nodes():
         cluster.address,
         log_to_driver=False,
         logging_level="error",
-        runtime_env={"env_vars": {"PYTHONPATH": folder}},
+        runtime_env={
+            "env_vars": {"PYTHONPATH": folder},
+            "worker_process_setup_hook": "cluster_setup.watch",
+        },
     )
     yield cluster
     ray.shutdown()
@@ -194,6 +209,59 @@ def test_a_worker_is_killed_and_a_node_is_lost(nodes, examples, tmp_path):
     np.testing.assert_array_equal(many.counts, one.counts)
 
 
+OUT_OF_MEMORY = """
+import pickle
+import sys
+import cluster_layers  # Which registers its layers.
+import keras_smoothing as ks
+
+with open(sys.argv[1], "rb") as file:
+    model, *examples, settings = pickle.load(file)
+cluster = ks.cluster.Ray(num_workers=1)
+model.certify(*examples, **settings, log=sys.argv[2], cluster=cluster)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_runs_out_of_memory(examples, tmp_path):
+    if memory("MemAvailable") < 10 * 2**30:
+        pytest.skip("less than 10 GiB are free")
+    marker = tmp_path / "filled"
+    model = network(FillsMemoryOnce(str(marker)))
+    (tmp_path / "run").write_bytes(pickle.dumps((model, *examples, SETTINGS)))
+    total = memory("MemTotal")
+    limit = total - memory("MemAvailable") + 4 * 2**30
+    # A cluster of its own, whose workers may take that much.
+    subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, "run", "many"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "RAY_memory_usage_threshold": str(limit / total),
+            "RAY_memory_monitor_refresh_ms": "100",
+        },
+        check=True,
+    )
+    assert marker.read_text() == ""  # It did not survive.
+    model.certify(*examples, **SETTINGS, log=tmp_path / "one")
+    assert columns_without_time(tmp_path / "many") == columns_without_time(
+        tmp_path / "one"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "resources, seen",
+    [({"GPU": 1}, ["0 0", "1 1"]), ({"CPU": 1}, [" all"] * 2)],
+)
+def test_a_worker_sees_its_own_gpus(nodes, examples, tmp_path, resources, seen):
+    cluster = ks.cluster.Ray(num_workers=2, resources_per_worker=resources)
+    model = network(NotesGPUs(str(tmp_path)))
+    model.certify(*examples, **SETTINGS, cluster=cluster)
+    assert sorted(file.read_text() for file in tmp_path.iterdir()) == seen
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("deadly", [False, True])
 def test_an_example_that_fails_three_times(nodes, examples, tmp_path, deadly):
@@ -225,7 +293,11 @@ def test_warnings_and_errors_of_examples_come_home(nodes, examples, tmp_path):
                 x[:16] if i < 3 else np.full((16, 4), np.nan, "float32")
             ), y[:16]
 
-    model = network(NanAboveOne())
+    # At its end, since a relu makes zeros of NaN on some processors.
+    base = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3), NanAboveOne()]
+    )
+    model = smoothed(base)
     with (
         pytest.warns(UserWarning, match=r"returned NaN .* example\(s\) \[ *\d"),
         pytest.raises(ValueError, match="NaN or infinity in example 48"),
@@ -239,6 +311,22 @@ def test_warnings_and_errors_of_examples_come_home(nodes, examples, tmp_path):
     assert len(ks.read_log(log)) == 48
 
 
+@pytest.mark.slow
+def test_code_that_no_worker_can_import(nodes, examples, tmp_path):
+    @keras.saving.register_keras_serializable(package="tests")
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    # A class of a function comes along, as one of a script does.
+    assert_same_log(
+        tmp_path,
+        network(Doubled(), keras.layers.Lambda(lambda x: x + 1)),
+        examples,
+        ks.cluster.Ray(nodes.address, num_workers=1),
+    )
+
+
 def test_a_model_that_workers_cannot_load(nodes, examples):
     class Unheard(keras.layers.Layer):
         def call(self, x):
@@ -246,6 +334,14 @@ def test_a_model_that_workers_cannot_load(nodes, examples):
 
     with pytest.raises(ValueError, match="custom code in a module"):
         network(Unheard()).certify(
+            *examples, **SETTINGS, cluster=ks.cluster.Ray(num_workers=1)
+        )
+
+
+@pytest.mark.slow
+def test_workers_that_die_while_they_load(nodes, examples):
+    with pytest.raises(RuntimeError, match="workers that live to load the mod"):
+        network(DiesWhenLoaded()).certify(
             *examples, **SETTINGS, cluster=ks.cluster.Ray(num_workers=1)
         )
 
@@ -270,11 +366,25 @@ def test_resources_that_no_node_has(nodes, examples):
         network().certify(*examples, **SETTINGS, cluster=cluster)
 
 
-def test_another_address_than_the_one_connected_to(nodes, examples):
+def test_another_address_than_the_one_connected_to(
+    nodes, examples, monkeypatch
+):
+    monkeypatch.setattr("keras_smoothing.cluster.ray._greet", lambda place: 0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         cluster = ks.cluster.Ray(f"127.0.0.1:{other.getsockname()[1]}")
         with pytest.raises(ValueError, match="this process is connected to"):
             network().certify(*examples, **SETTINGS, cluster=cluster)
+
+
+@pytest.mark.parametrize("door", ["", "ray://"])
+def test_an_address_where_something_else_listens(examples, door, monkeypatch):
+    monkeypatch.setattr("keras_smoothing.cluster.ray._TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"{door}127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ConnectionError, match="no gRPC is spoken there"):
+            network().certify(
+                *examples, **SETTINGS, cluster=ks.cluster.Ray(address)
+            )
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
@@ -312,6 +422,7 @@ def test_the_command_starts_ray_for_itself(digits_file, tmp_path):
         ({"address": 6379}, "address=6379"),
         ({"resources_per_worker": {"CPU": -1}}, ">= 0"),
         ({"resources_per_worker": {"CPU": 0}}, "of something"),
+        ({"resources_per_worker": 2}, "resources_per_worker=2"),
     ],
 )
 def test_bad_settings(arguments, message):

@@ -6,12 +6,14 @@ import sys
 import textwrap
 import time
 
+import keras
 import numpy as np
 import pytest
 from conftest import columns_without_time
 from conftest import smoothed
 
 import keras_smoothing as ks
+from keras_smoothing.logs import fingerprint
 from keras_smoothing.voting import VoteCounter
 
 SETTINGS = dict(n0=20, n=500, alpha=0.01, seed=4, verbose=0)
@@ -360,3 +362,19 @@ def test_what_is_no_log_is_refused(tmp_path, path):
     path.write_text("")
     with pytest.raises(ValueError, match="columns"):
         ks.read_log(path)
+
+
+def test_a_lambda_is_known_again_in_a_file(tmp_path):
+    def model(function):
+        keras.utils.set_random_seed(0)
+        layer = keras.layers.Lambda(function)
+        return keras.Sequential(
+            [keras.Input((3,)), layer, keras.layers.Dense(2)]
+        )
+
+    one = model(lambda x: 2 * x + len("one"))
+    one.save(tmp_path / "one.keras")
+    loaded = keras.saving.load_model(tmp_path / "one.keras", safe_mode=False)
+    assert fingerprint(loaded) == fingerprint(one)
+    other = model(lambda x: 3 * x + len("one"))
+    assert fingerprint(other) != fingerprint(one)

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import httpx2 as httpx
 import keras
@@ -27,6 +29,7 @@ import keras_smoothing as ks
 from keras_smoothing import cli
 from keras_smoothing import serving
 from keras_smoothing.cli import options
+from keras_smoothing.serving.connection import connection
 
 SMALL = dict(n0=20, n=200, alpha=0.01)
 JSON = {"Content-Type": "application/json"}
@@ -334,6 +337,10 @@ def test_what_is_served_is_described(service, model, images):
     assert description["num_classes"] == 10
     assert len(description["fingerprint"]) == 64
     assert (description["n"], description["memory"]) == (200, False)
+    number = schemas["Instances"]["properties"]["instances"]
+    while "items" in number:
+        number = number["items"]
+    assert number["maximum"] == -number["minimum"] == service.limit
     answer = schemas["Certificate"]["properties"]
     assert {"class", "radius", "p_lower", "deployable"} <= set(answer)
 
@@ -393,8 +400,10 @@ def test_bad_payloads_are_refused_in_a_sentence(service):
             assert "Expected" in sentence and "Received" in sentence
         # Also of what is no JSON by its own word.
         good = json.dumps({"instances": np.zeros((1, 8, 8, 1)).tolist()})
-        response = client.post("/certify", content=good, headers={"a": "b"})
-        assert 400 <= response.status_code < 500
+        for headers in ({"a": "b"}, {"Content-Type": "text/plain"}):
+            response = client.post("/certify", content=good, headers=headers)
+            assert response.status_code == 422
+            assert "Content-Type: application/json" in response.json()["error"]
         assert client.post("/certify", content=good, headers=JSON).is_success
         for path in ("/", "/nothing"):
             assert client.get(path).status_code == 404
@@ -435,13 +444,13 @@ def test_limits(service, images):
         response = client.post("/certify", json=payload(images[:4]))
         assert response.status_code == 422
         assert "1 to 3 examples" in response.json()["error"]
-        response = client.post("/certify", json=payload(images))
-        assert response.status_code == 413
-
-        # Which do not say how many they are.
+        # Also one that does not say how many bytes it has.
         chunks = iter([b" " * 1_000] * 4)
-        response = client.post("/certify", content=chunks, headers=JSON)
-        assert response.status_code == 413
+        for large in ({"json": payload(images)}, {"content": chunks}):
+            response = client.post("/certify", **large, headers=JSON)
+            assert response.status_code == 413
+            sentence = response.json()["error"]
+            assert sentence.startswith("Expected a payload of at most 3000 ")
     for limit in ("max_examples", "max_bytes", "max_requests", "timeout"):
         with pytest.raises(ValueError, match=limit):
             serving.create_app(service, **{limit: 0})
@@ -506,6 +515,41 @@ def test_what_has_waited_too_long_is_dropped(service, images, monkeypatch):
     assert len(radii(answer)) == 8
     # The first had begun; the others never did.
     assert figure(page, "batch_examples_sum") == 9
+
+
+def test_who_waits_takes_little_memory(service):
+    held = Held(service.answers["certify"])
+    answers = service.answers
+    service.answers = {**answers, "certify": held}
+    x = np.zeros((64, *service.shape), int)
+    text = json.dumps(payload(x)).encode()
+
+    async def ask(app):
+        async with connected(app) as client:
+
+            def post():
+                request = client.post("/certify", content=text, headers=JSON)
+                return asyncio.ensure_future(request)
+
+            requests = [*await asked(client, [x]), post()]
+            await until(client, "queue_requests", 1)
+            tracemalloc.start()
+            requests += [post() for _ in range(4)]
+            await until(client, "queue_requests", 5)
+            gc.collect()
+            taken, _ = tracemalloc.get_traced_memory()
+            held.go.set()
+            for request in requests:
+                assert (await request).is_success
+            return taken
+
+    try:
+        taken = asyncio.run(ask(serving.create_app(service)))
+    finally:
+        tracemalloc.stop()
+        service.answers = answers
+    # The text and an array, but no lists.
+    assert taken < 4 * 2 * (len(text) + 4 * x.size)
 
 
 def test_a_memory_that_is_locked_is_not_the_fault_of_a_client(service, images):
@@ -583,10 +627,11 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
 
 
 @contextlib.contextmanager
-def in_a_thread(app):
+def in_a_thread(app, **settings):
     """The app behind a real server: its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    config = uvicorn.Config(app, log_level="warning", **settings)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
@@ -641,6 +686,40 @@ def test_who_hangs_up_leaves_the_queue_and_hurts_nobody(service, images):
     alone = [a.radius for a in answers["certify"](images[:4])]
     assert found == (alone[:1], alone)
     assert figure(last, "batch_examples_sum") == 5
+
+
+def test_who_says_nothing_is_not_waited_for(service, images):
+    held = Held(service.answers["certify"])
+    answers = service.answers
+    service.answers = {**answers, "certify": held}
+    health = b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n"
+
+    async def ask(address):
+        host, port = address
+        async with httpx.AsyncClient(
+            base_url=f"http://{host}:{port}"
+        ) as client:
+            (request,) = await asked(client, [images[:1]])
+            await asyncio.to_thread(wait_for_an_end, address)
+            held.go.set()
+            return await request
+
+    def wait_for_an_end(address):
+        # Nothing, half a head, and half a head after an answer.
+        for text in (b"", b"GET /hea", health + b"GET /hea"):
+            with socket.create_connection(address, timeout=60) as silent:
+                silent.sendall(text)
+                while silent.recv(4096):
+                    pass
+
+    app = serving.create_app(service)
+    try:
+        with in_a_thread(app, http=connection(0.1)) as address:
+            answer = asyncio.run(ask(address))
+    finally:
+        service.answers = answers
+    # An answer may take as long as it takes.
+    assert len(radii(answer)) == 1
 
 
 @contextlib.contextmanager
@@ -718,6 +797,20 @@ def test_a_process_serves_and_ends_in_order(
     assert memory.exists() and not os.path.exists(f"{memory}-wal")
     with ks.CertificationMemory(memory) as kept:
         assert len(kept) > 8
+
+
+@pytest.mark.slow
+def test_an_end_does_not_wait_for_who_does_not_read(digits_file):
+    arguments = [digits_file, "--port", "0", "--timeout", "1"]
+    with in_a_process(*arguments) as (process, _, port):
+        with socket.create_connection(("127.0.0.1", port)) as greedy:
+            greedy.settimeout(1)
+            ask = b"GET /openapi.json HTTP/1.1\r\nHost: test\r\n\r\n"
+            with pytest.raises(TimeoutError):
+                while True:  # Until nobody reads that either.
+                    greedy.sendall(ask * 1_000)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
 
 
 def test_code_in_a_model_file_is_run_for_those_who_trust_it(tmp_path, capsys):

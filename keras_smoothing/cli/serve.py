@@ -1,5 +1,6 @@
 import argparse
 import contextlib
+import math
 import signal
 import socket
 import sys
@@ -38,6 +39,7 @@ def run(arguments):
     import uvicorn
 
     from keras_smoothing import serving
+    from keras_smoothing.serving.connection import connection
 
     # Also while a model is loaded, and again when all requests are answered.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -63,7 +65,14 @@ def run(arguments):
         )
         host, port = listening.getsockname()[:2]
         print(f"serving at http://{host}:{port}", flush=True)
-        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            http=connection(arguments.timeout),
+            # Who does not read an answer is not waited for at the end.
+            timeout_graceful_shutdown=math.ceil(arguments.timeout),
+        )
         uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -20,5 +20,11 @@ class CustomObjects:
 
 
 def _registered(objects):
-    keras.saving.get_custom_objects().update(objects)
+    for name, thing in objects.items():
+        package, is_registered, own_name = name.rpartition(">")
+        if is_registered:
+            # So that it is also saved, and compared, by this name.
+            keras.saving.register_keras_serializable(package, own_name)(thing)
+        else:
+            keras.saving.get_custom_objects()[name] = thing
     return objects

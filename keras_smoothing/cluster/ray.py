@@ -71,6 +71,12 @@ class Ray(Configured):
             num_workers = checks.positive_int("num_workers", num_workers)
         self.num_workers = num_workers
         resources = resources_per_worker or {"CPU": 1}
+        if not isinstance(resources, dict):
+            raise ValueError(
+                "Invalid value for argument `resources_per_worker`. Expected a "
+                "dict from names to numbers or None. Received: "
+                f"resources_per_worker={resources!r}"
+            )
         for name, amount in resources.items():
             checks.nonnegative_float(f"resources_per_worker[{name!r}]", amount)
         if not any(resources.values()):
@@ -185,11 +191,28 @@ def _check_reachable(address):
         )
     try:
         socket.create_connection(place, timeout=_TIMEOUT).close()
+        _greet(url.netloc)
     except OSError as error:
         raise ConnectionError(
             f"Expected a Ray cluster at address={address!r}. Received: "
             f"{error}. `ray start --head` starts one."
         ) from error
+
+
+def _greet(place):
+    """Raises where what answers does not speak gRPC, as both doors of Ray do.
+
+    For what is silent Ray waits longer than anybody would.
+    """
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return  # It has its keys from elsewhere.
+    import grpc  # Here, since it comes with the extra.
+
+    with grpc.insecure_channel(place) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_TIMEOUT)
+        except grpc.FutureTimeoutError as error:
+            raise ConnectionError("no gRPC is spoken there") from error
 
 
 def _of_interest(resources):

@@ -1,3 +1,4 @@
+import os
 import pickle
 
 from keras_smoothing import backend
@@ -9,9 +10,14 @@ class Worker:
     Args:
         num_threads: int, of the operations; or None for as many as there are
             cores.
+        has_gpus: bool. Ray shows a worker its own, but all of them to one that
+            has none.
     """
 
-    def __init__(self, num_threads):
+    def __init__(self, num_threads, has_gpus):
+        if not has_gpus:
+            # TensorFlow looks for them later, and would take their memory.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         if num_threads is not None:
             backend.set_num_threads(num_threads)
         self._function = None

@@ -37,7 +37,7 @@ class Workers:
         cpus, gpus, memory = map(
             others.pop, ("CPU", "GPU", "memory"), (0, 0, None)
         )
-        self._threads = max(1, int(cpus)) if cpus else None
+        self._arguments = max(1, int(cpus)) if cpus else None, gpus > 0
         self._kind = ray.remote(
             num_cpus=cpus, num_gpus=gpus, memory=memory, resources=others
         )(Worker)
@@ -98,7 +98,7 @@ class Workers:
             self._ray.kill(worker)
 
     def _start(self):
-        worker = self._kind.remote(self._threads)
+        worker = self._kind.remote(*self._arguments)
         self._loading[worker.load.remote(self._function)] = worker
 
     def _run(self, number, task):
@@ -146,14 +146,25 @@ class Workers:
                 "module that they can import, which a `runtime_env` of "
                 f"`ray.init` ships to them. Received: {cause}"
             ) from error
-        except self._ray.exceptions.RayError:
+        except self._ray.exceptions.RayError as error:
             self._losses += 1
             if self._losses == _TRIES:
-                raise
+                raise RuntimeError(
+                    "Expected workers that live to load the model: with this "
+                    "package where they are, and room for the model. Received: "
+                    f"{_TRIES} that died, the last since {_reason(error)}"
+                ) from error
             self._start()
         else:
             self._losses = 0
             self._idle.append(worker)
+
+
+def _reason(error):
+    """Of a worker that died, in a line."""
+    lines = str(error).strip().splitlines()
+    # Of a constructor that raised Ray has the traceback, whose end says why.
+    return lines[-1 if "creation task" in lines[0] else 0]
 
 
 def _pickled(ray, function):

@@ -1,5 +1,7 @@
+import codecs
 import hashlib
 import json
+import marshal
 import warnings
 
 from keras import ops
@@ -39,6 +41,8 @@ def structure(model):
 
     def canonical(node):
         if isinstance(node, dict):
+            if node.get("class_name") == "__lambda__":
+                node = {**node, "config": _plain(node["config"])}
             if isinstance(node.get("name"), str):
                 names.setdefault(node["name"], f"name_{len(names)}")
             return {
@@ -60,3 +64,13 @@ def structure(model):
 
     text = renamed(canonical(config))
     return type(model).__name__ + json.dumps(text, sort_keys=True, default=str)
+
+
+def _plain(config):
+    """That of a lambda, whose code has the same bytes wherever it is from.
+
+    Keras writes it in a format that also says which of its parts were in use
+    elsewhere when it was written, as they are not once it is loaded.
+    """
+    code = marshal.loads(codecs.decode(config["code"].encode(), "base64"))
+    return {**config, "code": marshal.dumps(code, 0).hex()}

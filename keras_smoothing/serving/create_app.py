@@ -22,6 +22,7 @@ _ANSWERS = {
 }
 _REFUSALS = {
     400: "no JSON",
+    413: "more bytes than are read",
     422: "no such examples",
     503: "too many requests at a time, or a memory that is not to be had",
     504: "no answer in time",
@@ -95,12 +96,11 @@ def create_app(
         description="Predictions with certified robustness.",
         version=__version__,
         lifespan=lifespan,
-        max_body_size=max_bytes,
     )
-    app.state.gate = Gate(metrics, max_requests, timeout)
+    app.state.gate = Gate(metrics, max_bytes, max_requests, timeout)
     _add_error_handlers(app, service.shape, max_examples)
     gated = fastapi.APIRouter(route_class=GatedRoute)
-    payload = schemas.payload(service.shape, max_examples)
+    payload = schemas.payload(service.shape, service.limit, max_examples)
     for name in service.answers:
         answer, summary = _ANSWERS[name]
         gated.add_api_route(
@@ -111,11 +111,8 @@ def create_app(
             summary=summary,
             response_model=schemas.Predictions[answer],
             responses={
-                413: {"description": "more bytes than are read"},
-                **{
-                    status: {"model": schemas.Failure, "description": reason}
-                    for status, reason in _REFUSALS.items()
-                },
+                status: {"model": schemas.Failure, "description": reason}
+                for status, reason in _REFUSALS.items()
             },
         )
     app.include_router(gated)
@@ -142,11 +139,15 @@ def create_app(
 
 
 def _endpoint(name, service, kind, batcher, metrics):
-    async def endpoint(payload: kind):
+    async def endpoint(payload: kind, request: fastapi.Request):
         try:
             x = service.check(payload.instances)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
+        # FastAPI keeps both until there is an answer, and a number in a list
+        # takes many times the bytes of one in `x`.
+        payload.instances.clear()
+        (await request.json()).clear()
         try:
             answers = await batcher.ask(service.answers[name], x)
         except OSError as error:
@@ -185,6 +186,12 @@ def _add_error_handlers(app, shape, max_examples):
 
     @app.exception_handler(fastapi.exceptions.RequestValidationError)
     async def refuse_payload(_, error):
+        if isinstance(error.body, bytes):  # Which FastAPI did not look into.
+            return failure(
+                422,
+                f"{expected}, and the header Content-Type: application/json. "
+                "Received: another Content-Type, or none",
+            )
         first = error.errors()[0]
         place = "".join(
             f"[{part}]" if isinstance(part, int) else f".{part}"

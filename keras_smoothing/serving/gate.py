@@ -17,12 +17,14 @@ class Gate:
 
     Args:
         metrics: `Metrics`.
+        max_bytes: int, the largest payload.
         max_requests: int, requests at a time: read, waiting or answered.
         timeout: float, seconds for each, from its first byte on.
     """
 
-    def __init__(self, metrics, max_requests, timeout):
+    def __init__(self, metrics, max_bytes, max_requests, timeout):
         self._metrics = metrics
+        self._max_bytes = max_bytes
         self._max_requests = max_requests
         self._timeout = timeout
         self._inside = 0
@@ -60,10 +62,18 @@ class Gate:
             self._inside -= 1
 
     async def _answered(self, request, handler):
-        was_read = asyncio.Event()
+        was_read, size = asyncio.Event(), 0
 
         async def receive():
+            nonlocal size
             message = await request.receive()
+            size += len(message.get("body", b""))
+            if size > self._max_bytes:
+                raise HTTPException(
+                    413,
+                    f"Expected a payload of at most {self._max_bytes} bytes. "
+                    "Received: more",
+                )
             if not message.get("more_body"):
                 was_read.set()
             return message

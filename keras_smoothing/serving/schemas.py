@@ -90,11 +90,13 @@ class Failure(pydantic.BaseModel):
     error: str
 
 
-def payload(shape, max_examples):
+def payload(shape, limit, max_examples):
     """The type of what a client sends.
 
     Args:
         shape: tuple of ints, the shape of one example.
+        limit: float, the largest magnitude of a number, which is told here and
+            checked elsewhere.
         max_examples: int, the most examples of one request.
 
     Returns:
@@ -102,7 +104,14 @@ def payload(shape, max_examples):
     """
     # Strict: text and truth values are no numbers. Of a payload that is wrong
     # in a million places, one is enough.
-    nested = typing.Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    nested = typing.Annotated[
+        float,
+        Field(
+            strict=True,
+            allow_inf_nan=False,
+            json_schema_extra={"minimum": -limit, "maximum": limit},
+        ),
+    ]
     zeros = 0.0
     for size in reversed(shape):
         nested = _list(nested, size, size)

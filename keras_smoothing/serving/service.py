@@ -47,6 +47,7 @@ class Service:
 
     Attributes:
         shape: tuple of ints, the shape of one example.
+        limit: float, the largest magnitude of a value that is answered.
         window: int, how many examples share their draws.
         answers: dict from what is asked for to a function of a float32 array,
             shape `(examples, ...)`, to a list with an answer for each example.
@@ -107,7 +108,7 @@ class Service:
         )
         self._memory = memory
         self._seed = seed
-        self._limit = largest_value(model.noise, sigma)
+        self.limit = largest_value(model.noise, sigma)
         self._fingerprint = fingerprint(model.classifier)
         self._distance = self._warm_up()
 
@@ -129,7 +130,7 @@ class Service:
             Source(iter([(x, None)]), num_batches=1),
             shape=self.shape,
             window=len(x),
-            limit=self._limit,
+            limit=self.limit,
         ).first
 
     def describe(self):
