@@ -92,7 +92,7 @@ class NanAboveOne(keras.layers.Layer):
 class FillsMemoryOnce(keras.layers.Layer):
     """Takes memory on the first worker that runs it, until that is killed.
 
-    At most 6 GiB, and only while others have 3 left. What nobody kills says so.
+    At most 9 GiB, and only while others have 3 left. What nobody kills says so.
     """
 
     def __init__(self, marker, **kwargs):
@@ -110,7 +110,7 @@ class FillsMemoryOnce(keras.layers.Layer):
             except FileExistsError:
                 return
             taken = []
-            while len(taken) < 48 and memory("MemAvailable") > 3 * 2**30:
+            while len(taken) < 72 and memory("MemAvailable") > 3 * 2**30:
                 taken.append(np.ones(2**24))  # 128 MiB.
                 time.sleep(0.05)  # The monitor looks now and then.
             time.sleep(30)

@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 import pickle
+import secrets
 import socket
 import subprocess
 import sys
@@ -209,45 +210,95 @@ def test_a_worker_is_killed_and_a_node_is_lost(nodes, examples, tmp_path):
     np.testing.assert_array_equal(many.counts, one.counts)
 
 
-OUT_OF_MEMORY = """
+ON_A_CLUSTER = """
 import pickle
 import sys
 import cluster_layers  # Which registers its layers.
 import keras_smoothing as ks
 
-with open(sys.argv[1], "rb") as file:
+with open("run", "rb") as file:
     model, *examples, settings = pickle.load(file)
-cluster = ks.cluster.Ray(num_workers=1)
-model.certify(*examples, **settings, log=sys.argv[2], cluster=cluster)
+address = sys.argv[1] if len(sys.argv) > 1 else None
+cluster = ks.cluster.Ray(address, num_workers=1)
+model.certify(*examples, **settings, log="many", cluster=cluster)
 """
+
+
+def assert_same_log_elsewhere(folder, model, examples, *address, **environment):
+    """One process, and one with a cluster that is not `nodes`."""
+    (folder / "run").write_bytes(pickle.dumps((model, *examples, SETTINGS)))
+    subprocess.run(
+        [sys.executable, "-c", ON_A_CLUSTER, *address],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            **environment,
+        },
+        check=True,
+    )
+    model.certify(*examples, **SETTINGS, log=folder / "one")
+    one, many = (
+        columns_without_time(folder / name) for name in ("one", "many")
+    )
+    assert one == many
 
 
 @pytest.mark.slow
 def test_a_worker_runs_out_of_memory(examples, tmp_path):
-    if memory("MemAvailable") < 10 * 2**30:
-        pytest.skip("less than 10 GiB are free")
+    if memory("MemAvailable") < 13 * 2**30:
+        pytest.skip("less than 13 GiB are free")
     marker = tmp_path / "filled"
-    model = network(FillsMemoryOnce(str(marker)))
-    (tmp_path / "run").write_bytes(pickle.dumps((model, *examples, SETTINGS)))
     total = memory("MemTotal")
-    limit = total - memory("MemAvailable") + 4 * 2**30
-    # A cluster of its own, whose workers may take that much.
-    subprocess.run(
-        [sys.executable, "-c", OUT_OF_MEMORY, "run", "many"],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "RAY_memory_usage_threshold": str(limit / total),
-            "RAY_memory_monitor_refresh_ms": "100",
-        },
-        check=True,
+    limit = total - memory("MemAvailable") + 6 * 2**30
+    assert_same_log_elsewhere(
+        tmp_path,
+        network(FillsMemoryOnce(str(marker))),
+        examples,
+        RAY_memory_usage_threshold=str(limit / total),
+        RAY_memory_monitor_refresh_ms="100",
     )
     assert marker.read_text() == ""  # It did not survive.
-    model.certify(*examples, **SETTINGS, log=tmp_path / "one")
-    assert columns_without_time(tmp_path / "many") == columns_without_time(
-        tmp_path / "one"
+
+
+@pytest.mark.slow
+def test_the_door_for_clients(examples, tmp_path):
+    """A cluster that asks for a token, by `ray://`."""
+    ports = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports.append(free.getsockname()[1])
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    path = os.pathsep.join(sys.path)
+    command = [pathlib.Path(sys.executable).with_name("ray"), "start", "--head"]
+    command += ["--block", "--disable-usage-stats", f"--port={ports[0]}"]
+    command += [f"--ray-client-server-port={ports[1]}", "--num-cpus=1"]
+    server = subprocess.Popen(
+        [*command, "--include-dashboard=false"],
+        env={**os.environ, **token, "PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
+    try:
+        address = f"127.0.0.1:{ports[1]}"
+        wait_for(address)
+        assert_same_log_elsewhere(
+            tmp_path, network(), examples, f"ray://{address}", **token
+        )
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def wait_for(address):
+    host, port = address.split(":")
+    for _ in range(600):
+        try:
+            socket.create_connection((host, int(port))).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(f"nothing listens at {address}")
 
 
 @pytest.mark.slow
@@ -385,6 +436,16 @@ def test_an_address_where_something_else_listens(examples, door, monkeypatch):
             network().certify(
                 *examples, **SETTINGS, cluster=ks.cluster.Ray(address)
             )
+
+
+def test_a_cluster_that_lets_nobody_in(examples, monkeypatch):
+    def refuse(*args, **settings):
+        raise ConnectionError("ray client connection timeout")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ConnectionError, match="timeout.*RAY_AUTH_MODE=token"):
+        network().certify(*examples, **SETTINGS, cluster=ks.cluster.Ray("auto"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])

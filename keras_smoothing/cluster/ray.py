@@ -140,7 +140,15 @@ class Ray(Configured):
                 **settings,
             )
         else:
-            ray.init(self.address, **settings)
+            try:
+                ray.init(self.address, **settings)
+            except ConnectionError as error:
+                raise ConnectionError(
+                    "Expected a Ray cluster that lets this process in at "
+                    f"address={self.address!r}. Received: {error}. One that "
+                    "wants a token gets it where RAY_AUTH_MODE=token is set, "
+                    "and RAY_AUTH_TOKEN or the file ~/.ray/auth_token."
+                ) from error
         try:
             yield
         finally:
