@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import keras
@@ -13,6 +14,7 @@ from conftest import columns_without_time
 from conftest import smoothed
 
 import keras_smoothing as ks
+from keras_smoothing.logs import CertificationLog
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.voting import VoteCounter
 
@@ -308,6 +310,29 @@ def test_two_runs_do_not_write_one_log(
     with pytest.raises(ValueError, match="another process writes"):
         run()
     assert ks.read_log(path).noise.sigma == 0.05
+
+
+def test_two_runs_do_not_write_one_log_at_once(run, path, monkeypatch):
+    expected = run(stop=8, log=None)
+    write_settings, caught = CertificationLog._write_settings, []
+
+    def run_too():
+        try:
+            run(stop=8)
+        except ValueError as error:
+            caught.append(str(error))
+
+    def in_the_middle(log):
+        other.start()
+        other.join(2)
+        write_settings(log)
+
+    other = threading.Thread(target=run_too)
+    monkeypatch.setattr(CertificationLog, "_write_settings", in_the_middle)
+    run(stop=8)
+    other.join()
+    assert len(caught) == 1 and "another process writes" in caught[0]
+    np.testing.assert_array_equal(ks.read_log(path).counts, expected.counts)
 
 
 SIX_COLUMNS = """idx\tlabel\tpredict\tradius\tcorrect\ttime

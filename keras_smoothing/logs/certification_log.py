@@ -10,6 +10,11 @@ from keras_smoothing.logs.log_format import read_settings
 from keras_smoothing.logs.log_format import sidecar_path
 from keras_smoothing.results import result_of
 
+try:
+    import fcntl
+except ImportError:  # On Windows. There two runs may pass the check at once.
+    fcntl = None
+
 
 class CertificationLog:
     """The records of one run, kept in memory and, given a path, in a log.
@@ -58,18 +63,12 @@ class CertificationLog:
             self._rows.format_row(first + i, record, result, i)
             for i, record in enumerate(records)
         ]
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size != self._size:
-            raise ValueError(
-                f"Expected the log {self._path} as this run left it. Received: "
-                f"{size} bytes instead of {self._size}; another process writes "
-                "to it. Choose another path."
-            )
-        if not self._end:
-            self._write_settings()
-            lines.insert(0, self._rows.heading(records[0], result))
-        data = ("\n".join(lines) + "\n").encode()
-        with open(self._path, "r+b" if self._path.exists() else "xb") as file:
+        with open(self._path, "r+b" if self._size else "ab") as file:
+            self._check_alone(file)
+            if not self._end:
+                self._write_settings()
+                lines.insert(0, self._rows.heading(records[0], result))
+            data = ("\n".join(lines) + "\n").encode()
             file.seek(self._end)
             file.truncate()
             file.write(data)
@@ -126,6 +125,18 @@ class CertificationLog:
         if whole:
             self.records = self._rows.parse_records(
                 self._path, whole.decode(), stored, self._claim
+            )
+
+    def _check_alone(self, file):
+        """Raises if another run has written to the file, and keeps it out."""
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)  # Until it is closed.
+        size = os.fstat(file.fileno()).st_size
+        if size != self._size:
+            raise ValueError(
+                f"Expected the log {self._path} as this run left it. Received: "
+                f"{size} bytes instead of {self._size}; another process writes "
+                "to it. Choose another path."
             )
 
     def _write_settings(self):
