@@ -11,6 +11,7 @@ sigma on two cores.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -100,8 +101,10 @@ def main():
             for name, stopping in rules.items()
         }
         report["sigmas"][sigma] = compare(**results, grid=grid)
-    print(json.dumps(report, indent=2))
+    return report
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.redirect_stdout(sys.stderr):  # Of trainings and runs.
+        report = main()
+    print(json.dumps(report, indent=2))

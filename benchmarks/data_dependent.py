@@ -15,9 +15,11 @@ folder, and a run that was interrupted goes on where it stopped.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
+import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -288,7 +290,7 @@ def main():
                     arguments.attack_steps,
                     num_draws=32,
                 )
-    print(json.dumps(report, indent=2, default=_to_list))
+    return report
 
 
 def _to_list(array):
@@ -296,4 +298,6 @@ def _to_list(array):
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.redirect_stdout(sys.stderr):  # Of trainings and runs.
+        report = main()
+    print(json.dumps(report, indent=2, default=_to_list))

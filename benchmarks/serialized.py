@@ -22,9 +22,11 @@ and a run that was interrupted goes on where it stopped.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
+import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -356,8 +358,10 @@ def main():
             found = compare(name, sigma, arguments)
             report["networks"][f"{name}, sigma {sigma}"] = found
             print(json.dumps({name: {sigma: found}}), flush=True)
-    print(json.dumps(report, indent=2))
+    return report
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.redirect_stdout(sys.stderr):  # Of trainings and runs.
+        report = main()
+    print(json.dumps(report, indent=2))

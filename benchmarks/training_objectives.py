@@ -16,9 +16,11 @@ stopped. At the defaults it takes some hours on two cores.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
+import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -186,8 +188,10 @@ def main():
                 },
             }
         report["sigmas"][sigma] = rows
-    print(json.dumps(report, indent=2))
+    return report
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.redirect_stdout(sys.stderr):  # Of trainings and runs.
+        report = main()
+    print(json.dumps(report, indent=2))
