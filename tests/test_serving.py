@@ -29,6 +29,7 @@ import keras_smoothing as ks
 from keras_smoothing import cli
 from keras_smoothing import serving
 from keras_smoothing.cli import options
+from keras_smoothing.cli import serve
 from keras_smoothing.serving.connection import connection
 
 SMALL = dict(n0=20, n=200, alpha=0.01)
@@ -830,6 +831,17 @@ def test_code_in_a_model_file_is_run_for_those_who_trust_it(tmp_path, capsys):
     assert isinstance(
         options.smoothed(arguments, trusted=True), ks.SmoothedModel
     )
+
+
+def test_no_part_of_an_answer_waits_for_the_one_before():
+    arguments = argparse.Namespace(host="127.0.0.1", port=0)
+    with (
+        serve._listen(arguments) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_wrong_options_are_one_line(digits_file, capsys):

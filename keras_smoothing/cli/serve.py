@@ -97,9 +97,13 @@ def _listen(arguments):
         )
     try:
         ((family, *_), *_) = socket.getaddrinfo(host, None)
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise ValueError(
             f"Expected a free port. Received: --host {host} --port {port}, "
             f"and from the system: {error}"
         ) from error
+    # Those that it accepts are like it. Or else the system keeps the second
+    # part of each answer back until the first is acknowledged: 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
