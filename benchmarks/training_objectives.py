@@ -6,9 +6,9 @@ Prints JSON. A small network is trained on Fashion-MNIST with each objective,
 and test images are certified: average certified radius, certified accuracy. A
 budget is a number of gradient passes for each training image: an objective that
 takes more passes for a step gets as many times fewer epochs. Denoisers stand
-before a classifier that was trained with that budget and no noise; a pass
-through one costs much more than one through the network, so they have their own
-budget.
+before a classifier that never saw noise, and is the more brittle the longer it
+was trained, so it has a budget of its own. So have denoisers, a pass through
+which costs much more than one through the network.
 
 `--seeds` trainings are made at the first sigma, one at each other. Models and
 logs stay in the output folder, and a run that was interrupted goes on where it
@@ -96,7 +96,10 @@ def main():
         "--budget", type=int, default=48, help="gradient passes for each image"
     )
     parser.add_argument(
-        "--denoiser-budget", type=int, default=12, help="likewise"
+        "--classifier-budget", type=int, default=6, help="behind denoisers"
+    )
+    parser.add_argument(
+        "--denoiser-budget", type=int, default=12, help="their own"
     )
     parser.add_argument("--width", type=float, default=1.0, help="of layers")
     parser.add_argument("--training-examples", type=int, default=60_000)
@@ -113,6 +116,7 @@ def main():
     training = {
         "width": arguments.width,
         "budget": arguments.budget,
+        "classifier_budget": arguments.classifier_budget,
         "denoiser_budget": arguments.denoiser_budget,
         "training_examples": len(data[0]),
         "batch_size": arguments.batch_size,
@@ -141,7 +145,7 @@ def main():
                     arguments.output / f"clean_{seed}.keras",
                     arguments.width,
                     data,
-                    arguments.budget,
+                    arguments.classifier_budget,
                     arguments.batch_size,
                     seed,
                 )
