@@ -11,8 +11,6 @@ sigma on two cores.
 """
 
 import argparse
-import contextlib
-import json
 import os
 import pathlib
 import sys
@@ -22,6 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
 
 import keras
 import numpy as np
+from common import print_json
 from quickstart import build_base_model
 
 import keras_smoothing as ks
@@ -105,6 +104,4 @@ def main():
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # Of trainings and runs.
-        report = main()
-    print(json.dumps(report, indent=2))
+    print_json(main)

@@ -1,8 +1,11 @@
 """What the benchmarks share."""
 
+import contextlib
+import json
 import pathlib
 import re
 import statistics
+import sys
 
 import keras
 
@@ -48,3 +51,10 @@ def peak_mib():
     """
     status = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
+
+
+def print_json(main, **settings):
+    """Prints what a function returns, and what it prints itself to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):  # Of trainings and runs.
+        report = main()
+    print(json.dumps(report, indent=2, **settings))

@@ -15,11 +15,8 @@ folder, and a run that was interrupted goes on where it stopped.
 """
 
 import argparse
-import contextlib
-import json
 import os
 import pathlib
-import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -27,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 from common import network
+from common import print_json
 from keras import ops
 
 import keras_smoothing as ks
@@ -298,6 +296,4 @@ def _to_list(array):
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # Of trainings and runs.
-        report = main()
-    print(json.dumps(report, indent=2, default=_to_list))
+    print_json(main, default=_to_list)

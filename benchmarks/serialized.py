@@ -22,17 +22,16 @@ and a run that was interrupted goes on where it stopped.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
-import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+from common import print_json
 from common import ratio
 from common import spread
 from keras import layers
@@ -362,6 +361,4 @@ def main():
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # Of trainings and runs.
-        report = main()
-    print(json.dumps(report, indent=2))
+    print_json(main)

@@ -16,11 +16,9 @@ stopped. At the defaults it takes some hours on two cores.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
-import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -29,6 +27,7 @@ import keras
 import numpy as np
 from common import SHAPE
 from common import network
+from common import print_json
 from common import spread
 
 import keras_smoothing as ks
@@ -196,6 +195,4 @@ def main():
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # Of trainings and runs.
-        report = main()
-    print(json.dumps(report, indent=2))
+    print_json(main)
