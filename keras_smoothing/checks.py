@@ -17,10 +17,27 @@ def nonnegative_float(name, value):
     return _float(name, value, lambda number: number >= 0, ">= 0")
 
 
+def noise_scale(name, value):
+    """Returns `value` as a float; raises unless float32 holds such noise.
+
+    Of noise this small or large, float32 loses draws: those near 0 underflow,
+    those far away overflow. Draws are 2^-24 of their scale and more.
+    """
+    value = positive_float(name, value)
+    if not 2.0**-100 <= value <= 2.0**100:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a number from "
+            f"{2.0**-100:.3g} to {2.0**100:.3g}: float32 does not hold the "
+            f"draws of smaller or larger noise. Received: {name}={value!r}. "
+            "Scale the inputs."
+        )
+    return value
+
+
 def sigma_bounds(sigma_min, sigma_max):
     """Returns both as floats; raises unless 0 < sigma_min < sigma_max."""
-    low = positive_float("sigma_min", sigma_min)
-    high = positive_float("sigma_max", sigma_max)
+    low = noise_scale("sigma_min", sigma_min)
+    high = noise_scale("sigma_max", sigma_max)
     if low >= high:
         raise ValueError(
             "Expected sigma_min < sigma_max. Received: "

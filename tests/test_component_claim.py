@@ -246,3 +246,35 @@ def test_bad_claims(changes, message):
     settings = {"noise": NOISE, "alpha": 0.1, "n": 10, **changes}
     with pytest.raises(ValueError, match=message):
         PixelClaim(**settings)
+
+
+@pytest.mark.parametrize("correction", ["bonferroni", None])
+def test_radii_are_less_by_the_rounding_of_the_example(correction):
+    claim = PixelClaim(NOISE, 0.01, 200, correction)
+    rng = np.random.default_rng(0)
+    votes = rng.integers(100, 201, (4, 3, 5))
+    candidate = rng.integers(-1, 3, votes.shape)
+    rounding = np.array([0.0, 1e-9, 0.1, 10.0])
+    p_lower, radius = claim.prove(votes, candidate)
+    same, less = claim.prove(votes, candidate, rounding)
+    np.testing.assert_array_equal(same, p_lower)
+    np.testing.assert_array_equal(less[0], radius[0])
+    left = np.maximum(radius - rounding[:, np.newaxis, np.newaxis], 0)
+    np.testing.assert_allclose(less, left, atol=1e-15)
+    assert (less <= left).all() and not less[3].any() and less[2].any()
+
+
+def test_a_fixed_radius_is_proved_beyond_the_rounding():
+    claim = PixelClaim(NOISE, 0.01, 200, "holm", 0.2)
+    rng = np.random.default_rng(0)
+    votes = rng.integers(120, 201, (4, 3, 5))
+    candidate = np.zeros_like(votes)
+    rounding = np.array([0.0, 1e-9, 0.1, 0.1])
+    tau, radius = claim.prove(votes, candidate, rounding)
+    assert set(np.unique(radius)) == {0.0, 0.2}
+    for i, further in enumerate(rounding):
+        other = PixelClaim(NOISE, 0.01, 200, "holm", 0.2 + further)
+        expected = other.prove(votes[i : i + 1], candidate[i : i + 1])
+        np.testing.assert_array_equal(radius[i] > 0, expected[1][0] > 0)
+        np.testing.assert_allclose(tau[i], expected[0][0], rtol=1e-12)
+    assert not claim.prove(votes, candidate, 1e3)[1].any()

@@ -96,6 +96,20 @@ def test_certificates_are_equal(pair, examples, n0, n, batch_size):
     assert certificate.seed == 5
 
 
+def test_certificates_of_rounded_inputs_are_equal(pair):
+    model, classifier = pair
+    x = IMAGES[:6] + 1e-9 * np.random.default_rng(0).normal(size=(6, 8, 8, 1))
+    settings = dict(n=1_024, alpha=0.01, seed=5, batch_size=1_024)
+    result = model.certify(x, **settings, verbose=0)
+    certificate = classifier.certify(x, **settings)
+    assert_same_certificate(certificate, result)
+    np.testing.assert_array_equal(certificate.rounding, result.rounding)
+    assert (result.rounding > 0).all()
+    np.testing.assert_array_equal(
+        classifier.classify(x, **settings), model.classify(x, **settings)
+    )
+
+
 def test_classes_are_equal(pair):
     model, classifier = pair
     settings = dict(n=3_000, alpha=0.01, seed=2, batch_size=64)

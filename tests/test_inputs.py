@@ -1,15 +1,21 @@
 """Every form of good input, and what is said of bad input."""
 
+from fractions import Fraction
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import linear_model
 from conftest import smoothed
+from scipy import stats
 
 import keras_smoothing as ks
 from keras_smoothing import certification
+from keras_smoothing.certification.input_rounding import rounding_distance
 from keras_smoothing.statistics import Claim
+from keras_smoothing.statistics import Votes
+from keras_smoothing.statistics.majority import majority
 from keras_smoothing.voting import VoteCounter
 
 SHAPE = (4, 4, 1)
@@ -320,3 +326,185 @@ def test_subclassed_models_certify():
 
     result = certify(smoothed(Subclassed()), np.ones((3, 2), "float32"))
     assert (result.prediction == 0).all()
+
+
+# Beside 8,200, float32 numbers are 2^-10 apart, and sigma is as small as it
+# may be.
+FAR, SIGMA = 8_200.0, 0.51
+
+
+def half_space(dimensions, border):
+    """Class 1 where the mean step from FAR, times a root, is above a border."""
+    base = keras.Sequential(
+        [
+            keras.Input((dimensions,)),
+            keras.layers.Rescaling(1.0, offset=-FAR),  # Exact.
+            keras.layers.Dense(2),
+        ]
+    )
+    kernel = np.zeros((dimensions, 2), "float32")
+    kernel[:, 1] = 1 / np.sqrt(dimensions)
+    base.layers[-1].set_weights([kernel, np.array([0, -border], "float32")])
+    return smoothed(base, sigma=SIGMA)
+
+
+def test_radii_are_around_the_input_and_not_where_it_is_rounded_to():
+    dimensions = 16_384
+    root = np.sqrt(dimensions)
+    x = np.full((1, dimensions), FAR + 0.000489)
+    assert x.astype("float32")[0, 0] == FAR + 2**-10
+    # The true border is half as far from x as the rounding moves it.
+    moved = root * (2**-10 - 0.000489)
+    border = root * 0.000489 - moved / 2
+    model = half_space(dimensions, border)
+    settings = dict(n=1_000, alpha=0.05, seed=0, verbose=0)
+    result = model.certify(x, **settings)
+    assert result.rounding[0] == pytest.approx(moved, rel=1e-9)
+    assert result.radius[0] <= moved / 2
+    rounded = model.certify(x.astype("float32"), **settings)
+    assert rounded.radius[0] > moved / 2 and rounded.rounding[0] == 0
+    # It is the same certificate, less what lies between the two inputs.
+    left = max(0, rounded.radius[0] - result.rounding[0])
+    assert result.radius[0] == pytest.approx(left, abs=1e-12)
+
+
+def test_classify_answers_for_the_input_and_not_where_it_is_rounded_to():
+    dimensions = 16_384
+    root = np.sqrt(dimensions)
+    # Two inputs .0013 apart, on one side of the border, are rounded to
+    # both sides of it.
+    near = np.full((2, dimensions), FAR)
+    near += np.array([[0.00049], [0.00048]])
+    model = half_space(dimensions, 0.06)
+    assert (root * (near[:, 0] - FAR) > 0.06).all()
+    settings = dict(alpha=0.05, seed=0, n=1_000)
+    rounded = model.classify(near.astype("float32"), **settings)
+    np.testing.assert_array_equal(rounded, [1, 0])
+    assert 0 not in model.classify(near, **settings)
+
+
+@pytest.mark.parametrize("voting", ["hard", "soft"])
+def test_float64_that_float32_holds_loses_nothing(voting):
+    keras.utils.set_random_seed(0)
+    base = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(3, activation="softmax")]
+    )
+    model = smoothed(base, voting=voting)
+    x = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
+    result, other = (certify(model, form) for form in (x, x.astype("float64")))
+    for name in ("prediction", "radius", "p_lower", "counts", "rounding"):
+        ours, theirs = getattr(result, name), getattr(other, name)
+        np.testing.assert_array_equal(ours, theirs, name)
+    assert not result.rounding.any()
+    np.testing.assert_array_equal(
+        model.classify(x, seed=0), model.classify(x.astype("float64"), seed=0)
+    )
+
+
+def test_a_rounding_too_small_to_matter_changes_no_class():
+    x = np.linspace(-1, 1, 41)[:, np.newaxis] / 3
+    model = smoothed(linear_model([1.0]))
+    np.testing.assert_array_equal(
+        model.classify(x, seed=0), model.classify(x.astype("float32"), seed=0)
+    )
+    result = certify(model, x)
+    rounded = certify(model, x.astype("float32"))
+    assert result.rounding.max() < 2**-25
+    certified = result.radius > 0
+    assert certified.sum() > 30
+    np.testing.assert_allclose(
+        (rounded.radius - result.radius)[certified],
+        result.rounding[certified],
+        atol=1e-15,
+    )
+    again = result.recertify(result.alpha)[certified]
+    np.testing.assert_array_equal(again.radius, result.radius[certified])
+    parts = ks.CertificationResult.concatenate([result[:7], result[7:]])
+    np.testing.assert_array_equal(parts.rounding, result.rounding)
+    np.testing.assert_array_equal(parts.recertify(0.01).radius, result.radius)
+
+
+def test_adaptive_sampling_decides_about_the_radius_that_is_stated():
+    # The edge is reached around the rounded input, with few draws.
+    x = np.full((1, 1_024), FAR + 0.000489)
+    root = np.sqrt(x.shape[1])
+    model = half_space(x.shape[1], root * 0.000489 - 1.5)
+
+    def certified(x, edge):
+        stopping = ks.AdaptiveSampling(radii=[edge], max_n=2_000)
+        return model.certify(x, stopping=stopping, seed=0, verbose=0)
+
+    first = certified(x.astype("float32"), 0.1)
+    edge = float(first.radius[0]) - 1e-4
+    rounded, result = certified(x.astype("float32"), edge), certified(x, edge)
+    assert result.rounding[0] > 1e-3
+    assert rounded.num_samples[0] == first.num_samples[0]
+    assert result.num_samples[0] > rounded.num_samples[0]
+
+
+def test_of_several_inputs_the_noisy_one_alone_moves():
+    image = keras.Input((3,), name="image")
+    age = keras.Input((1,), name="age")
+    both = keras.layers.Concatenate()([image, age])
+    base = keras.Model([image, age], keras.layers.Dense(2)(both))
+    model = ks.SmoothedModel(base, {"image": ks.noise.Gaussian(0.25)})
+    rng = np.random.default_rng(0)
+    x = {"image": rng.normal(size=(4, 3)), "age": rng.normal(size=(4, 1))}
+    moved = np.linalg.norm(x["image"] - x["image"].astype("float32"), axis=1)
+    result = certify(model, x)
+    np.testing.assert_allclose(result.rounding, moved, rtol=1e-12)
+    x["image"] = x["image"].astype("float32")
+    assert not certify(model, x).rounding.any()
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+@pytest.mark.parametrize("size", [1e-200, 1e-42, 1.0, 1e30])
+def test_the_distance_to_the_rounded_input_is_rounded_up(norm, size):
+    rng = np.random.default_rng(0)
+    x = size * rng.normal(size=(20, 50))
+    rounded = x.astype("float32")
+    distance = rounding_distance(x, rounded, norm)
+    for i in range(len(x)):
+        steps = [
+            abs(Fraction(a) - Fraction(b))
+            for a, b in zip(x[i].tolist(), rounded[i].tolist(), strict=True)
+        ]
+        given = Fraction(float(distance[i]))
+        exact = {"l1": sum(steps), "linf": max(steps)}.get(norm)
+        if norm == "l2":
+            exact, given = sum(s * s for s in steps), given**2
+        assert exact <= given <= exact * (1 + Fraction(1, 2**45))
+
+
+def test_narrow_and_wide_types_are_rounded_as_they_are():
+    values = np.array([[1 / 3, 2.0]])
+    for dtype in ("float16", "float32"):
+        x = values.astype(dtype)
+        assert rounding_distance(x, x.astype("float32"), "l2") == 0
+    x = values.astype(np.longdouble)
+    moved = rounding_distance(x, x.astype("float32"), "l2")[0]
+    assert moved >= abs(float(np.float32(1 / 3)) - 1 / 3) * (1 - 1e-9)
+    # Nothing is certified of noise without a norm.
+    assert rounding_distance(values, values.astype("float32"), None) == 0
+    with pytest.raises(ValueError, match="norm 'l0'"):
+        rounding_distance(values, values.astype("float32"), "l0")
+
+
+def test_the_majority_at_another_point_is_wrong_alpha_of_the_time():
+    # Around x the classes are even, or a bit the other way; draws are made
+    # where class 0 has the most votes.
+    rng = np.random.default_rng(0)
+    runs, n, alpha, distance = 4_000, 1_000, 0.05, 0.1
+    noise = ks.noise.Gaussian(1.0)
+    first = rng.binomial(n, stats.norm.cdf(distance), runs)
+    votes = Votes(np.stack([first, n - first], axis=1), np.full(runs, n))
+    changed = noise.total_variation(np.full(runs, distance))
+    answer, decided = majority(votes, alpha, changed)
+    wrong = np.sum(decided & (answer == 0))
+    assert wrong <= stats.binom.ppf(0.999, runs, alpha)
+    answer, decided = majority(votes, alpha)
+    assert np.sum(decided & (answer == 0)) > 0.5 * runs
+    # It abstains no longer than need be.
+    votes = Votes(np.array([[700, 300]]), np.array([n]))
+    for changed, expected in ((0.0, True), (0.01, True), (0.3, False)):
+        assert majority(votes, alpha, changed)[1] == expected

@@ -53,6 +53,53 @@ def test_log_gives_the_result_back(run, path):
     )
 
 
+def test_the_rounding_of_an_input_is_kept(run, path, digits, digits_model):
+    x, y = digits
+    x = x.astype("float64")
+    x[::2] += 1e-9
+    result = digits_model.certify(x, y, log=path, **SETTINGS)
+    assert (result.rounding[::2] > 0).all() and not result.rounding[1::2].any()
+    read = ks.read_log(path)
+    for name in ("rounding", "radius", "prediction"):
+        np.testing.assert_array_equal(
+            getattr(read, name), getattr(result, name), name
+        )
+    resumed = digits_model.certify(x, y, log=path, **SETTINGS)
+    np.testing.assert_array_equal(resumed.radius, result.radius)
+    # What it is rounded to is another example.
+    with pytest.raises(ValueError, match="of other examples.*rounding"):
+        run()
+
+
+def test_a_log_from_before_roundings_is_read(run, path):
+    result = run()
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    column = rows[0].index("rounding")
+    path.write_text(
+        "".join(
+            "\t".join(row[:column] + row[column + 1 :]) + "\n" for row in rows
+        )
+    )
+    sidecar = path.with_name("run.tsv.json")
+    settings = {**json.loads(sidecar.read_text()), "format": 5}
+    sidecar.write_text(json.dumps(settings))
+    read = ks.read_log(path)
+    np.testing.assert_array_equal(read.radius, result.radius)
+    assert not read.rounding.any()
+    with pytest.raises(ValueError, match="of an earlier version"):
+        run()
+
+
+@pytest.mark.parametrize("rounding", ["-1e-3", "nan", "inf", "0.01"])
+def test_a_rounding_that_is_none_is_refused(run, path, rounding):
+    run()
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    rows[3][rows[0].index("rounding")] = rounding
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match="distance expected|row 2"):
+        ks.read_log(path)
+
+
 def test_first_columns_are_the_fields_own_and_rounded_down(run, path):
     result = run()
     header, *rows = [r.split("\t") for r in path.read_text().splitlines()]

@@ -195,3 +195,20 @@ def test_bad_claims(change, message):
     claim = MedianClaim(**arguments)
     with pytest.raises(ValueError, match="Expected 9 draws"):
         claim.prove(np.zeros((1, 8, 1), "float32"))
+
+
+def test_intervals_reach_beyond_the_rounding_of_the_example():
+    noise, rounding = ks.noise.Gaussian(1.0), np.array([0.0, 0.1, 1e-12, 0.1])
+    outputs = np.random.default_rng(0).normal(size=(4, 2_000, 3))
+    outputs = outputs.astype("float32")
+
+    def proved(radii, *rounding):
+        claim = MedianClaim(noise, 0.01, 2_000, radii)
+        return claim.prove(outputs.copy(), *rounding)
+
+    median, lower, upper = proved((0.0, 0.25), rounding)
+    for radii, which in (((0.0, 0.25), [0, 2]), ((0.1, 0.35), [1, 3])):
+        expected = proved(radii)
+        for ours, theirs in zip((median, lower, upper), expected, strict=True):
+            np.testing.assert_array_equal(ours[which], theirs[which])
+    assert (upper[1] > proved((0.0, 0.25))[2][1]).all()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_smoothing as ks
+from keras_smoothing.certification.input_rounding import rounding_distance
 from keras_smoothing.promises import Promise
 from keras_smoothing.promises.ball_index import BallIndex
 from keras_smoothing.promises.sieve import Sieve
@@ -598,3 +599,113 @@ def test_no_two_balls_of_different_classes_intersect():
                 radii = [one.radius, other.radius]
                 assert not is_within(x, y, radii, "l2")
     assert touching > 20
+
+
+def near_borders(memory, rng, count):
+    """Points around the borders of a memory's balls, and their roundings."""
+    balls = list(memory)
+    x = np.empty((count, *balls[0][0].shape))
+    for i in range(count):
+        center, ball = balls[rng.integers(len(balls))]
+        step = rng.normal(size=center.shape)
+        order = 1 if memory.identity.norm == "l1" else 2
+        step *= ball.radius / np.linalg.norm(step, ord=order)
+        # A bit in or out, by as much as float32 rounds.
+        x[i] = center + step * (1 + rng.choice([-4, -1, 0, 1, 4]) * 2.0**-24)
+    rounded = x.astype("float32")
+    return x, rounded, rounding_distance(x, rounded, memory.identity.norm)
+
+
+def classes_at(memory, x):
+    """Those of the balls that contain a point, exactly."""
+    return {
+        ball.prediction
+        for center, ball in memory
+        if is_within(x, center, [ball.radius], memory.identity.norm)
+    }
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("dimensions", [1, 3, 30])
+def test_points_that_float32_does_not_hold_are_looked_up(norm, dimensions):
+    rng = np.random.default_rng(dimensions)
+    memory = new_memory(norm, (dimensions,))
+    for center in rng.normal(size=(12, dimensions)):
+        promise(memory, center, rng.integers(3), rng.uniform(0.1, 1.5))
+    seen = set()
+    for x, point, rounding in zip(*near_borders(memory, rng, 300), strict=True):
+        (found,) = memory.look_up(point[np.newaxis], rounding)
+        inside = classes_at(memory, x)
+        if found is None:
+            assert not inside
+            seen.add("outside")
+        elif found.prediction == ks.ABSTAIN:
+            assert found.radius == 0
+        else:
+            assert inside <= {found.prediction}
+            seen.add("inside" if inside else "doubtful")
+        if found is not None and found.radius:
+            assert any(
+                is_within(x, center, [ball.radius, -found.radius], norm)
+                for center, ball in memory
+                if ball.prediction == found.prediction
+            )
+        # Farther off, all that was sure stays right.
+        (far,) = memory.look_up(point[np.newaxis], rounding + 0.05)
+        assert far is not None or found is None
+        assert not (far and far.radius and far.radius > found.radius)
+    assert seen >= {"outside", "inside"}
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_what_is_answered_between_float32_numbers_is_never_taken_back(norm):
+    rng = np.random.default_rng(0)
+    memory = new_memory(norm)
+    answered = []
+    promise(memory, [0, 0], 0, 0.5)
+    for _ in range(60):
+        for x, point, rounding in zip(
+            *near_borders(memory, rng, 4), strict=True
+        ):
+            (answer,) = memory.promise(
+                point[np.newaxis],
+                [rng.integers(-1, 3)],
+                [rng.choice([0, rounding / 2, rounding, 2 * rounding, 0.1])],
+                1.0,
+                0.001,
+                rounding=rounding,
+            )
+            if answer.prediction != ks.ABSTAIN:
+                assert classes_at(memory, x) == {answer.prediction}
+                answered.append((x, answer.prediction))
+    assert len(answered) > 40
+    for x, prediction in answered:
+        assert classes_at(memory, x) == {prediction}
+
+
+def test_between_balls_of_two_classes_there_is_no_answer():
+    memory = new_memory(shape=(1,))
+    promise(memory, [0], 1, 0.5)
+    promise(memory, [1], 2, 0.5)
+    x = np.array([[0.5]], "float32")
+    assert look_up(memory, [0.5]).prediction == 1
+    (found,) = memory.look_up(x, 1e-9)
+    assert (found.prediction, found.radius) == (ks.ABSTAIN, 0)
+    (found,) = memory.look_up(x - 0.25, 1e-9)
+    assert found.prediction == 1 and found.radius < 0.25
+    # At an outer border there is one class only, and no radius.
+    (found,) = memory.look_up(np.array([[-0.5]], "float32"), 1e-9)
+    assert (found.prediction, found.radius) == (1, 0)
+    # It is not answered: the point may lie outside, and be promised later.
+    arguments = np.array([[-0.5]], "float32"), [1], [0.0], 1.0, 0.001
+    (answer,) = memory.promise(*arguments, rounding=1e-9)
+    assert answer.prediction == ks.ABSTAIN and len(memory) == 2
+    (answer,) = memory.promise(*arguments)
+    assert answer.prediction == 1
+
+
+@pytest.mark.parametrize("rounding", [-1e-9, np.nan, np.inf, [0.0, 0.0]])
+def test_a_rounding_is_a_distance(rounding):
+    memory = new_memory()
+    with pytest.raises(ValueError, match="`rounding`"):
+        memory.look_up(np.zeros((1, 2), "float32"), rounding)

@@ -144,3 +144,127 @@ def test_distribution_refuses_other_objects():
     config = {"distribution_name": "Distribution.mro", "parameters": {}}
     with pytest.raises(ValueError, match="Expected the name of"):
         ks.noise.Distribution.from_config({"distribution": config})
+
+
+@pytest.mark.parametrize("noise,_", NOISES[:3], ids=lambda v: type(v).__name__)
+def test_total_variation_bounds_what_a_move_changes(noise, _):
+    distance = 0.3 * np.array([0.0, 1e-9, 1e-3, 0.1, 1.0, 3.0])
+    found = noise.total_variation(distance)
+    p = np.linspace(0, 1, 100_001)
+    with np.errstate(invalid="ignore"):
+        least = [np.nanmax(p - noise.shifted(p, d)) for d in distance]
+    error = 2**-51  # Of differences of numbers near 1.
+    assert found[0] == 0 and (found <= 1).all()
+    assert (found >= np.array(least) - error).all()
+    np.testing.assert_allclose(found, least, rtol=1e-3, atol=error)
+    # So does the bound of noise that has no formula of its own.
+    general = ks.noise.Noise.total_variation(noise, distance)
+    assert general[0] == 0 and (general >= found).all()
+    np.testing.assert_allclose(general, found, atol=2**-15)
+
+
+def test_total_variation_of_noise_in_noise():
+    noise = ks.noise.Gaussian(0.3)
+    equal = ks.noise.Distribution(tfd.Normal(0.0, np.float32(0.3)))
+    np.testing.assert_allclose(
+        equal.total_variation([0.0, 0.1]),
+        noise.total_variation([0.0, 0.1]),
+        rtol=1e-6,
+    )
+    unknown = ks.noise.Distribution(tfd.StudentT(4.0, 0.0, 0.3))
+    assert unknown.total_variation(np.zeros(3)).tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="No radius formula"):
+        unknown.total_variation([0.1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "kind", [tfd.Normal, tfd.Laplace, tfd.Uniform, tfd.Cauchy]
+)
+def test_distributions_narrower_than_float32_are_refused(kind, dtype):
+    low, high = (tf.constant(value, dtype) for value in (-0.5, 0.5))
+    first = low if kind is tfd.Uniform else tf.zeros((), dtype)
+    with pytest.raises(ValueError, match="coarse grid"):
+        ks.noise.Distribution(kind(first, high))
+
+
+class Coarse(ks.noise.Gaussian):
+    """Gaussian noise that is rounded."""
+
+    def sample(self, shape, seed):
+        return keras.ops.cast(super().sample(shape, seed), "float16")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_draws_narrower_than_float32_are_refused(several):
+    noise, x = Coarse(0.5), np.zeros((2, 2), "float32")
+    base = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    if several:
+        inputs = [keras.Input((2,), name=name) for name in "ab"]
+        base = keras.Model(inputs, base(inputs[0] + inputs[1]))
+        noise, x = {"a": noise}, {"a": x, "b": x}
+    model = ks.SmoothedModel(base, noise)
+    settings = dict(n=100, check_independence=False)
+    for call in (
+        lambda: model.certify(x, verbose=0, **settings),
+        (lambda: model.classify(x, **settings)),
+    ):
+        with pytest.raises(ValueError, match="draws in float32"):
+            call()
+
+
+SCALED = {
+    "Gaussian": ks.noise.Gaussian,
+    "Laplace": ks.noise.Laplace,
+    "Uniform": ks.noise.Uniform,
+    "Normal": lambda scale: ks.noise.Distribution(tfd.Normal(0.0, scale)),
+    "GaussianNoiseAlways": ks.layers.GaussianNoiseAlways,
+    "LaplaceNoiseAlways": ks.layers.LaplaceNoiseAlways,
+    "UniformNoiseAlways": ks.layers.UniformNoiseAlways,
+    "sigma_min": lambda scale: ks.DataDependentSigma(scale, 2.0**100),
+    "sigma_max": lambda scale: ks.DataDependentSigma(2.0**-100, scale),
+}
+
+
+@pytest.mark.parametrize("scale", [1e-39, 5e-31, 2e30, 1e38])
+@pytest.mark.parametrize("name", SCALED)
+def test_noise_that_float32_does_not_hold_is_refused(name, scale):
+    with pytest.raises(ValueError, match="float32 does not hold"):
+        SCALED[name](scale)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("name", SCALED)
+def test_noise_that_float32_holds_is_taken(name, scale):
+    SCALED[name](scale)
+
+
+@pytest.mark.parametrize("kind", [ks.noise.Gaussian, ks.noise.Laplace])
+def test_the_least_noise_is_drawn_in_full(kind):
+    noise = kind(2.0**-100)
+    draws = np.asarray(noise.sample((200, 500), seed=0))
+    unit = np.asarray(kind(1.0).sample((200, 500), seed=0))
+    np.testing.assert_array_equal(draws * np.float32(2.0**100), unit)
+    assert np.isfinite(np.asarray(kind(2.0**100).sample((200, 500), 0))).all()
+
+
+class Tiny(ks.noise.Gaussian):
+    """Of a user, who checks nothing."""
+
+    def __init__(self, sigma):
+        self.sigma = sigma
+
+
+def test_noise_that_does_not_check_itself_is_refused_where_it_is_used():
+    base = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model = ks.SmoothedModel(base, Tiny(1e-39))
+    with pytest.raises(ValueError, match="float32 holds"):
+        model.certify(np.zeros((2, 2), "float32"), n=100, verbose=0)
+
+
+def test_a_search_far_from_the_noise_of_the_model_is_refused():
+    base = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(1e20))
+    search = ks.DataDependentSigma(1e-20, 1.0)
+    with pytest.raises(ValueError, match="sigma_min / stddev"):
+        search.search(model, np.zeros((2, 2), "float32"))

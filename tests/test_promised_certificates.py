@@ -527,3 +527,55 @@ def test_uniform_noise_promises_in_l1(memory):
     assert memory.identity.norm == "l1"
     assert (result.radius > 0.1).sum() > 5
     assert (result.radius <= np.sqrt(3) * result.sigma.max()).all()
+
+
+def test_inputs_that_float32_rounds_keep_promises_and_get_them():
+    # The second is rounded across the border of a half-space.
+    half_spaces = [smoothed(linear_model([1.0, 0.0], -b)) for b in (0.5, -4.0)]
+    below = np.array([[0.5 - 1e-9, 0.1], [0.5 - 1e-9, 5.0]])
+    settings = dict(n=1_000, alpha=0.01, seed=0)
+    for model, decided in zip(half_spaces, (False, True), strict=True):
+        with ks.CertificationMemory() as memory:
+            answers = model.classify(below, memory=memory, **settings)
+            assert (answers == (0 if decided else ks.ABSTAIN)).all()
+            # Each has a ball that reaches it, though but just.
+            rounding = np.abs(below - below.astype("float32"))
+            rounding = np.linalg.norm(rounding, axis=1)
+            for (_, ball), least in zip(memory, rounding, strict=False):
+                assert least <= ball.radius < 1e-7
+            assert len(memory) == 2 * decided
+            again = model.classify(below, memory=memory, **settings)
+            np.testing.assert_array_equal(again, answers)
+            result = model.certify(below, memory=memory, verbose=0, **settings)
+            plain = model.certify(below, verbose=0, **settings)
+            np.testing.assert_array_equal(result.prediction, plain.prediction)
+            np.testing.assert_array_equal(result.radius, plain.radius)
+            np.testing.assert_array_equal(result.rounding, plain.rounding)
+
+
+def test_a_point_rounded_out_of_a_ball_is_not_given_another_class(tmp_path):
+    path = tmp_path / "run.tsv"
+    model = smoothed(linear_model([1.0], -0.5))
+    settings = dict(n=400, alpha=0.05, verbose=0)
+    center = np.array([[0.75]])
+    with ks.CertificationMemory() as memory:
+        result = model.certify(center, seed=0, memory=memory, **settings)
+        assert result.prediction[0] == 0 and result.radius[0] > 0.1
+        border = center - result.radius[0]
+        steps = np.linspace(-3e-8, 3e-8, 61)[:, np.newaxis]
+        near = border + steps
+        for seed in range(3):
+            answers = model.classify(near, seed=seed, memory=memory)
+            assert not (answers[steps[:, 0] > 0] == 1).any()
+        x = np.concatenate([center + 1e-9, near])
+        results = [
+            model.certify(x, seed=5, memory=memory, log=path, **settings)
+            for _ in range(2)
+        ]
+        assert results[0].radius[0] <= result.radius[0] - 1e-9
+        for name in ("radius", "prediction", "rounding"):
+            first, second = (getattr(each, name) for each in results)
+            np.testing.assert_array_equal(first, second)
+            np.testing.assert_array_equal(
+                first, getattr(ks.read_log(path), name)
+            )

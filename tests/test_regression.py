@@ -492,7 +492,8 @@ def test_samplers_are_sent_to_workers_and_back(x):
     )
     sampler = _FarSampler(sample, fingerprint(model.base_model))
     there = pickle.loads(pickle.dumps(sampler))
-    records, _, caught = there(x, [None] * 20, np.arange(20))
+    window = (x, [None] * 20, np.arange(20), np.zeros(20))
+    records, _, caught = there(*window)
     expected = model.certify(x, **SETTINGS)
     np.testing.assert_array_equal([r.upper for r in records], expected.upper)
     assert caught == []

@@ -141,6 +141,17 @@ def test_answers_are_those_of_the_model(model, images):
     assert np.mean(shares.argmax(axis=1) == labels) > 0.7
 
 
+def test_numbers_of_a_payload_are_not_rounded(model, images):
+    service = serving.Service(model, **SMALL, seed=3)
+    x = images[:4].astype("float64") + 1e-9
+    with TestClient(serving.create_app(service)) as client:
+        answers = client.post("/certify", json=payload(x)).json()
+    result = model.certify(x, **SMALL, seed=3, verbose=0)
+    assert (result.rounding > 0).all()
+    stated = [answer["radius"] for answer in answers["predictions"]]
+    np.testing.assert_array_equal(stated, result.radius)
+
+
 def test_requests_that_arrive_together_are_one_batch(model, images):
     service = serving.Service(model, **SMALL, seed=3)
     held = Held(service.answers["certify"])

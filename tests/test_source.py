@@ -82,7 +82,7 @@ def certify(model, x, y=None, **arguments):
 
 def open_examples(x, window=16):
     source = open_source(x, None, Entries(), shape=SHAPE, window=window)
-    return Examples(source, shape=SHAPE, window=window, limit=1e3)
+    return Examples(source, shape=SHAPE, window=window, limit=1e3, norm="l2")
 
 
 KEYS = dict(x_key="image", y_key="label")
@@ -129,7 +129,7 @@ def test_a_py_dataset_is_read_once_in_order_and_as_it_is_used(data):
     # Of sizes 1, 20, 3, 0, 17, 9: the first window needs two batches.
     assert dataset.read == [0, 1]
     sizes, read = [], []
-    for window, _ in windows:
+    for window, _, _ in windows:
         sizes.append(len(window))
         read.append(dataset.read[-1])
     assert sizes == [16, 16, 16, 2]
@@ -168,7 +168,7 @@ def test_batches_may_share_a_buffer(data):
             self.buffer[:] = x[10 * index :][:10]
             return self.buffer
 
-    windows = [window for window, _ in open_examples(Reusing()).windows(3)]
+    windows = [x for x, _, _ in open_examples(Reusing()).windows(3)]
     np.testing.assert_array_equal(np.concatenate(windows), x)
 
 

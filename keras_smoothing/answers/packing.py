@@ -108,7 +108,8 @@ class Packing:
             named: dict of arrays, shape `(examples, ...)`.
 
         Returns:
-            float32 array, shape `(examples, total)`.
+            float array, shape `(examples, total)`: float32, or the type of the
+            noisy input where that is wider, so that it is not rounded yet.
 
         Raises:
             ValueError: for shapes, types or whole numbers that the inputs do
@@ -149,8 +150,11 @@ class Packing:
                     f"{_expected_range(name, dtype)} Received: values from "
                     f"{x.min()} to {x.max()}"
                 )
+        row = x.reshape(len(x), math.prod(shape))
+        if name == self.noisy and x.dtype.itemsize > 4:
+            return row
         with np.errstate(over="ignore"):  # An infinity is caught later.
-            return x.reshape(len(x), math.prod(shape)).astype("float32")
+            return row.astype("float32")
 
 
 def _check_input(name, x, is_noisy):

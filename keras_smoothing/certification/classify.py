@@ -66,29 +66,47 @@ def classify(
         counter,
         claim=claim,
         searcher=searcher,
+        has_memory=memory is not None,
         seed=seed,
         batch_size=batch_size,
     )
     labels = []
-    for x, _ in examples.windows(num_classes):
+    for x, _, rounding in examples.windows(num_classes):
         index = len(labels) + np.arange(len(x))
         if memory is None:
-            answers, _ = decide(x, index)
+            answers, _ = decide(x, index, rounding)
         else:
-            answers = promising.classify_new(memory, decide, x, index, claim)
+            answers = promising.classify_new(
+                memory, decide, x, index, rounding, claim
+            )
         labels.extend(answers)
     return np.array(labels, np.int64)
 
 
-def _decide(counter, x, index, *, claim, searcher, seed, batch_size):
+def _decide(
+    counter,
+    x,
+    index,
+    rounding,
+    *,
+    claim,
+    searcher,
+    has_memory,
+    seed,
+    batch_size,
+):
     """The class that votes decide for each example, or `ABSTAIN`; its scale.
 
     Args:
         counter: as in `classify`.
         x: float32 array, shape `(examples, ...)`.
         index: int array, shape `(examples,)`, their numbers in the call.
+        rounding: float64 array, shape `(examples,)`, as of `Window`.
         claim: `Claim`, of alpha and the number of draws.
         searcher: as in `classify`.
+        has_memory: bool, whether answers are promised. That of an example that
+            was rounded is then decided by a certificate, whose ball reaches the
+            example: it cannot be promised as a point.
         seed: int, the root of all draws.
         batch_size: as in `classify`.
 
@@ -111,11 +129,16 @@ def _decide(counter, x, index, *, claim, searcher, seed, batch_size):
         )
 
     votes = count(tiles.PREDICTION, claim.stopping.max_n)
-    if counter.finds_own_votes:
-        answer, decided = majority(votes, claim.alpha)
-    else:
+    least = scales.least(scale)
+    by_radius = np.full(len(x), not counter.finds_own_votes)
+    by_radius |= has_memory & (rounding > 0)
+    changed = counter.noise.total_variation(rounding / least)
+    answer, decided = majority(votes, claim.alpha, changed)
+    if by_radius.any():
         # Other draws choose the class of which the majority is proved.
-        answer = np.argmax(count(tiles.SELECTION, _N0).counts, axis=1)
-        decided = claim.prove(votes, answer)[1] > 0
+        chosen = np.argmax(count(tiles.SELECTION, _N0).counts, axis=1)
+        _, radius = claim.prove(votes, chosen, least, rounding)
+        answer = np.where(by_radius, chosen, answer)
+        decided = np.where(by_radius, radius > 0, decided)
     decided &= ~warn_of_nan(votes.nan_draws, index)
     return np.where(decided, answer, ABSTAIN), scale

@@ -45,8 +45,8 @@ def classify_components(
     level = alpha / components
     check_enough(n, smallest_n_to_classify(level), f"{alpha} / {components}")
     labels, seen = [], 0
-    for x, _ in examples.windows(answers):
-        for some in parts(counter, x):
+    for x, _, rounding in examples.windows(answers):
+        for some, moved in parts(counter, x, rounding):
             votes = counter.count(
                 some,
                 seed=seed,
@@ -55,7 +55,8 @@ def classify_components(
                 stop=n,
                 batch_size=batch_size,
             )
-            answer, decided = majority(votes, level)
+            changed = counter.noise.total_variation(moved)
+            answer, decided = majority(votes, level, changed)
             index = seen + np.arange(len(some))
             seen += len(some)
             decided &= ~warn_of_nan(votes.nan_draws, index)

@@ -13,7 +13,9 @@ from keras_smoothing.warn_caller import warn_caller
 _BYTES = 2**27
 
 
-def collect(counter, x, labels, index, *, claim, seed, batch_size, on_draws):
+def collect(
+    counter, x, labels, index, rounding, *, claim, seed, batch_size, on_draws
+):
     """Draws for examples and reduces them to medians and intervals.
 
     Args:
@@ -21,6 +23,7 @@ def collect(counter, x, labels, index, *, claim, seed, batch_size, on_draws):
         x: float32 array, shape `(examples, ...)`.
         labels: list of arrays or of None.
         index: int array, shape `(examples,)`, their numbers in the run.
+        rounding: float64 array, shape `(examples,)`, as of `Window`.
         claim: `MedianClaim`.
         seed: int, the root of all draws.
         batch_size: int, noisy copies in one forward pass.
@@ -33,8 +36,8 @@ def collect(counter, x, labels, index, *, claim, seed, batch_size, on_draws):
     for first in range(0, len(x), together):
         which = slice(first, first + together)
         records += _collect_some(
-            *(counter, x[which], labels[which], claim, seed, batch_size),
-            on_draws,
+            *(counter, x[which], labels[which], rounding[which]),
+            *(claim, seed, batch_size, on_draws),
         )
     gave_nan = np.array([record.nan_draws > 0 for record in records])
     if gave_nan.any():
@@ -56,7 +59,9 @@ def fitting(answers, n):
     return max(1, _BYTES // (4 * n * int(np.prod(answers))))
 
 
-def _collect_some(counter, x, labels, claim, seed, batch_size, on_draws):
+def _collect_some(
+    counter, x, labels, rounding, claim, seed, batch_size, on_draws
+):
     began = time.perf_counter()
     outputs = counter.collect(
         x,
@@ -66,7 +71,7 @@ def _collect_some(counter, x, labels, claim, seed, batch_size, on_draws):
         on_draws=lambda draws: on_draws(len(x) * draws / claim.n),
     )
     is_nan = np.isnan(outputs).reshape(*outputs.shape[:2], -1).any(axis=2)
-    prediction, lower, upper = claim.prove(outputs)
+    prediction, lower, upper = claim.prove(outputs, rounding)
     seconds = (time.perf_counter() - began) / len(x)
     return [
         record_of(claim)(
@@ -78,6 +83,7 @@ def _collect_some(counter, x, labels, claim, seed, batch_size, on_draws):
             nan_draws=int(is_nan[i].sum()),
             time=seconds,
             digest=example_digest(x[i]),
+            rounding=float(rounding[i]),
         )
         for i in range(len(x))
     ]

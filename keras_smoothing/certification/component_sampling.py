@@ -20,6 +20,7 @@ def sample(
     x,
     labels,
     index,
+    rounding,
     *,
     claim,
     n0,
@@ -34,6 +35,7 @@ def sample(
         x: float32 array, shape `(examples, ...)`.
         labels: list of int32 arrays or of None.
         index: int array, shape `(examples,)`, their numbers in the run.
+        rounding: float64 array, shape `(examples,)`, as of `Window`.
         claim: `ComponentClaim`.
         n0: int, draws that select the classes.
         seed: int, the root of all draws.
@@ -46,7 +48,7 @@ def sample(
     began = time.perf_counter()
     selected = []
 
-    for some in parts(counter, x):
+    for (some,) in parts(counter, x):
 
         def draw(stream, stop, x=some):
             return counter.count(
@@ -83,14 +85,24 @@ def sample(
             num_samples=claim.n,
             time=seconds,
             digest=example_digest(x[i]),
+            rounding=float(rounding[i]),
         )
         for i in range(len(x))
     ]
     return records, np.ones(len(x), np.float32)
 
 
-def parts(counter, x):
-    """Yields some examples at a time, whose votes fit into memory."""
+def parts(counter, x, *more):
+    """Yields some examples at a time, whose votes fit into memory.
+
+    Args:
+        counter: `ComponentCounter`.
+        x: float32 array, shape `(examples, ...)`.
+        *more: arrays, shape `(examples,)`.
+
+    Yields:
+        tuple of slices of `x` and of `more`.
+    """
     size = max(1, _VALUES // math.prod(counter.answers(x.shape[1:])))
     for first in range(0, len(x), size):
-        yield x[first : first + size]
+        yield tuple(part[first : first + size] for part in (x, *more))

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.certification import class_labels
+from keras_smoothing.certification.input_rounding import rounding_distance
 
 
 class Examples:
@@ -20,6 +21,7 @@ class Examples:
         window: int, examples in one window, whatever the size of a batch.
         limit: float, the largest magnitude of a value beside which float32
             still resolves the noise.
+        norm: str, the norm of the noise, or None, as of `rounding_distance`.
         size: int, how many values of each example get noise, from the first
             on; None for all.
         labels: the module that reads and checks labels, `class_labels` or
@@ -37,16 +39,25 @@ class Examples:
     """
 
     def __init__(
-        self, source, *, shape, window, limit, size=None, labels=class_labels
+        self,
+        source,
+        *,
+        shape,
+        window,
+        limit,
+        norm,
+        size=None,
+        labels=class_labels,
     ):
         self._shape = shape
         self._limit = limit
+        self._norm = norm
         self._size = size
         self._labels = labels
         first_batch, batches = _peeked(self._validated(source.batches))
         if first_batch is None:
             raise ValueError("Expected at least one example. Received: none")
-        self._first_labels = first_batch[1]
+        _, self._first_labels, _ = first_batch
         self.exact_total = source.exact_total
         if source.num_batches == 1:
             self.exact_total = len(first_batch[0])
@@ -71,30 +82,33 @@ class Examples:
         return self.exact_total
 
     def windows(self, answers):
-        """Yields (x, labels) of each window, once.
+        """Yields (x, labels, rounding) of each window, once.
 
         Args:
             answers: what the model answers with, as `labels` check it: of
                 classes their number.
 
         Yields:
-            float32 array, shape `(k, ...)`, and a list of k labels or of None.
+            float32 array, shape `(k, ...)`, a list of k labels or of None, and
+            a float64 array, shape `(k,)`: how far each example is from what
+            was passed in, as of `rounding_distance`.
 
         Raises:
             ValueError: for a label out of range; of the first batch at once,
                 of others when their window is reached.
         """
         self._labels.check(self._first_labels, answers)
-        for x, labels in self._windows:
+        for x, labels, rounding in self._windows:
             self._labels.check(labels, answers)
             # Of classes, integers of Python.
-            yield x, labels.tolist() if labels.ndim == 1 else list(labels)
+            labels = labels.tolist() if labels.ndim == 1 else list(labels)
+            yield x, labels, rounding
 
     def _validated(self, batches):
-        """Yields float32 x and labels, as they were read."""
+        """Yields float32 x, labels and rounding, as they were read."""
         seen, labelled, label_shape = 0, None, None
         for x, y in batches:
-            x = self._checked(x, y, first=seen)
+            x, rounding = self._checked(x, y, first=seen)
             labels = self._labels.read(y, len(x))
             if not len(x):
                 continue
@@ -113,10 +127,13 @@ class Examples:
             self._shape, labelled = x.shape[1:], y is not None
             label_shape = labels.shape[1:]
             seen += len(x)
-            yield x, labels
+            yield x, labels, rounding
 
     def _checked(self, x, y, first):
-        """`x` in float32; `first` is the index of its first example."""
+        """`x` in float32, and its rounding.
+
+        `first` is the index of its first example.
+        """
         checks.floating("x", x.dtype)
         if not _fits(x.shape, self._shape):
             raise ValueError(
@@ -128,6 +145,7 @@ class Examples:
                 "Expected as many labels as examples. Received: x of shape "
                 f"{x.shape} and y of shape {y.shape}"
             )
+        given = x
         with np.errstate(over="ignore"):  # What overflows is caught below.
             x = x.astype("float32", copy=False)
         finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
@@ -143,7 +161,8 @@ class Examples:
                 "float32 resolves the noise. Received: a value of "
                 f"{largest:.3g}"
             )
-        return x
+        noisy = (part[:, : self._size] for part in (given, x))
+        return x, rounding_distance(*noisy, self._norm)
 
 
 def _peeked(iterator):
@@ -155,11 +174,11 @@ def _peeked(iterator):
 def _cut(batches, size):
     """Yields windows of `size` examples out of batches of any sizes."""
     held, room = [], size
-    for x, labels in batches:
-        while len(x):
-            held.append((x[:room], labels[:room]))
-            x, labels = x[room:], labels[room:]
-            room = size - sum(len(labels) for _, labels in held)
+    for batch in batches:
+        while len(batch[0]):
+            held.append([part[:room] for part in batch])
+            batch = [part[room:] for part in batch]
+            room = size - sum(len(x) for x, *_ in held)
             if not room:
                 yield _joined(held)
                 held, room = [], size
@@ -168,8 +187,7 @@ def _cut(batches, size):
 
 
 def _joined(pieces):
-    x, labels = zip(*pieces, strict=True)
-    return np.concatenate(x), np.concatenate(labels)
+    return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
 
 def _fits(shape, example_shape):
@@ -196,10 +214,18 @@ def largest_value(noise, search=None):
 
     Returns:
         float.
+
+    Raises:
+        ValueError: for noise that float32 cannot hold, whatever the values.
     """
     least = noise.stddev
     if search is not None:
         least = min(least, search.sigma_min)
+    if least < 2.0**-101:  # As of noise that does not check itself.
+        raise ValueError(
+            "Expected noise whose draws float32 holds. Received: noise with a "
+            f"standard deviation of {least:.3g}. Scale the inputs."
+        )
     # Sums in float32 are then right to a thousandth of the noise.
     return 2.0**14 * least
 

@@ -35,7 +35,7 @@ def bind(memory, model, counter, shape):
     memory.bind(model, counter.noise.norm, shape, symmetries)
 
 
-def unknown(memory, x, labels, index):
+def unknown(memory, x, labels, index, rounding):
     """Of a window, what a memory does not answer and draws have to.
 
     Args:
@@ -43,17 +43,18 @@ def unknown(memory, x, labels, index):
         x: float32 array, shape `(examples, ...)`.
         labels: list of ints or of None.
         index: int array, shape `(examples,)`, their numbers in the run.
+        rounding: float64 array, shape `(examples,)`, as of `Window`.
 
     Returns:
-        x, labels and index of these examples. A point that was promised without
-        a radius may yet get one.
+        x, labels, index and rounding of these examples. A point that was
+        promised without a radius may yet get one.
     """
-    known = memory.look_up(x)
+    known = memory.look_up(x, rounding)
     new = _new(known)
-    return x[new], [labels[i] for i in new], index[new]
+    return x[new], [labels[i] for i in new], index[new], rounding[new]
 
 
-def certify_new(memory, sample, x, labels, index, claim, no_votes):
+def certify_new(memory, sample, x, labels, index, rounding, claim, no_votes):
     """Certificates of a window, as far as a memory allows, and from now on.
 
     All examples are looked up first. Those in no ball, and points that were
@@ -62,11 +63,12 @@ def certify_new(memory, sample, x, labels, index, claim, no_votes):
 
     Args:
         memory: `CertificationMemory`, bound.
-        sample: function of x, labels and index to a `Record` of each example,
-            and their scales.
+        sample: function of x, labels, index and rounding to a `Record` of each
+            example, and their scales.
         x: float32 array, shape `(examples, ...)`.
         labels: list of ints or of None.
         index: int array, shape `(examples,)`, their numbers in the run.
+        rounding: float64 array, shape `(examples,)`, as of `Window`.
         claim: `Claim`.
         no_votes: `Votes` of no draws, of one example.
 
@@ -75,15 +77,19 @@ def certify_new(memory, sample, x, labels, index, claim, no_votes):
     """
     stddev = claim.noise.stddev
     recalled = functools.partial(_recalled, no_votes=no_votes, stddev=stddev)
-    known = memory.look_up(x)
+    known = memory.look_up(x, rounding)
     records = [
-        promise and recalled(promise, x[i], labels[i])
+        promise and recalled(promise, x[i], labels[i], rounding[i])
         for i, promise in enumerate(known)
     ]
     new = _new(known)
     if len(new):
-        sampled, scale = sample(x[new], [labels[i] for i in new], index[new])
-        result = result_of(claim).from_records(sampled, claim, seed=None)
+        sampled, scale = sample(
+            x[new], [labels[i] for i in new], index[new], rounding[new]
+        )
+        # Around x, as it is kept. What comes back is around what was given.
+        around_x = [record._replace(rounding=0.0) for record in sampled]
+        result = result_of(claim).from_records(around_x, claim, seed=None)
         promises = memory.promise(
             x[new],
             result.prediction,
@@ -91,6 +97,7 @@ def certify_new(memory, sample, x, labels, index, claim, no_votes):
             scale,
             claim.alpha,
             stddev,
+            rounding=rounding[new],
         )
         for i, own, record, promise in zip(
             new, scale, sampled, promises, strict=True
@@ -98,45 +105,55 @@ def certify_new(memory, sample, x, labels, index, claim, no_votes):
             if promise.stddev == stddev and np.array_equal(promise.scale, own):
                 records[i] = record._replace(promise=promise)
             else:  # Of a ball that was promised meanwhile, with its noise.
-                other = recalled(promise, x[i], labels[i])
+                other = recalled(promise, x[i], labels[i], rounding[i])
                 records[i] = other._replace(time=record.time)
     return records
 
 
-def classify_new(memory, decide, x, index, claim):
+def classify_new(memory, decide, x, index, rounding, claim):
     """Answers to a window, each promised from now on.
 
     Args:
         memory: `CertificationMemory`, bound.
-        decide: function of x and index to the class of each example, or
-            `ABSTAIN`, and their scales.
+        decide: function of x, index and rounding to the class of each example,
+            or `ABSTAIN`, and their scales.
         x: float32 array, shape `(examples, ...)`.
         index: int array, shape `(examples,)`, their numbers in the call.
+        rounding: float64 array, shape `(examples,)`, as of `Window`.
         claim: `Claim`.
 
     Returns:
         list of ints.
     """
-    answers = memory.look_up(x)
-    new = np.array([i for i, p in enumerate(answers) if p is None])
+    answers = memory.look_up(x, rounding)
+    # An example that was rounded, and may lie in a ball or beside it, is known
+    # once it has a ball of its own.
+    new = np.array(
+        [
+            i
+            for i, promise in enumerate(answers)
+            if promise is None or (rounding[i] > 0 and not promise.radius)
+        ]
+    )
     if len(new):
-        labels, scale = decide(x[new], index[new])
+        labels, scale = decide(x[new], index[new], rounding[new])
         # Of a point alone, it does not matter in which directions.
         least = scales.least(scale)
         promises = memory.promise(
             x[new],
             labels,
-            np.zeros(len(new)),
+            rounding[new],
             least,
             claim.alpha,
             claim.noise.stddev,
+            rounding=rounding[new],
         )
         for i, promise in zip(new, promises, strict=True):
             answers[i] = promise
     return [promise.prediction for promise in answers]
 
 
-def check_kept(memory, records, x, first):
+def check_kept(memory, records, x, rounding, first):
     """Raises where a memory does not hold what rows of a log promise.
 
     Args:
@@ -144,12 +161,13 @@ def check_kept(memory, records, x, first):
         records: list of `Record`, read from a log.
         x: float32 array, shape `(examples, ...)`, of which the first are those
             of the records.
+        rounding: float64 array, shape `(examples,)`, as of `Window`.
         first: int, the number of the first of them in the run.
 
     Raises:
         ValueError: as said.
     """
-    kept = memory.look_up(x[: len(records)])
+    kept = memory.look_up(x[: len(records)], rounding[: len(records)])
     for i, (record, promise) in enumerate(zip(records, kept, strict=True)):
         wanted = record.promise
         if wanted.prediction != ABSTAIN and (
@@ -171,7 +189,7 @@ def _new(known):
     )
 
 
-def _recalled(promise, x, label, no_votes, stddev):
+def _recalled(promise, x, label, rounding, no_votes, stddev):
     """The record of an example that an earlier promise answers."""
     scale = np.asarray(promise.scale)[np.newaxis]
     # The promise may be of a model with other noise.
@@ -188,4 +206,5 @@ def _recalled(promise, x, label, no_votes, stddev):
         digest=example_digest(x),
         findings={name: found[0] for name, found in no_votes.findings.items()},
         promise=promise,
+        rounding=float(rounding),
     )

@@ -49,7 +49,7 @@ class Request:
         Raises:
             ValueError: if the examples are bad.
         """
-        examples = self._examples(base_model, 1, limit=math.inf)
+        examples = self._examples(base_model, 1, limit=math.inf, norm=None)
         base_model(examples.first, training=False)
 
     def open(self, counter, window, searcher=None):
@@ -69,7 +69,9 @@ class Request:
         """
         noise, base_model = counter.noise, counter.base_model
         limit = largest_value(noise, searcher)
-        examples = self._examples(base_model, window, limit, noise.size)
+        examples = self._examples(
+            base_model, window, limit, noise.norm, noise.size
+        )
         noisy = examples.first[:, : noise.size]
         if looks_like_bytes(noisy) and noise.stddev < 2:
             warn_caller(
@@ -94,7 +96,7 @@ class Request:
             check_independence(counter, examples.first)
         return examples, answers
 
-    def _examples(self, base_model, window, limit, size=None):
+    def _examples(self, base_model, window, limit, norm, size=None):
         source = open_source(
             self.x,
             self.y,
@@ -109,6 +111,7 @@ class Request:
             shape=self.shape,
             window=window,
             limit=limit,
+            norm=norm,
             size=size,
             labels=self.labels,
         )

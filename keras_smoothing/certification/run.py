@@ -24,8 +24,8 @@ def run(
         examples: `Examples`.
         answers: what the model answers with, as labels are checked by.
         log: `CertificationLog`.
-        sample: partial of a function of x, labels, index and `on_draws` to a
-            record of each example, and their scales.
+        sample: partial of a function of the parts of a `Window` and `on_draws`
+            to a record of each example, and their scales.
         settings: `Settings`.
         memory: `CertificationMemory`, bound, or None.
         certify_window: function of a way to sample and the parts of a `Window`
@@ -62,11 +62,11 @@ def _new(windows, log, memory, progress):
             hold what it promises.
     """
     resumed, done = list(log.records), 0
-    for x, labels in windows:
+    for x, labels, rounding in windows:
         known = resumed[done : done + len(x)]
-        _check_same_examples(known, x, labels, done)
+        _check_same_examples(known, x, labels, rounding, done)
         if memory is not None:
-            promising.check_kept(memory, known, x, done)
+            promising.check_kept(memory, known, x, rounding, done)
         index = np.arange(done, done + len(x))
         done += len(x)
         if known:
@@ -74,7 +74,8 @@ def _new(windows, log, memory, progress):
                 log.result(index[0], index[0] + len(known))
             )
         if len(known) < len(x):
-            yield Window(*(part[len(known) :] for part in (x, labels, index)))
+            window = Window(x, labels, index, rounding)
+            yield Window(*(part[len(known) :] for part in window))
     if done < len(resumed):
         raise ValueError(
             f"The log has more rows than there are examples. Expected at most "
@@ -82,12 +83,13 @@ def _new(windows, log, memory, progress):
         )
 
 
-def _check_same_examples(known, x, labels, first):
+def _check_same_examples(known, x, labels, rounding, first):
     """Raises where rows of a log are of other examples than these."""
     for i, record in enumerate(known):
         for name, ours, theirs in (
             ("digest", example_digest(x[i]), record.digest),
             ("label", labels[i], record.label),
+            ("rounding", rounding[i], record.rounding),
         ):
             if not _equal(ours, theirs):
                 raise ValueError(

@@ -20,6 +20,7 @@ def sample(
     x,
     labels,
     index,
+    rounding,
     *,
     claim,
     searcher,
@@ -35,6 +36,7 @@ def sample(
         x: float32 array, shape `(examples, ...)`.
         labels: list of ints or of None.
         index: int array, shape `(examples,)`, their numbers in the run.
+        rounding: float64 array, shape `(examples,)`, as of `Window`.
         claim: `Claim`. For the top k of several the class is the label where
             there is one, as in the paper; else it is the most voted.
         searcher: `Searcher` for the noise of each example, or None for the
@@ -72,7 +74,7 @@ def sample(
     if claim.top_k > 1 and labels[0] is not None:
         candidate = np.array(labels)
     candidate = np.where(selection.nan_draws == 0, candidate, ABSTAIN)
-    votes = estimate(draw, candidate, claim, least)
+    votes = estimate(draw, candidate, claim, least, rounding)
     on_draws(np.sum(claim.stopping.max_n - votes.num_samples) / most)
     nan_draws = selection.nan_draws + votes.nan_draws
     candidate = np.where(warn_of_nan(nan_draws, index), ABSTAIN, candidate)
@@ -90,13 +92,14 @@ def sample(
             time=float(seconds[i]),
             digest=example_digest(x[i]),
             findings={name: found[i] for name, found in votes.findings.items()},
+            rounding=float(rounding[i]),
         )
         for i in range(len(x))
     ]
     return records, scale
 
 
-def estimate(draw, candidate, claim, scale):
+def estimate(draw, candidate, claim, scale, rounding=0.0):
     """Votes of each example, up to the look that decides it.
 
     An example that is decided makes room in the batches for more draws of
@@ -108,16 +111,21 @@ def estimate(draw, candidate, claim, scale):
         candidate: int64 array, shape `(examples,)`; `ABSTAIN` for none.
         claim: `Claim`.
         scale: float64 array, shape `(examples,)`, as of `Claim.prove`.
+        rounding: float or float64 array of that shape, as there.
 
     Returns:
         `Votes`.
     """
     which, votes, finished = np.arange(len(candidate)), None, []
+    rounding = np.broadcast_to(rounding, candidate.shape)
     for start, stop in itertools.pairwise((0, *claim.stopping.looks)):
         drawn = draw(which, start, stop)
         votes = drawn if votes is None else votes + drawn
         prove = functools.partial(
-            claim.prove, candidate=candidate[which], scale=scale[which]
+            claim.prove,
+            candidate=candidate[which],
+            scale=scale[which],
+            rounding=rounding[which],
         )
         decided = claim.stopping.is_decided(prove, candidate[which], votes)
         # An example that gave a NaN abstains, whatever comes.

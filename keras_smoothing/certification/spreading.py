@@ -24,11 +24,14 @@ class Window(typing.NamedTuple):
         x: float32 array, shape `(examples, ...)`.
         labels: list of ints or of None.
         index: int array, shape `(examples,)`, their numbers in the run.
+        rounding: float64 array, shape `(examples,)`: how far each is from what
+            was passed in.
     """
 
     x: np.ndarray
     labels: list
     index: np.ndarray
+    rounding: np.ndarray
 
 
 @contextlib.contextmanager
@@ -46,7 +49,7 @@ def spread(windows, sample, model, *, cluster, memory, on_draws):
 
     Yields:
         iterator of each window and a function, to be called before the next
-        one, from the x, labels and index of any of its examples to a `Record`
+        one, from the parts of a `Window` of any of its examples to a `Record`
         of each, and their scales. That may take the time of the draws.
     """
     if cluster is None:
@@ -99,7 +102,7 @@ def _of_workers(workers, windows, memory):
         raise unreadable[0]
 
 
-def _chosen(sent, records, scale, x, labels, index):
+def _chosen(sent, records, scale, x, labels, index, rounding):
     """Of examples that were sampled, those that are asked for."""
     which = np.searchsorted(sent, index)
     return [records[i] for i in which], scale[which]
@@ -117,16 +120,17 @@ class _FarSampler:
     sample: functools.partial
     model: str
 
-    def __call__(self, x, labels, index):
+    def __call__(self, *window):
         """Records, scales, and category and text of each warning."""
-        if not len(index):
+        window = Window(*window)
+        if not len(window.index):
             return [], np.ones(0, np.float32), []
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                records, scale = self._sample(x, labels, index)
+                records, scale = self._sample(*window)
             except Exception as error:
-                raise self._named(error, x, labels, index) from None
+                raise self._named(error, window) from None
         caught = [(each.category, str(each.message)) for each in caught]
         return records, scale, caught
 
@@ -135,16 +139,16 @@ class _FarSampler:
         custom_objects = CustomObjects(structure(counter.base_model))
         return _loaded, (custom_objects, self.sample, self.model)
 
-    def _sample(self, x, labels, index):
-        return self.sample(x, labels, index, on_draws=lambda share: None)
+    def _sample(self, *window):
+        return self.sample(*window, on_draws=lambda share: None)
 
-    def _named(self, error, x, labels, index):
+    def _named(self, error, window):
         """The error, with the number of the example that raises it alone."""
+        index = window.index
         name = f"examples {index[0]} to {index[-1]}, together"
         for i in range(len(index)):
-            one = slice(i, i + 1)
             try:
-                self._sample(x[one], labels[one], index[one])
+                self._sample(*(part[i : i + 1] for part in window))
             except Exception as alone:
                 name, error = f"example {index[i]}", alone
                 break

@@ -54,6 +54,11 @@ class SigmaSearch(Configured):
             model: `SmoothedModel` or `Counter`.
         """
         model.noise.radius(0.5)  # Raises where there is no formula.
+        # What the noise of the model is multiplied by, in float32.
+        checks.noise_scale(
+            "sigma_min / stddev of the noise",
+            self.sigma_min / model.noise.stddev,
+        )
         if isinstance(model.base_model, FunctionModel):
             raise ValueError(
                 "Expected a base model with gradients, which the search for "

@@ -17,6 +17,9 @@ class Certificate:
             certified.
         radius: float64 array, shape `(examples,)`, in the units of the input;
             0 where nothing is certified.
+        rounding: float64 array, shape `(examples,)`: how far each example was
+            moved by rounding it to float32. `radius` is around the example as
+            it was passed in.
         p_lower: float64 array, shape `(examples,)`: lower bound on the
             probability of the selected class.
         candidate: int64 array, shape `(examples,)`: the class selected by the
@@ -32,6 +35,7 @@ class Certificate:
 
     prediction: np.ndarray
     radius: np.ndarray
+    rounding: np.ndarray
     p_lower: np.ndarray
     candidate: np.ndarray
     counts: np.ndarray

@@ -19,6 +19,7 @@ PARTS = (
     "certification/class_labels.py",
     "certification/enough.py",
     "certification/examples.py",
+    "certification/input_rounding.py",
     "certification/source.py",
     "certification/warn_of_nan.py",
     "checks.py",

@@ -73,7 +73,7 @@ class SmoothedClassifier:
         return np.concatenate(
             [
                 self._call("predict", x=window)["shares"]
-                for window in self._windows(x, batch_size)
+                for window, _ in self._windows(x, batch_size)
             ]
         )
 
@@ -100,7 +100,7 @@ class SmoothedClassifier:
         n = checks.positive_int("n", n)
         alpha = checks.probability("alpha", alpha)
         check_can_classify(n, alpha)
-        votes = self._count(
+        votes, rounding = self._count(
             "classify",
             x,
             _checked_seed(seed),
@@ -110,7 +110,9 @@ class SmoothedClassifier:
         )
         counts = votes["counts"]
         answer, decided = majority(
-            Votes(counts, np.full(len(counts), n)), alpha
+            Votes(counts, np.full(len(counts), n)),
+            alpha,
+            self._noise.total_variation(rounding),
         )
         return np.where(decided & ~_gave_nan(votes), answer, ABSTAIN)
 
@@ -128,7 +130,9 @@ class SmoothedClassifier:
         """Certifies predictions of the smoothed classifier.
 
         Args:
-            x: array, shape `(examples, ...)`, of floating type.
+            x: array, shape `(examples, ...)`, of floating type. Draws are made
+                around float32 numbers; the distance to them is taken off the
+                radius, which is around the numbers passed in.
             n0: int, draws that select the class.
             n: int, further draws that estimate its probability.
             alpha: float in (0, 1), failure probability of each certificate.
@@ -151,7 +155,7 @@ class SmoothedClassifier:
         )
         check_can_certify(statement, self.settings["num_classes"])
         seed = _checked_seed(seed)
-        votes = self._count(
+        votes, rounding = self._count(
             "certify",
             x,
             seed,
@@ -167,11 +171,14 @@ class SmoothedClassifier:
         candidate = np.where(_gave_nan(votes), ABSTAIN, candidate)
         counts = votes["counts"]
         p_lower, radius = statement.prove(
-            Votes(counts, np.full(len(counts), n)), candidate
+            Votes(counts, np.full(len(counts), n)),
+            candidate,
+            rounding=rounding,
         )
         return Certificate(
             prediction=np.where(radius > 0, candidate, ABSTAIN),
             radius=radius,
+            rounding=rounding,
             p_lower=p_lower,
             candidate=candidate,
             counts=counts,
@@ -183,7 +190,7 @@ class SmoothedClassifier:
         )
 
     def _count(self, signature, x, seed, batch_size, *, streams, **numbers):
-        """What a signature finds for all examples: dict of arrays.
+        """What a signature finds for all examples: dict of arrays; rounding.
 
         Args:
             signature: str.
@@ -204,25 +211,31 @@ class SmoothedClassifier:
             for name, number in {**numbers, "batch_size": batch_size}.items()
         }
         found = [
-            self._call(signature, x=window, **seeds, **numbers)
-            for window in self._windows(x, batch_size)
+            {
+                **self._call(signature, x=window, **seeds, **numbers),
+                "rounding": rounding,
+            }
+            for window, rounding in self._windows(x, batch_size)
         ]
-        return {
+        found = {
             name: np.concatenate([part[name] for part in found])
             for name in found[0]
         }
+        return found, found.pop("rounding")
 
     def _windows(self, x, batch_size):
-        """Yields float32 arrays of a few validated examples."""
+        """Yields float32 arrays of a few validated examples; their rounding."""
         batch_size = checks.positive_int("batch_size", batch_size)
         examples = Examples(
             Source(iter([(np.asarray(x), None)]), num_batches=1),
             shape=tuple(self.settings["input_shape"]),
             window=min(WINDOW, batch_size),
             limit=largest_value(self._noise),
+            norm=self._noise.norm,
         )
-        for window, _ in examples.windows(self.settings["num_classes"]):
-            yield window
+        classes = self.settings["num_classes"]
+        for window, _, rounding in examples.windows(classes):
+            yield window, rounding
 
 
 def _checked_seed(seed):

@@ -41,8 +41,9 @@ def noise_or_none(name, kind, value):
         return None
     try:
         return kind(value)
-    except ValueError:
+    except ValueError as error:
         raise ValueError(
             f"Invalid value received for argument `{name}`. Expected a finite "
-            f"number >= 0. Received: {name}={value!r}"
+            f"number >= 0 that noise can have. Received: {name}={value!r} "
+            f"({error})"
         ) from None

@@ -60,16 +60,19 @@ def parse_records(path, text, settings, claim):
     kind, result_kind = record_of(claim), result_of(claim)
     types = typing.get_type_hints(kind)
     records, stated, digest = [], [], claim_digest(claim)
+    names = list(kind._fields)
+    if settings["format"] < 6:  # Roundings were not known.
+        names.remove("rounding")
 
     def parse(row):
         if int(row["idx"]) != len(records):
             raise ValueError(
                 f"idx {len(records)} expected, {row['idx']} received"
             )
-        missing = [name for name in kind._fields if name not in row]
+        missing = [name for name in names if name not in row]
         if missing:
             raise ValueError(f"columns {missing} expected, none received")
-        values = {name: row.pop(name) for name in kind._fields}
+        values = {name: row.pop(name) for name in names}
         record = kind(
             **{
                 name: _PARSE.get(types[name], _to_array)(text)

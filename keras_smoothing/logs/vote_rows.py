@@ -16,6 +16,7 @@ from keras_smoothing.logs.log_format import sidecar_path
 from keras_smoothing.promises import Promise
 from keras_smoothing.results import Record
 from keras_smoothing.results import result_of
+from keras_smoothing.results.record import check_rounding
 from keras_smoothing.statistics.votes import ABSTAIN
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
@@ -29,6 +30,10 @@ MORE_COLUMNS = {
     5: (
         *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
         *("mean_scale", "volume_radius", "counts", "digest"),
+    ),
+    6: (
+        *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
+        *("mean_scale", "volume_radius", "rounding", "counts", "digest"),
     ),
 }
 # Before those, where there is a memory.
@@ -82,6 +87,7 @@ def format_row(index, record, result, i):
             repr(float(record.scale)),
             repr(float(record.mean_scale)),
             _rounded_down(result.volume_radius[i], 6),
+            repr(float(record.rounding)),
             _format_numbers(record.counts),
             record.digest,
             *promise,
@@ -162,6 +168,9 @@ def parse_records(path, text, settings, claim):
             raise ValueError(
                 f"scales > 0 expected, {scale} and {mean_scale} received"
             )
+        # Inputs that float32 does not hold were taken as it rounds them.
+        rounding = float(row.get("rounding", 0.0))
+        check_rounding(rounding)
         promise = _parse_promise(row, mean_scale, classes, claim.noise.stddev)
         if not num_samples and promise is None:
             raise ValueError("draws expected, none received")
@@ -182,6 +191,7 @@ def parse_records(path, text, settings, claim):
                     if name not in (*columns, *PROMISE_COLUMNS)
                 },
                 promise=promise,
+                rounding=rounding,
             )
         )
 

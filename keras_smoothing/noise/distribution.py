@@ -26,7 +26,9 @@ class Distribution(Noise):
             of the input; a scalar distribution is drawn for each coordinate.
 
     Raises:
-        ValueError: if `distribution` is of another type.
+        ValueError: if `distribution` is of another type, draws in a type
+            narrower than float32, or has a radius formula and a scale that
+            float32 does not hold.
 
     Example:
 
@@ -48,6 +50,7 @@ class Distribution(Noise):
                 "tensorflow_probability distribution. Received: "
                 f"distribution={distribution!r} of type {type(distribution)}"
             )
+        _check_precision(distribution)
         self.distribution = distribution
         self.equivalent = _with_radius_formula(distribution)
 
@@ -91,6 +94,11 @@ class Distribution(Noise):
     def shifted(self, p, distance):
         return self._with_formula().shifted(p, distance)
 
+    def total_variation(self, distance):
+        if self.equivalent is None:
+            return super().total_variation(distance)
+        return self.equivalent.total_variation(distance)
+
     def _with_formula(self):
         if self.equivalent is None:
             raise ValueError(
@@ -118,6 +126,16 @@ def _distributions():
             "pip install keras_smoothing[probability]"
         ) from error
     return tfp.distributions
+
+
+def _check_precision(distribution):
+    """Raises for draws in a narrow type, a coarse grid: another noise."""
+    if distribution.dtype in ("float16", "bfloat16"):
+        raise ValueError(
+            "Expected a distribution that draws in float32 or a wider type. "
+            "Narrower draws lie on a coarse grid, which is not the noise that "
+            f"radius formulas are about. Received: {distribution}"
+        )
 
 
 def _with_radius_formula(distribution):

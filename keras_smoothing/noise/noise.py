@@ -33,6 +33,22 @@ class Noise(Law):
         """
         raise TypeError(f"{type(self).__name__} does not define `sample`.")
 
+    def checked_sample(self, shape, seed):
+        """As `sample`.
+
+        Raises:
+            ValueError: for draws that are narrower than float32: on a coarse
+                grid, noise is not what a radius formula is about.
+        """
+        drawn = self.sample(shape, seed)
+        dtype = keras.backend.standardize_dtype(drawn.dtype)
+        if dtype not in ("float32", "float64"):
+            raise ValueError(
+                "Expected noise whose `sample` draws in float32. Received: "
+                f"draws of {self} in {dtype}"
+            )
+        return drawn
+
     def soft_radius(self, p1, p2):
         """Radius of a classifier whose probabilities are known, in a graph.
 

@@ -45,7 +45,7 @@ class OneInput(Noise):
 
     def sample(self, shape, seed):
         *lead, total = shape
-        drawn = self.noise.sample((*lead, *self.shape), seed)
+        drawn = self.noise.checked_sample((*lead, *self.shape), seed)
         drawn = ops.reshape(drawn, (*lead, self.size))
         nothing = ops.zeros((*lead, total - self.size))
         return ops.concatenate([drawn, nothing], axis=-1)
@@ -58,6 +58,9 @@ class OneInput(Noise):
 
     def shifted(self, p, distance):
         return self.noise.shifted(p, distance)
+
+    def total_variation(self, distance):
+        return self.noise.total_variation(distance)
 
     def get_config(self):
         return {

@@ -86,24 +86,25 @@ class BallIndex:
             self._scales.pop(i, None)
         self._length = length
 
-    def find(self, x):
+    def find(self, x, rounding=0.0):
         """What the balls promise of a point.
 
         Args:
             x: float32 array, shape `(dimensions,)`.
+            rounding: float, how far from x the point may be.
 
         Returns:
             `Promise`, of those that hold there the one with the largest
-            radius; None where no ball contains `x`.
+            radius; None where no ball contains all such points.
         """
         found = None
-        for which in self._near(x, 0.0):
+        for which in self._near(x, rounding):
             radii = self._rows["radius"][which]
-            lower, upper = geometry.distances(
-                x, self._points[which], self._norm, self._weights(which)
-            )
+            lower, upper = self._distances(x, which, rounding)
             inside = upper <= radii
-            for j in np.flatnonzero(~inside & (lower <= radii)):
+            # Of one point there is no doubt.
+            doubtful = ~inside & (lower <= radii) & (rounding == 0)
+            for j in np.flatnonzero(doubtful):
                 center, promise = self[which[j]]
                 inside[j] = geometry.contains(
                     center,
@@ -124,6 +125,25 @@ class BallIndex:
                     _, promise = self[which[best]]
                     found = promise._replace(radius=float(rest[best]))
         return found
+
+    def touching(self, x, rounding):
+        """The promises that may hold at a point, which is not known exactly.
+
+        Args:
+            x: as of `find`.
+            rounding: as there.
+
+        Returns:
+            list of `Promise`, of all balls that contain such a point.
+        """
+        return [
+            self[i][1]
+            for which in self._near(x, rounding)
+            for i in which[
+                self._distances(x, which, rounding)[0]
+                <= self._rows["radius"][which]
+            ]
+        ]
 
     def clip(self, x, promise):
         """The promise as far as it contradicts none of another class.
@@ -157,6 +177,14 @@ class BallIndex:
             which = self._sieve.near(x, reach, self._length)
         for start in range(0, len(which), _BLOCK):
             yield which[start : start + _BLOCK]
+
+    def _distances(self, x, which, rounding):
+        """Bounds of the distances of balls from a point near x."""
+        lower, upper = geometry.distances(
+            x, self._points[which], self._norm, self._weights(which)
+        )
+        # A step counts no more than its length, whatever the weights.
+        return geometry.widened(lower, upper, rounding)
 
     def _weights(self, which):
         """Weights of balls, one row each; None where none has any."""

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.promises import geometry
 from keras_smoothing.promises.ball_index import BallIndex
 from keras_smoothing.promises.geometry import LARGEST
 from keras_smoothing.promises.identity import Identity
@@ -143,26 +144,43 @@ class CertificationMemory:
                     )
             self._symmetries = symmetries
 
-    def look_up(self, x):
+    def look_up(self, x, rounding=0.0):
         """What has been promised of points.
 
         Args:
             x: float32 array, shape `(examples, ...)`, in input units.
+            rounding: float or float array, shape `(examples,)`: how far the
+                points that are asked about may be from `x`, in the norm of the
+                memory, as by rounding them to float32.
 
         Returns:
             list of `Promise`, with the radius that remains around each point;
-            None for points that no ball contains.
+            None for points that no ball contains. A point that may lie in a
+            ball or just outside of it has the class of the ball and the radius
+            0; between balls of two classes, it has an abstention.
 
         Raises:
             ValueError: if `x` is not such an array, or nothing is bound.
         """
         with self._lock:
             points = self._check_points(x)
+            rounding = _to_roundings(rounding, len(x))
             self._refresh()
-            found = [self._find(point) for point in points]
+            found = [
+                self._find(*pair) for pair in zip(points, rounding, strict=True)
+            ]
             return [None if one is None else self._shaped(one) for one in found]
 
-    def promise(self, x, prediction, radius, scale, alpha, stddev=1.0):
+    def promise(
+        self,
+        x,
+        prediction,
+        radius,
+        scale,
+        alpha,
+        stddev=1.0,
+        rounding=0.0,
+    ):
         """Promises what certificates say, as far as earlier promises allow.
 
         The points are decided in order, each in view of those before it, and
@@ -185,10 +203,13 @@ class CertificationMemory:
                 a certificate is wrong.
             stddev: float > 0, the standard deviation of the noise that was
                 multiplied. Memories may be shared by noises of several sigmas.
+            rounding: as of `look_up`. Balls are around `x`; the promises that
+                are returned are around the points asked about.
 
         Returns:
             list of `Promise`, those to be answered with. Of an abstention
-            outside all balls, an abstention.
+            outside all balls, an abstention; so of a point that no ball is sure
+            to reach.
 
         Raises:
             ValueError: if an argument is not as described, or nothing is bound.
@@ -196,6 +217,7 @@ class CertificationMemory:
         with self._lock:
             points = self._check_points(x)
             wanted = _to_promises(x, prediction, radius, scale, alpha, stddev)
+            rounding = _to_roundings(rounding, len(x))
             if self.identity.symmetries and np.ndim(scale) > 1:
                 raise ValueError(
                     "Expected one scale for each example under symmetries, "
@@ -209,8 +231,8 @@ class CertificationMemory:
                     self._refresh()
                     known = len(self._index)
                     answers = [
-                        self._decide(*pair)
-                        for pair in zip(points, wanted, strict=True)
+                        self._decide(*each)
+                        for each in zip(points, wanted, rounding, strict=True)
                     ]
                     self._store.insert(
                         [
@@ -268,29 +290,49 @@ class CertificationMemory:
         scale = promise.scale.reshape(self.identity.shape).copy()
         return promise._replace(scale=scale)
 
-    def _decide(self, x, wanted):
+    def _decide(self, x, wanted, rounding):
         """Answers one point, and adds to the index what is new."""
-        found = self._find(x)
+        found = self._find(x, rounding)
+        # A point that no ball is sure to reach is not answered: another class
+        # may be promised of it later.
+        kept = found
+        if rounding and (found is None or not found.radius):
+            kept = wanted._replace(prediction=-1, radius=0.0)
         if found is not None and not (
             found.radius == 0 < wanted.radius
             and found.prediction == wanted.prediction
         ):
-            return found
+            return kept
         if wanted.prediction < 0:  # An abstention.
             return wanted
         new = wanted
         for image in self._images(x):
             new = self._index.clip(image, new)
-        if found is not None and not new.radius:
-            return found
+        if kept is not None and (not new.radius or new.radius < rounding):
+            return kept
         self._index.extend(x[np.newaxis], [new])
-        return new
+        left = geometry.remaining(np.float64(new.radius), rounding)
+        return new._replace(radius=float(left))
 
-    def _find(self, x):
+    def _find(self, x, rounding=0.0):
         """What is promised of a point or of its rearrangements, or None."""
-        found = [self._index.find(image) for image in self._images(x)]
+        images = self._images(x)
+        found = [self._index.find(image, rounding) for image in images]
         promises = [promise for promise in found if promise is not None]
+        if rounding and not promises:
+            return self._between(images, rounding)
         return max(promises, key=lambda promise: promise.radius, default=None)
+
+    def _between(self, images, rounding):
+        """What may be promised of a point that no ball is sure to contain."""
+        promises = [
+            promise._replace(radius=0.0)
+            for image in images
+            for promise in self._index.touching(image, rounding)
+        ]
+        if len({promise.prediction for promise in promises}) > 1:
+            return promises[0]._replace(prediction=-1)
+        return promises[0] if promises else None
 
     def _images(self, x):
         """The rearrangements of a point, the point itself among them."""
@@ -428,6 +470,17 @@ def _to_promises(x, prediction, radius, scale, alpha, stddev):
             prediction.tolist(), radius.tolist(), scales, alpha, strict=True
         )
     ]
+
+
+def _to_roundings(rounding, count):
+    """A list with the distance of each example from the point meant."""
+    rounding = np.asarray(rounding, np.float64)
+    if not np.all((rounding >= 0) & (rounding < LARGEST)):
+        raise ValueError(
+            "Invalid value for argument `rounding`. Expected numbers >= 0 and "
+            f"below {LARGEST:g}. Received: rounding={rounding}"
+        )
+    return _one_each("rounding", rounding, count)
 
 
 def _one_each(name, numbers, count):

@@ -69,6 +69,25 @@ def distances(x, points, norm, w=None):
     return distance - margin, distance + margin
 
 
+def widened(lower, upper, rounding):
+    """Bounds of the distances of all points that may be meant.
+
+    Args:
+        lower: float64 array, shape `(...)`.
+        upper: float64 array of that shape.
+        rounding: float, how far they are from the one that was measured.
+
+    Returns:
+        lower, upper: as they are for a rounding of 0.
+    """
+    if not rounding:
+        return lower, upper
+    return (
+        _strictly_below(lower - rounding),
+        np.nextafter(upper + rounding, np.inf),
+    )
+
+
 def contains(center, radius, w, x, norm):
     """Whether a ball contains a point, in exact arithmetic.
 

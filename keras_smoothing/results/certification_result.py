@@ -49,6 +49,9 @@ class CertificationResult(ByExample):
         volume_radius: float64 array, shape `(examples,)`: the radius of the
             ball that has the volume of what is certified; `radius` itself
             unless there is a sigma for each coordinate.
+        rounding: float64 array, shape `(examples,)`: how far each example was
+            moved by rounding it to float32, in the norm of the noise. `radius`
+            is less by as much: it is around the example as it was passed in.
         promises: dict of arrays, shape `(examples,)`: the "prediction",
             "radius" and "alpha" that a memory has promised of each example; or
             None without a memory. See `recertify`.
@@ -107,6 +110,7 @@ class CertificationResult(ByExample):
     candidate: np.ndarray | None = None
     scale: np.ndarray | None = None
     mean_scale: np.ndarray | None = None
+    rounding: np.ndarray | None = None
     promises: dict | None = None
     findings: dict | None = None
     digest: np.ndarray | None = None
@@ -126,6 +130,9 @@ class CertificationResult(ByExample):
             scale=np.array([record.scale for record in records], np.float64),
             mean_scale=np.array(
                 [record.mean_scale for record in records], np.float64
+            ),
+            rounding=np.array(
+                [record.rounding for record in records], np.float64
             ),
             promises=_promises([record.promise for record in records]),
             findings={
@@ -148,6 +155,7 @@ class CertificationResult(ByExample):
         *,
         scale=1.0,
         mean_scale=None,
+        rounding=0.0,
         promises=None,
         findings=None,
         **fields,
@@ -161,6 +169,7 @@ class CertificationResult(ByExample):
             claim: `Claim`.
             scale: float or float64 array, shape `(examples,)`.
             mean_scale: likewise, or None for `scale`.
+            rounding: float or float64 array, shape `(examples,)`.
             promises: dict of arrays, or None without a memory.
             findings: dict of arrays, as of `Votes`, or None for none.
             **fields: the other attributes.
@@ -171,10 +180,11 @@ class CertificationResult(ByExample):
         votes = Votes(counts, num_samples, findings or {})
         scale = np.broadcast_to(np.float64(scale), candidate.shape)
         mean_scale = scale if mean_scale is None else mean_scale
+        rounding = np.broadcast_to(np.float64(rounding), candidate.shape)
         p_lower, radius = np.zeros((2, len(candidate)))
         drawn = num_samples > 0  # All, unless a memory knew the answer.
         p_lower[drawn], radius[drawn] = claim.prove(
-            votes[drawn], candidate[drawn], scale[drawn]
+            votes[drawn], candidate[drawn], scale[drawn], rounding[drawn]
         )
         prediction = candidate
         if promises is not None:
@@ -194,6 +204,7 @@ class CertificationResult(ByExample):
             candidate=candidate,
             scale=scale,
             mean_scale=np.broadcast_to(np.float64(mean_scale), scale.shape),
+            rounding=rounding,
             promises=promises,
             findings=votes.findings,
             claim=claim,
@@ -330,6 +341,7 @@ class CertificationResult(ByExample):
             claim.shared_by(max(1, len(self))) if family_wise else claim,
             scale=self.scale,
             mean_scale=self.mean_scale,
+            rounding=self.rounding,
             promises=self.promises,
             findings=self.findings,
             label=self.label,

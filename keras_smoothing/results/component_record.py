@@ -2,6 +2,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_smoothing.results.record import check_rounding
 from keras_smoothing.statistics.votes import ABSTAIN
 
 
@@ -18,6 +19,7 @@ class ComponentRecord(NamedTuple):
         num_samples: int, draws of the estimate.
         time: float, seconds.
         digest: str, a hash of the example.
+        rounding: float, as of `Record`.
     """
 
     label: np.ndarray | None
@@ -27,6 +29,7 @@ class ComponentRecord(NamedTuple):
     num_samples: int
     time: float
     digest: str
+    rounding: float = 0.0
 
     def check(self, answers, claim):
         """Raises ValueError for what no sampling gives.
@@ -35,6 +38,7 @@ class ComponentRecord(NamedTuple):
             answers: tuple of ints, `(*components, classes)`.
             claim: `ComponentClaim`.
         """
+        check_rounding(self.rounding)
         *components, classes = answers
         arrays = (self.candidate, self.votes, self.nan_draws)
         if self.label is not None:

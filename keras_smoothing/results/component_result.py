@@ -27,6 +27,7 @@ class ComponentResult(ByExample):
     digest: np.ndarray
     claim: ComponentClaim
     seed: int | None
+    rounding: np.ndarray | None = None
 
     @classmethod
     def from_records(cls, records, claim, seed):
@@ -42,19 +43,22 @@ class ComponentResult(ByExample):
             label=None if labels[0] is None else np.stack(labels),
             digest=np.array([record.digest for record in records], np.str_),
             seed=seed,
+            rounding=np.array([r.rounding for r in records], np.float64),
         )
 
     @classmethod
-    def from_votes(cls, candidate, votes, claim, **fields):
+    def from_votes(cls, candidate, votes, claim, *, rounding=0.0, **fields):
         """Certificates from votes, by what `claim` proves of them.
 
         Args:
             candidate: int array, shape `(examples, *components)`.
             votes: int array of that shape, those for the candidates.
             claim: `ComponentClaim`.
+            rounding: float or float64 array, shape `(examples,)`.
             **fields: the other attributes.
         """
-        p_lower, radius = claim.prove(votes, candidate)
+        rounding = np.broadcast_to(np.float64(rounding), len(candidate))
+        p_lower, radius = claim.prove(votes, candidate, rounding)
         return cls(
             prediction=np.where(radius > 0, candidate, ABSTAIN),
             radius=radius,
@@ -62,6 +66,7 @@ class ComponentResult(ByExample):
             candidate=candidate,
             votes=votes,
             claim=claim,
+            rounding=rounding,
             **fields,
         )
 
@@ -142,6 +147,7 @@ class ComponentResult(ByExample):
         if family_wise:
             claim = claim.shared_by(max(1, len(self)))
         kept = ("nan_draws", "num_samples", "time", "label", "digest", "seed")
+        kept = (*kept, "rounding")
         return self.from_votes(
             self.candidate,
             self.votes,

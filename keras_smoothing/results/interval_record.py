@@ -2,6 +2,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_smoothing.results.record import check_rounding
+
 
 class IntervalRecord(NamedTuple):
     """What is known of one example after sampling, where answers are numbers.
@@ -15,6 +17,7 @@ class IntervalRecord(NamedTuple):
         nan_draws: int, draws in which the model returned a NaN.
         time: float, seconds.
         digest: str, a hash of the example.
+        rounding: float, as of `Record`.
     """
 
     label: np.ndarray | None
@@ -25,6 +28,7 @@ class IntervalRecord(NamedTuple):
     nan_draws: int
     time: float
     digest: str
+    rounding: float = 0.0
 
     def check(self, answers, claim):
         """Raises ValueError for what no draws can give.
@@ -33,6 +37,7 @@ class IntervalRecord(NamedTuple):
             answers: tuple of ints, the shape of an answer.
             claim: `MedianClaim`.
         """
+        check_rounding(self.rounding)
         shapes = {
             "prediction": answers,
             "lower": (len(claim.radii), *answers),

@@ -31,6 +31,9 @@ class IntervalResult(Intervals):
             model returned a NaN, which is taken for whatever is worst.
         time: float64 array, shape `(examples,)`: seconds.
         digest: str array, shape `(examples,)`: a hash of each example.
+        rounding: float64 array, shape `(examples,)`: how far each example was
+            moved by rounding it to float32. Intervals hold in the balls around
+            the example as it was passed in.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability for each example and radius.
         correction: "bonferroni" or None, as in `SmoothedRegression.certify`.

@@ -22,6 +22,7 @@ class Intervals(ByExample):
     nan_draws: np.ndarray
     time: np.ndarray
     digest: np.ndarray
+    rounding: np.ndarray | None = None
     label: np.ndarray | None = None
     claim: MedianClaim | None = None
     seed: int | None = None
@@ -150,6 +151,7 @@ _FIELDS = {
     "nan_draws": np.int64,
     "time": np.float64,
     "digest": np.str_,
+    "rounding": np.float64,
 }
 
 

@@ -32,6 +32,9 @@ class MultiLabelResult(ComponentResult):
         correct: bool array of that shape; False where abstained.
         abstained: bool array of that shape.
         digest: str array, shape `(examples,)`: a hash of each example.
+        rounding: float64 array, shape `(examples,)`: how far each example was
+            moved by rounding it to float32. `radius` is around the example as
+            it was passed in.
         claim: what is claimed: its `noise`, `alpha`, `n`, `correction`,
             `radius` and `group`.
         seed: int, the root of all draws; None where several were joined.

@@ -1,3 +1,4 @@
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ class Record(NamedTuple):
             `(classes,)`: what the counter found beside the votes.
         promise: `keras_smoothing.promises.Promise` of a memory, or None where
             there is no memory.
+        rounding: float, how far the example that was drawn for is from the one
+            that was passed in, in the norm of the noise.
     """
 
     label: int | None
@@ -36,3 +39,10 @@ class Record(NamedTuple):
     digest: str
     findings: dict
     promise: Promise | None = None
+    rounding: float = 0.0
+
+
+def check_rounding(rounding):
+    """Raises ValueError for what is no distance."""
+    if not 0 <= rounding < math.inf:
+        raise ValueError(f"a distance expected, {rounding=} received")

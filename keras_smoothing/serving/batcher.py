@@ -45,7 +45,7 @@ class Batcher:
         """The answers to some examples, once it is their turn.
 
         Args:
-            function: from a float32 array, shape `(examples, ...)`, to a list
+            function: from a float array, shape `(examples, ...)`, to a list
                 with an answer for each, whatever else is in the array.
             x: such an array.
 

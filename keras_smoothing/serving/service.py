@@ -49,7 +49,7 @@ class Service:
         shape: tuple of ints, the shape of one example.
         limit: float, the largest magnitude of a value that is answered.
         window: int, how many examples share their draws.
-        answers: dict from what is asked for to a function of a float32 array,
+        answers: dict from what is asked for to a function of a float array,
             shape `(examples, ...)`, to a list with an answer for each example.
             There is no "predict" where a memory or the input decides about
             answers, since vote shares know nothing of it.
@@ -119,19 +119,22 @@ class Service:
             instances: nested lists of numbers, shape `(examples, ...)`.
 
         Returns:
-            float32 array of that shape.
+            float64 array of that shape: the numbers of JSON, which are not
+            rounded.
 
         Raises:
             ValueError: if an example is not as `SmoothedModel.certify` wants
                 it.
         """
         x = np.array(instances, np.float64)
-        return Examples(
+        Examples(  # Raises for what is not fit.
             Source(iter([(x, None)]), num_batches=1),
             shape=self.shape,
             window=len(x),
             limit=self.limit,
-        ).first
+            norm=self._model.noise.norm,
+        )
+        return x
 
     def describe(self):
         """What is served: a `schemas.Description`."""
@@ -223,7 +226,7 @@ class Service:
         seed = secrets.randbits(63) if self._seed is None else self._seed
         words = np.random.SeedSequence(seed).generate_state(2) & 0x7FFFFFFF
         shares = self._shares(
-            ops.convert_to_tensor(x),
+            ops.convert_to_tensor(x, "float32"),
             ops.convert_to_tensor(words.astype("int64")),
         )
         return ops.convert_to_numpy(shares).tolist()

@@ -99,7 +99,7 @@ def upper_rank(n, p, level):
     which has probability P(Bin(n, p) >= k) at most.
 
     Args:
-        n: int >= 1, draws.
+        n: int >= 1, or int array that broadcasts with `p`: draws.
         p: float or float array, shape `(...)`, in [0, 1].
         level: float in (0, 1), the probability of being below.
 
@@ -140,3 +140,18 @@ def two_sided_binomial_test(first, second):
 def largest_p_lower(n, alpha):
     """The bound that `n` unanimous votes give: `alpha ** (1 / n)`."""
     return float(lower_confidence_bound(n, n, alpha))
+
+
+def around_given(radius, rounding):
+    """Radii around inputs as they were given, of those around rounded ones.
+
+    Args:
+        radius: float64 array, shape `(...)`, >= 0.
+        rounding: float or float64 array, broadcastable: how far apart both are.
+
+    Returns:
+        float64 array, shape `(...)`: what is left of the radius, rounded down;
+        0 where it does not reach the input. The radius itself without rounding.
+    """
+    left = np.nextafter(radius - rounding, -np.inf)
+    return np.where(np.equal(rounding, 0), radius, np.maximum(left, 0.0))

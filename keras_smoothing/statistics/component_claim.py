@@ -7,6 +7,7 @@ from scipy import stats
 from keras_smoothing import checks
 from keras_smoothing.groups import Group
 from keras_smoothing.noise import Noise
+from keras_smoothing.statistics.bounds import around_given
 from keras_smoothing.statistics.bounds import lower_confidence_bound
 from keras_smoothing.statistics.needed_probability import needed_probability
 from keras_smoothing.statistics.saved_claim import SavedClaim
@@ -94,35 +95,55 @@ class ComponentClaim(SavedClaim):
             f"states nothing of its {one}."
         )
 
-    def prove(self, votes, candidate):
+    def prove(self, votes, candidate, rounding=0.0):
         """The radii that votes prove.
 
         Args:
             votes: int array, shape `(examples, *components)`: those for the
                 candidate, of n draws that did not select it.
             candidate: int array of that shape; -1 for none.
+            rounding: float or float64 array, shape `(examples,)`, as of
+                `Statement.prove`.
 
         Returns:
             p_lower: float64 array of that shape: lower bound on the
-                probability of the candidate; with "holm" tau, or 0 where that
-                is not proved.
+                probability of the candidate; with "holm" tau, for the radius
+                and the rounding, or 0 where that is not proved.
             radius: float64 array of that shape; 0 where nothing is proved.
         """
         # Of pixels there are many, of different numbers of votes few.
         votes = np.where(candidate >= 0, votes, 0)
         values, which = np.unique(votes, return_inverse=True)
         which = which.reshape(votes.shape)
+        by_example = (-1, *[1] * (votes.ndim - 1))
+        rounding = np.broadcast_to(rounding, len(votes)).reshape(by_example)
         if self.correction == "holm":
-            tau = float(needed_probability(self.noise, self.radius))
-            p_values = stats.binom.sf(values - 1, self.n, tau)[which]
-            proved = _step_down(p_values, self.alpha) & (tau < 1)
+            # Few examples differ in it: where nothing is rounded it is 0.
+            distances, of_example = np.unique(rounding, return_inverse=True)
+            taus = np.array([self.tau(distance) for distance in distances])
+            p_values = stats.binom.sf(values - 1, self.n, taus[:, np.newaxis])
+            of_example = of_example.reshape(by_example)
+            tau = taus[of_example]
+            proved = _step_down(p_values[of_example, which], self.alpha)
+            proved &= tau < 1
             return np.where(proved, tau, 0.0), np.where(
                 proved, self.radius, 0.0
             )
         level = self.level(int(np.prod(votes.shape[1:])))
         p_lower = lower_confidence_bound(values, self.n, level)
         radius = np.where(p_lower > 0.5, self.noise.radius(p_lower), 0.0)
-        return p_lower[which], radius[which]
+        return p_lower[which], around_given(radius[which], rounding)
+
+    def tau(self, rounding=0.0):
+        """How probable a class must be for the fixed radius, as a float.
+
+        Args:
+            rounding: float, what the radius has to reach beyond itself.
+        """
+        reach = self.radius
+        if rounding:
+            reach = np.nextafter(self.radius + rounding, np.inf)
+        return float(needed_probability(self.noise, reach))
 
     def level(self, components):
         """The level of the first test of an example, as a float.
@@ -158,7 +179,7 @@ class ComponentClaim(SavedClaim):
         """
         level, tau = self.level(components), 0.5
         if self.radius is not None:
-            tau = float(needed_probability(self.noise, self.radius))
+            tau = self.tau()
             if tau == 1:
                 return None
         first = max(1, int(np.log(level) / np.log(tau)) - 1)

@@ -79,13 +79,20 @@ class MedianClaim(SavedClaim):
         object.__setattr__(self, "radii", _radii(self.radii))
         needed_probability(self.noise, 0.0)  # Raises without a formula.
 
-    @property
-    def needed(self):
+    def needed(self, rounding=0.0):
         """How probable an event must be at x to be likely in each ball.
 
-        float64 array, shape `(radii,)`.
+        Args:
+            rounding: float, how far the centers of the balls may be from the
+                x of the draws.
+
+        Returns:
+            float64 array, shape `(radii,)`.
         """
-        return needed_probability(self.noise, np.array(self.radii))
+        radii = np.array(self.radii)
+        if rounding:
+            radii = np.nextafter(radii + rounding, np.inf)
+        return needed_probability(self.noise, radii)
 
     @property
     def statement(self):
@@ -114,18 +121,19 @@ class MedianClaim(SavedClaim):
         together = 1 if self.correction is None else math.prod(answers)
         return self.alpha / together / 2
 
-    def ranks(self, answers):
+    def ranks(self, answers, rounding=0.0):
         """Which draws, in increasing order and from 1 on, are upper ends.
 
         The lower ends are those as far from the other side.
 
         Args:
             answers: tuple of ints, the shape of an answer.
+            rounding: float, as of `needed`.
 
         Returns:
             int64 array, shape `(radii,)`; n + 1 where no draw is.
         """
-        return upper_rank(self.n, self.needed, self.level(answers))
+        return upper_rank(self.n, self.needed(rounding), self.level(answers))
 
     def smallest_n(self, answers):
         """The smallest numbers of draws with finite ends.
@@ -138,14 +146,16 @@ class MedianClaim(SavedClaim):
             number is enough.
         """
         level = self.level(answers)
-        return np.array([_smallest_n(p, level) for p in self.needed])
+        return np.array([_smallest_n(p, level) for p in self.needed()])
 
-    def prove(self, outputs):
+    def prove(self, outputs, rounding=0.0):
         """Medians of draws, and the intervals that they prove.
 
         Args:
             outputs: float32 array, shape `(examples, n, *answer)`; it is sorted
                 in place.
+            rounding: float or float64 array, shape `(examples,)`: how far the
+                examples of the draws are from those that the balls are around.
 
         Returns:
             median: float32 array, shape `(examples, *answer)`, among the draws,
@@ -160,9 +170,13 @@ class MedianClaim(SavedClaim):
             )
         outputs.sort(axis=1)  # NaN comes last.
         num_nan = np.isnan(outputs).sum(axis=1, keepdims=True)
-        rank = self.ranks(outputs.shape[2:])
-        middle = (self.n + 1) // 2
-        upper = _from_below(outputs, np.append(rank, middle), 0)
+        rounding = np.broadcast_to(rounding, len(outputs))
+        # Few examples differ in it: where nothing is rounded it is 0.
+        distances, of_example = np.unique(rounding, return_inverse=True)
+        ranks = [self.ranks(outputs.shape[2:], each) for each in distances]
+        rank = np.array(ranks)[of_example]
+        middle = np.full((len(outputs), 1), (self.n + 1) // 2)
+        upper = _from_below(outputs, np.append(rank, middle, axis=1), 0)
         lower = _from_below(outputs, self.n + 1 - rank, num_nan)
         return upper[:, -1], lower, upper[:, :-1]
 
@@ -181,16 +195,16 @@ def _from_below(outputs, rank, num_less):
 
     Args:
         outputs: float32 array, shape `(examples, n, *answer)`, sorted.
-        rank: int array, shape `(ranks,)`, in 0..n + 1: from 1 on.
+        rank: int array, shape `(examples, ranks)`, in 0..n + 1: from 1 on.
         num_less: int or int array, shape `(examples, 1, *answer)`: how many
             draws count as minus infinite.
 
     Returns:
         float32 array, shape `(examples, ranks, *answer)`.
     """
-    examples, n, *answer = outputs.shape
-    index = rank.reshape(1, -1, *[1] * len(answer)) - 1 - num_less
-    index = np.broadcast_to(index, (examples, len(rank), *answer))
+    _, n, *answer = outputs.shape
+    index = rank.reshape(*rank.shape, *[1] * len(answer)) - 1 - num_less
+    index = np.broadcast_to(index, (*rank.shape, *answer))
     found = np.take_along_axis(outputs, np.clip(index, 0, n - 1), axis=1)
     found = np.where(np.isnan(found) | (index >= n), np.inf, found)
     return np.where(index < 0, -np.inf, found).astype(np.float32)

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.noise.laws import Law
+from keras_smoothing.statistics.bounds import around_given
 from keras_smoothing.statistics.bounds import lower_confidence_bound
 from keras_smoothing.statistics.bounds import upper_confidence_bound
 from keras_smoothing.statistics.fixed_sampling import FixedSampling
@@ -78,7 +79,7 @@ class Statement:
         """The same, whose alpha adds up to this one over all examples."""
         return dataclasses.replace(self, alpha=self.alpha / examples)
 
-    def prove(self, votes, candidate, scale=1.0):
+    def prove(self, votes, candidate, scale=1.0, rounding=0.0):
         """The radii that votes prove.
 
         Args:
@@ -88,6 +89,9 @@ class Statement:
                 than `noise` the noise of each example was. Then so is what it
                 proves. Of scales for each coordinate, the smallest, since the
                 ball of that radius lies in the body that is proved.
+            rounding: float or float64 array, shape `(examples,)`: how far the
+                examples that votes were found for are from those that the
+                radii are around.
 
         Returns:
             p_lower: float64 array, shape `(examples,)`: lower bound on the
@@ -98,7 +102,7 @@ class Statement:
         if self.top_k == 1:
             p_lower = self.lower_bound(votes, candidate, level)
             radius = np.where(p_lower > 0.5, self.noise.radius(p_lower), 0.0)
-            return p_lower, radius * scale
+            return p_lower, around_given(radius * scale, rounding)
         # All bounds hold together: half of the level is for the candidate,
         # half for its rivals, of which those with the most votes matter.
         p_lower = self.lower_bound(votes, candidate, level / 2)
@@ -110,7 +114,8 @@ class Statement:
             votes.num_samples[:, np.newaxis],
             level[:, np.newaxis] / 2 / (votes.counts.shape[1] - 1),
         )
-        return p_lower, _top_k_radius(p_lower, p_upper, self.noise) * scale
+        radius = _top_k_radius(p_lower, p_upper, self.noise)
+        return p_lower, around_given(radius * scale, rounding)
 
     def lower_bound(self, votes, candidate, level):
         """Lower bound on the probability of the candidate.

@@ -47,7 +47,7 @@ def draw_tiles(seeds, shape, noise, group):
 
     def draw_tile(seed):
         seed = FixedSeed(seed)
-        drawn = noise.sample((size, *shape), seed)
+        drawn = noise.checked_sample((size, *shape), seed)
         tickets = keras.random.uniform((size,), seed=seed)
         elements = ops.zeros((size, 0), "int32")
         if group is not None:

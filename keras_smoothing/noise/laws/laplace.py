@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.noise.laws.law import Law
+from keras_smoothing.noise.laws.law import rounded_up
 from keras_smoothing.noise.laws.law import top_half
 
 
@@ -13,7 +14,7 @@ class Laplace(Law):
     norm = "l1"
 
     def __init__(self, scale):
-        self.scale = checks.positive_float("scale", scale)
+        self.scale = checks.noise_scale("scale", scale)
 
     @property
     def stddev(self):
@@ -28,6 +29,10 @@ class Laplace(Law):
         # that of its complement.
         factor = np.exp(np.divide(distance, self.scale))
         return np.maximum(p / factor, 1 - (1 - p) * factor)
+
+    def total_variation(self, distance):
+        # Where both bounds of `shifted` are equal.
+        return rounded_up(np.tanh(np.divide(distance, 2 * self.scale)))
 
     def get_config(self):
         return {"scale": self.scale}

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.noise.laws.law import Law
+from keras_smoothing.noise.laws.law import rounded_up
 from keras_smoothing.noise.laws.law import top_half
 
 
@@ -13,7 +14,7 @@ class Uniform(Law):
     norm = "l1"
 
     def __init__(self, half_width):
-        self.half_width = checks.positive_float("half_width", half_width)
+        self.half_width = checks.noise_scale("half_width", half_width)
 
     @property
     def stddev(self):
@@ -25,6 +26,9 @@ class Uniform(Law):
     def shifted(self, p, distance):
         # What the shifted cube no longer covers may all be the event's.
         return np.maximum(p - distance / (2 * self.half_width), 0.0)
+
+    def total_variation(self, distance):
+        return rounded_up(np.divide(distance, 2 * self.half_width))
 
     def get_config(self):
         return {"half_width": self.half_width}
