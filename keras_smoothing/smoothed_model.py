@@ -177,7 +177,11 @@ class SmoothedModel(SmoothedClasses):
         `1 - alpha` for each example, the class most probable under noise.
 
         Args:
-            x: as in `certify`.
+            x: as in `certify`. Where float32 rounds it, so many votes are
+                discounted as the noise around both inputs may differ in; with
+                a memory, a small ball has to be certified that reaches it. Of
+                noise without a norm nothing is certified, and the answer is
+                about the rounded input.
             x_key: as in `certify`.
             n: int, draws for each example.
             alpha: float in (0, 1), probability of a wrong answer.
@@ -251,6 +255,8 @@ class SmoothedModel(SmoothedClasses):
                 entries of a dict, and which is read into the memory of its
                 cluster. Each x may be a dict of arrays; of several inputs it
                 is, by their names, or a list in the order of a model's list.
+                Numbers that float32 does not hold are rounded for the draws,
+                and the radius is less by the distance that moves them.
             y: labels, shape `(examples,)`, `(examples, 1)` or one-hot; or None,
                 as beside a dataset, which brings its own.
             x_key: str or None, the entry of x in a dict; None for the names of

@@ -167,7 +167,7 @@ def test_logs_of_format_3_are_not_resumed(tmp_path):
         (tmp_path / name).write_bytes((DATA / name).read_bytes())
     model = smoothed(linear_model([1.0, 0.0]), sigma=0.5)
     x = np.array([[0.5, 0], [-0.2, 0], [0.01, 0]], "float32")
-    with pytest.raises(ValueError, match="in format 5 to resume. Received"):
+    with pytest.raises(ValueError, match="in format 6 to resume. Received"):
         model.certify(
             x,
             [0, 1, 1],

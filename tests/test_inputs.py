@@ -508,3 +508,45 @@ def test_the_majority_at_another_point_is_wrong_alpha_of_the_time():
     votes = Votes(np.array([[700, 300]]), np.array([n]))
     for changed, expected in ((0.0, True), (0.01, True), (0.3, False)):
         assert majority(votes, alpha, changed)[1] == expected
+
+
+def doors():
+    """All that answers about examples, as functions of them."""
+    dense = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    rows = keras.Sequential([dense, keras.layers.Reshape((2, 2))])
+    noise = ks.noise.Gaussian(0.25)
+    model = ks.SmoothedModel(dense, noise)
+    search = ks.DataDependentSigma(0.25, 1.0, steps=1)
+    some = dict(n=100, alpha=0.05)
+    quiet = dict(some, verbose=0)
+    return {
+        "certify": lambda x: model.certify(x, **quiet),
+        "classify": lambda x: model.classify(x, **some),
+        "with a search": lambda x: model.certify(x, sigma=search, **quiet),
+        "with a memory": lambda x: model.classify(
+            x, memory=ks.CertificationMemory(), **some
+        ),
+        "labels": lambda x: ks.SmoothedMultiLabel(dense, noise).certify(
+            x, **quiet
+        ),
+        "classes of labels": lambda x: ks.SmoothedMultiLabel(
+            dense, noise
+        ).classify(x, **some),
+        "pixels": lambda x: ks.SmoothedSegmentation(rows, noise).certify(
+            x, **quiet
+        ),
+        "numbers": lambda x: ks.SmoothedRegression(dense, noise).certify(
+            x, radii=[0.0], n=200, verbose=0
+        ),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("door", doors())
+def test_noise_that_is_lost_beside_a_value_is_refused_at_every_door(
+    door, dtype
+):
+    x = np.zeros((2, 6), dtype)
+    x[1, 3] = 4_097.0
+    with pytest.raises(ValueError, match="float32 resolves the noise"):
+        doors()[door](x)

@@ -586,3 +586,33 @@ def test_labels_of_one_shape():
     )
     with pytest.raises(ValueError, match="Expected labels of one shape"):
         exact().certify(dataset, **SETTINGS)
+
+
+def test_intervals_are_around_the_input_as_it_was_given(tmp_path):
+    # The median of a linear map is its value, which the rounding moves.
+    far, sigma = 8_200.0, 0.51
+    base = keras.Sequential(
+        [
+            keras.Input((4_096,)),
+            keras.layers.Rescaling(1.0, offset=-far),
+            keras.layers.Dense(1, kernel_initializer="ones", use_bias=False),
+        ]
+    )
+    model = ks.SmoothedRegression(base, ks.noise.Gaussian(sigma))
+    x = np.full((2, 4_096), far + 0.000489)
+    x[1] = far
+    settings = dict(n=1_000, alpha=0.05, radii=[0.0, 0.1], seed=0, verbose=0)
+    path = tmp_path / "run.tsv"
+    result = model.certify(x, log=path, **settings)
+    plain = model.certify(x.astype("float32"), **settings)
+    assert result.rounding[0] > 0.03 and result.rounding[1] == 0
+    assert (result.lower[0] < plain.lower[0]).all()
+    assert (result.upper[0] > plain.upper[0]).all()
+    for name in ("lower", "upper"):
+        np.testing.assert_array_equal(
+            getattr(result, name)[1], getattr(plain, name)[1]
+        )
+    read = ks.read_log(path)
+    np.testing.assert_array_equal(read.rounding, result.rounding)
+    with pytest.raises(ValueError, match="of other examples.*rounding"):
+        model.certify(x.astype("float32"), log=path, **settings)

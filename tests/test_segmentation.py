@@ -664,3 +664,35 @@ def test_on_a_cluster(images):
         model.certify(x, y, **SETTINGS, cluster=cluster),
         model.certify(x, y, **SETTINGS),
     )
+
+
+def test_certificates_are_around_the_input_as_it_was_given(tmp_path):
+    # Beside 1, float32 numbers are 2^-23 apart: the rounding is 1e-7 or so.
+    rng = np.random.default_rng(0)
+    model = segmented(
+        linear_pixels(rng.normal(size=(16, 4)), np.ones(4), (2, 2))
+    )
+    x = 1 + rng.random((3, 4, 4, 1))
+    rounded = x.astype("float32")
+    moved = np.linalg.norm((x - rounded).reshape(3, -1), axis=1)
+    for which in CORRECTIONS:
+        path = tmp_path / f"{which['correction']}.tsv"
+        result = model.certify(x, log=path, **SETTINGS, **which)
+        np.testing.assert_allclose(result.rounding, moved, rtol=1e-12)
+        plain = model.certify(rounded, **SETTINGS, **which)
+        np.testing.assert_array_equal(result.votes, plain.votes)
+        if which["correction"] != "holm":
+            left = plain.radius - result.rounding[:, np.newaxis, np.newaxis]
+            left = np.where(plain.radius > 0, left, 0)
+            np.testing.assert_allclose(result.radius, left, atol=1e-15)
+        np.testing.assert_array_equal(ks.read_log(path).radius, result.radius)
+        resumed = model.certify(x, log=path, **SETTINGS, **which)
+        np.testing.assert_array_equal(resumed.radius, result.radius)
+        again = result.recertify(0.01, **which)
+        np.testing.assert_array_equal(again.radius, result.radius)
+        with pytest.raises(ValueError, match="of other examples.*rounding"):
+            model.certify(rounded, log=path, **SETTINGS, **which)
+    np.testing.assert_array_equal(
+        model.classify(x, n=1_000, seed=0),
+        model.classify(rounded, n=1_000, seed=0),
+    )
