@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_smoothing.l2_norm import l2_norm
+
 
 def step_in_ball(x, delta, gradient, epsilon, step_size, bounds):
     """One step of projected gradient ascent, for each example by itself.
@@ -19,7 +21,7 @@ def step_in_ball(x, delta, gradient, epsilon, step_size, bounds):
     Returns:
         tensor of that shape, the new delta.
     """
-    delta = delta + step_size * gradient / _norm(gradient)
+    delta = delta + step_size * (gradient / _norm(gradient))
     delta = delta * ops.minimum(1.0, epsilon / _norm(delta))
     if bounds is None:
         return delta
@@ -29,6 +31,4 @@ def step_in_ball(x, delta, gradient, epsilon, step_size, bounds):
 
 def _norm(v):
     """l2 norm of each example; tiny instead of 0, to divide by."""
-    axes = tuple(range(1, len(v.shape)))
-    norm = ops.sqrt(ops.sum(ops.square(v), axis=axes, keepdims=True))
-    return ops.maximum(norm, 1e-12)
+    return ops.maximum(l2_norm(v, keepdims=True), 2.0**-126)

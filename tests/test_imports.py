@@ -50,6 +50,7 @@ ORDER = [
     "backend",
     "data_format",
     "l2_ball",
+    "l2_norm",
     "configured",
     "rebuilt",
     "example_digest",

@@ -116,6 +116,71 @@ def test_without_the_bound_votes_are_wrong(name, trained, digits):
     assert (full_votes(model, x, settings).counts != votes.counts).any()
 
 
+def scaled_network(kind, of_state, of_logits=1.0):
+    """States `of_state` times as large, logits `of_logits`: the same votes.
+
+    "linear": class 0 where x0 > 0, by a state of memory 1 / (1 - 0.8).
+    "lagging": class 0 where |x0| > 0.1, which shows after two steps.
+    """
+    injection = np.array([[1, -1, 0], [0, 0, 0]], "float32")
+    recurrent = np.zeros((3, 3), "float32")
+    head = np.zeros((3, 2), "float32")
+    if kind == "linear":
+        recurrent[0, 0], head[0, 0] = 0.8, 0.2
+        bias, activation = 0, "linear"
+    else:
+        recurrent[:2, 2], head[2, 0] = 0.6, 1.0
+        bias, activation = 0.06, "relu"
+    cell = cells.ContractiveDense(3, activation=activation)
+    layer = ks.layers.DeepEquilibrium(cell)
+    dense = keras.layers.Dense(2)
+    model = keras.Sequential([keras.Input((2,)), layer, dense])
+    cell.injection.kernel.assign(injection * np.float32(of_state))
+    cell.recurrent_kernel.assign(recurrent)
+    head *= np.float32(of_logits / of_state)
+    dense.set_weights([head, np.float32([0, bias * of_logits])])
+    return model
+
+
+# Powers of two near 1e-12, 1e-18, 1e-22, 1e-30, 1e-38 and 1e18: all that does
+# not under- or overflow is the same, bit by bit.
+@pytest.mark.parametrize(
+    "of_state,of_logits",
+    [
+        *[(2.0**k, 1.0) for k in (-40, -60, -73, -100, -123, -126, 60)],
+        *[(2.0**k, 2.0**k) for k in (-60, -73, -100, -126, 60, 120)],
+        *[(1.0, 2.0**k) for k in (-73, -100, -126, 60, 124)],
+        (2.0**-73, 2.0**-100),
+        (2.0**60, 2.0**100),
+    ],
+)
+@pytest.mark.parametrize("kind", ["linear", "lagging"])
+def test_votes_are_the_same_at_all_scales(kind, of_state, of_logits):
+    x = np.array([[0.3, 0.5], [-0.3, 0.5], [1.0, 0.1], [0.0, 0.0]], "float32")
+    noise = ks.noise.Gaussian(1.0)
+    settings = dict(SETTINGS, n=500, serialized=ks.serialized.Exact())
+
+    def certify(*scales):
+        model = ks.SmoothedModel(scaled_network(kind, *scales), noise)
+        return model.certify(x, **settings)
+
+    expected, result = certify(1.0), certify(of_state, of_logits)
+    missing = expected.counts - result.counts
+    assert (missing >= 0).all()
+    unsettled = result.findings["unsettled"]
+    np.testing.assert_array_equal(missing.sum(axis=1), unsettled)
+    # Far from where numbers underflow nothing is missing.
+    lowest = of_state * 2.0**-20 if of_state < 1 else of_logits
+    if min(of_state, of_logits) >= 2.0**-100:
+        assert (unsettled == 0).all(), lowest
+        np.testing.assert_array_equal(result.radius, expected.radius)
+    # The distance to the other class, where class 0 is x0 > 0.
+    if kind == "linear":
+        assert (result.radius <= np.abs(x[:, 0])).all()
+    else:
+        assert set(result.prediction) <= {0, ks.ABSTAIN}
+
+
 def test_tiny_margins_are_settled_in_float64_and_ties_are_not():
     # Class 0 leads all others by a millionth of |z w|, where z w < 0; where it
     # is behind, all others are equal.

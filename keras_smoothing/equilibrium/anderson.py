@@ -3,6 +3,7 @@ from keras import ops
 
 from keras_smoothing import checks
 from keras_smoothing.equilibrium.solver import Solver
+from keras_smoothing.l2_norm import power_of_two
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
@@ -67,21 +68,25 @@ class Anderson(Solver):
         # The newest come first, each a tensor of its own: to pass them on costs
         # nothing, where to write into a slot would copy them all.
         gram = ops.zeros((ops.shape(z)[0], self.memory, self.memory))
-        return (gram, *[ops.zeros_like(z)] * (2 * self.memory))
+        powers = gram[:, 0] + 1.0
+        return (gram, powers, *[ops.zeros_like(z)] * (2 * self.memory))
 
     def next_iterate(self, step, z, f_z, memory):
-        gram, *rest = memory
+        gram, powers, *rest = memory
         images, residuals = rest[: self.memory], rest[self.memory :]
         residual = f_z - z
         image = f_z - (1 - self.mixing) * residual if self.mixing < 1 else f_z
         images = [image, *images[:-1]]
-        residuals = [residual, *residuals[:-1]]
+        # Kept times powers of two, so that no product underflows.
+        power = power_of_two(residual, 1)
+        powers = ops.concatenate([power, powers[:, :-1]], axis=1)
+        residuals = [power * residual, *residuals[:-1]]
         gram = self._update(gram, residuals)
-        weights = self._weights(gram)
+        weights = self._weights(gram, powers)
         following = sum(
             weights[:, i : i + 1] * image for i, image in enumerate(images)
         )
-        return following, (gram, *images, *residuals)
+        return following, (gram, powers, *images, *residuals)
 
     def _update(self, gram, residuals):
         """The Gram matrix of residuals of which the first is new."""
@@ -93,7 +98,7 @@ class Anderson(Solver):
         below = ops.concatenate([column, gram[:, :-1, :-1]], axis=2)
         return ops.concatenate([ops.expand_dims(row, 1), below], axis=1)
 
-    def _weights(self, gram):
+    def _weights(self, gram, powers):
         """Weights of sum 1 that make the mixed residual smallest."""
         # In units of the residuals the matrix has a diagonal of 1, and what is
         # empty or 0 has an equation of its own, with solution 0.
@@ -105,6 +110,7 @@ class Anderson(Solver):
         missing = ops.cast(ops.logical_not(filled), "float32")
         diagonal = ops.expand_dims(missing + self.ridge, 1)
         matrix = matrix + diagonal * ops.eye(self.memory)
+        scale = scale * powers
         largest = ops.max(scale, axis=1, keepdims=True)
         scale = scale / ops.where(largest > 0, largest, 1.0)
         weights = ops.solve(matrix, ops.expand_dims(scale, 2))

@@ -3,6 +3,7 @@ from keras import ops
 
 from keras_smoothing import checks
 from keras_smoothing.equilibrium.solver import Solver
+from keras_smoothing.l2_norm import power_of_two
 
 # Pairs of vectors that are used or skipped together.
 _BLOCK = 5
@@ -70,9 +71,12 @@ class Broyden(Solver):
         direction, v = self._multiply(us, vs, step - 1, g, dz)
         # B dg, where a direction is -B g.
         b_dg = old_direction - direction
+        # So that no product underflows: what v gains, u loses.
+        power = power_of_two(dz, 1)
+        v = power * v
         scale = _dot(v, dg)
         # An update that is nearly singular is left out.
-        usable = ops.abs(scale) > 1e-7 * _dot(dz, dz)
+        usable = ops.abs(scale) > 1e-7 * _dot(power * dz, dz)
         u = (dz - b_dg) / ops.where(usable, scale, 1.0)
         u = ops.where(usable, u, 0.0)
         direction = direction - u * _dot(v, g)

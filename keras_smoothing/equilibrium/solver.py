@@ -7,8 +7,8 @@ from keras_smoothing.equilibrium.solution import MAX_ITER
 from keras_smoothing.equilibrium.solution import NON_FINITE
 from keras_smoothing.equilibrium.solution import Solution
 from keras_smoothing.equilibrium.state import State
-from keras_smoothing.equilibrium.state import l2_norm
 from keras_smoothing.equilibrium.state import select
+from keras_smoothing.l2_norm import l2_norm
 
 _RUNNING = -1
 
@@ -143,8 +143,10 @@ class Solver:
     def _residual(self, z, f_z):
         residual = l2_norm(f_z - z)
         if self.stop_mode == "rel":
-            # Small enough for states of any scale, such as gradients.
-            residual = residual / (l2_norm(f_z) + 1e-20)
+            # States and gradients may be of any scale. Where f(z) is 0 and z
+            # is not, the quotient is large, and not taken for a divergence.
+            size = ops.maximum(l2_norm(f_z), 1e-30 * residual + 2.0**-126)
+            residual = residual / size
         return residual
 
     def get_config(self):

@@ -3,8 +3,9 @@ from keras import ops
 
 from keras_smoothing import checks
 from keras_smoothing.equilibrium.jacobian_penalty import normal_like
-from keras_smoothing.equilibrium.jacobian_penalty import squared_norms
 from keras_smoothing.equilibrium.jacobian_penalty import vector_jacobian
+from keras_smoothing.equilibrium.state import State
+from keras_smoothing.l2_norm import l2_norm
 
 
 def spectral_radius(f, z, num_steps=100, seed_generator=None):
@@ -56,7 +57,8 @@ def spectral_radius(f, z, num_steps=100, seed_generator=None):
     def step(k, state):
         *v, growth = state
         v = vector_jacobian(lambda leaves: flat_f(*leaves), leaves, list(v))
-        norm = ops.sqrt(squared_norms(v)) + 1e-30
+        # Its logarithm is taken, also of 0.
+        norm = ops.maximum(l2_norm(State(v).to_matrix(v)), 2.0**-126)
         v = [_divide(leaf, norm) for leaf in v]
         # Complex eigenvalues make single steps grow unevenly.
         counted = ops.cast(k >= num_steps // 2, "float32")

@@ -96,12 +96,6 @@ def map_shapes(function, shapes):
     return function(tuple(shapes))
 
 
-def l2_norm(tensor):
-    """The l2 norm of each example, over all other axes, shape `(batch,)`."""
-    axes = tuple(range(1, len(tensor.shape)))
-    return ops.sqrt(ops.sum(ops.square(tensor), axis=axes))
-
-
 def select(condition, x, y):
     """`x` where `condition`, shape `(batch,)`, holds, else `y`."""
 

@@ -11,8 +11,8 @@ class Exact(Form):
     vote, which takes a few steps where it is clear and many where it is close.
     The certificates are those of solving every draw to the end. Where rounding
     in float32 stands in the way, steps are taken in float64. Votes that stay
-    open, because logits are equal or `max_iter` is reached, count against the
-    candidate; `result.findings["unsettled"]` says how many they were, and
+    open, because logits are equal, states so small that they underflow, or
+    `max_iter` is reached, count against the candidate; `result.findings["unsettled"]` says how many they were, and
     `result.findings["steps"]` how many steps were taken in all.
 
     Args:

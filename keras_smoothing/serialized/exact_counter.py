@@ -1,11 +1,15 @@
+import math
+
 import keras
 from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing.equilibrium.cells.proved_cell import ACTIVATION_UNITS
+from keras_smoothing.equilibrium.cells.proved_cell import UNDERFLOW
 from keras_smoothing.equilibrium.cells.proved_cell import ProvedCell
 from keras_smoothing.equilibrium.cells.proved_cell import float32_rounding
-from keras_smoothing.equilibrium.state import l2_norm
+from keras_smoothing.equilibrium.cells.proved_cell import rounding_share
+from keras_smoothing.l2_norm import l2_norm
 from keras_smoothing.serialized.clean_states import clean_states
 from keras_smoothing.serialized.head import Head
 from keras_smoothing.serialized.noisy_copies import noisy_copies
@@ -45,7 +49,9 @@ class ExactCounter(Counter):
     Rounding is that of the iteration and of the head. What the noisy input
     injects, and the weights as the cell applies them, are taken as computed:
     like the sum of input and noise itself they are rounded to float32, as part
-    of the base model.
+    of the base model. Only what may underflow there is counted, in float64 too:
+    an injection computed in parts may lose all of it. Errors and margins are
+    compared in float64, where nothing under- or overflows.
 
     Args:
         base_model: as in `Counter`.
@@ -83,6 +89,11 @@ class ExactCounter(Counter):
         # Of float32 values: a residual is itself rounded.
         self.factor = float(cell.error_bound(1.0)) * (1 + 1e-4)
         self.share, self.gain = cell.rounding_bounds()
+        features = self.parts.before.outputs[0].shape[1:]
+        # Of an iteration; and of injections of example, noise and zero.
+        share = self.share + 3 * rounding_share(math.prod(features))
+        size = math.prod(self.parts.head.inputs[0].shape[1:])
+        self.underflow = share * UNDERFLOW * math.sqrt(size)
 
     def get_config(self):
         return {
@@ -180,12 +191,16 @@ class ExactCounter(Counter):
             of_injection: tensor of that shape, the norm of the injection.
 
         Returns:
-            tensor of that shape.
+            float64 tensor of that shape.
         """
+        unit = _unit(residual)
+        residual, size, of_injection = (
+            ops.cast(norm, "float64") for norm in (residual, size, of_injection)
+        )
         before = self.gain * (size + residual) + of_injection
         of_activation = float32_rounding(ACTIVATION_UNITS)
         rounding = self.share * before + of_activation * size
-        return _unit(residual) * rounding
+        return unit * rounding + self.underflow
 
     def _judge(self, state, following, of_injection, age):
         """What becomes of each copy: its vote, or classes + one of the others.
@@ -199,26 +214,29 @@ class ExactCounter(Counter):
         Returns:
             int32 tensor of that shape.
         """
+        unit = _unit(following)
         residual = l2_norm(following - state)
         rounding = self.rounding(residual, l2_norm(following), of_injection)
+        residual = ops.cast(residual, "float64")
         error = self.factor * (residual + rounding) + rounding
         output = self.parts.layer._read_out(following)
-        logits = self.head.logits(output)
+        size = ops.cast(l2_norm(output), "float64")
+        logits = ops.cast(self.head.logits(output), "float64")
         vote = ops.argmax(logits, axis=1)
-        slope, offset = (float(max(r)) for r in self.head.rounding)
-        of_two_logits = _unit(output) * 2 * (l2_norm(output) * slope + offset)
-        lipschitz = ops.cast(self.head.lipschitz, output.dtype)
-        needed = ops.take(lipschitz, vote, axis=0)
+        slope, offset = (float(r.max()) for r in self.head.rounding)
+        of_two_logits = unit * 2 * (size * slope + offset)
+        needed = ops.take(self.head.lipschitz, vote, axis=0)
         needed = needed * ops.expand_dims(error, 1)
         needed = needed + ops.expand_dims(of_two_logits, 1)
         lead = ops.max(logits, axis=1, keepdims=True) - logits
         classes = logits.shape[1]
-        # Over all but itself.
+        # Over all but itself; where one of both is NaN, over none.
         behind = ops.sum(ops.cast(lead > 1.001 * needed, "int32"), axis=1)
         settled = behind == classes - 1
-        lost = ops.logical_not(ops.isfinite(residual + ops.sum(logits, axis=1)))
+        finite = ops.all(ops.isfinite(logits), axis=1)
+        lost = ops.logical_not(ops.logical_and(finite, ops.isfinite(residual)))
         # More steps would make only the first part of the error smaller.
-        at_the_end = _ROUNDED if _unit(residual) == 1 else _GIVEN_UP
+        at_the_end = _ROUNDED if unit == 1 else _GIVEN_UP
         outcome = ops.where(residual <= rounding, at_the_end, _OPEN)
         outcome = ops.where(age >= self.max_iter, _GIVEN_UP, outcome)
         outcome = classes + outcome

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_smoothing.equilibrium import norms
 from keras_smoothing.equilibrium.cells.contractive_cell import ACTIVATIONS
+from keras_smoothing.equilibrium.cells.proved_cell import UNDERFLOW
 from keras_smoothing.equilibrium.cells.proved_cell import float32_rounding
 from keras_smoothing.insertion.graphs import is_graph
 from keras_smoothing.insertion.graphs import new_inputs
@@ -47,7 +48,8 @@ class Head:
     any order, is exact for inputs that are off by a factor of 1 +- u each,
     k_1 + k_2 + ... times; so it rounds off at most a share
     `float32_rounding(k_1 + k_2 + ...)` of the sum of the absolute values of all
-    terms, which grows with the state as slope |z| + offset.
+    terms, which grows with the state as slope |z| + offset. `UNDERFLOW` in each
+    sum and weight stands for what is flushed to zero there.
 
     Args:
         model: Keras model from the output of a `DeepEquilibrium` to logits or
@@ -102,22 +104,23 @@ class Head:
                 _check_dense(layer, gain)
                 kernel, bias = _weights(layer)
                 lipschitz *= norms.dense_norm(gain[:, np.newaxis] * kernel)
-                magnitudes = np.abs(gain[:, np.newaxis] * kernel)
-                slope *= norms.dense_norm(magnitudes)
-                offset = offset @ np.abs(kernel) + np.abs(bias)
+                magnitudes = np.abs(kernel) + UNDERFLOW
+                slope *= norms.dense_norm(gain[:, np.newaxis] * magnitudes)
+                offset = offset @ magnitudes + np.abs(bias) + UNDERFLOW
                 offset = offset + _at_zero(layer.activation)
                 gain = np.ones(kernel.shape[1])
                 terms += kernel.shape[0] + 6
         kernel, bias = _weights(self._last)
         weighted = gain[:, np.newaxis] * kernel
         differences = weighted[:, :, np.newaxis] - weighted[:, np.newaxis]
-        # Gains went through layers in float32.
         lipschitz *= 1 + 1e-5
         self.lipschitz = lipschitz * np.linalg.norm(differences, axis=0)
         share = float32_rounding(terms + kernel.shape[0] + 2)
+        magnitudes = np.abs(kernel) + UNDERFLOW
+        weighted = gain[:, np.newaxis] * magnitudes
         self.rounding = (
             share * slope * np.linalg.norm(weighted, axis=0),
-            share * (offset @ np.abs(kernel) + np.abs(bias)),
+            share * (offset @ magnitudes + np.abs(bias) + UNDERFLOW),
         )
 
 
@@ -177,7 +180,9 @@ def _doubled(chain, state):
         config = {**layer.get_config(), "dtype": "float64"}
         copies.append(type(layer).from_config(config))
         z = copies[-1](z)
-        copies[-1].set_weights(layer.get_weights())
+        # Here, where casting does not flush what is subnormal in float32.
+        weights = [weight.astype("float64") for weight in layer.get_weights()]
+        copies[-1].set_weights(weights)
     return copies
 
 
@@ -197,7 +202,9 @@ def _follow(layer, gain, offset, terms):
     """Gain, offset and rounding terms behind a layer, Dense ones apart."""
 
     def through(array):
-        return ops.convert_to_numpy(layer(array[np.newaxis]))[0].astype(float)
+        config = {**layer.get_config(), "dtype": "float64"}
+        copy = type(layer).from_config(config)
+        return ops.convert_to_numpy(copy(array[np.newaxis]))[0]
 
     if type(layer) in _SAME:
         return through(gain), through(offset), terms
@@ -207,10 +214,11 @@ def _follow(layer, gain, offset, terms):
             raise _unknown("a plain ReLU", repr(layer.get_config()))
         return gain, offset, terms
     if type(layer) is layers.Activation and layer.activation in _ALLOWED:
-        return gain, offset + _at_zero(layer.activation), terms + 6
+        at_zero = _at_zero(layer.activation)
+        return gain, offset + at_zero + UNDERFLOW, terms + 6
     if type(layer) is layers.Rescaling:
-        scale = np.abs(np.asarray(layer.scale, float))
-        shift = np.abs(np.asarray(layer.offset, float))
+        scale = np.abs(np.asarray(layer.scale, float)) + UNDERFLOW
+        shift = np.abs(np.asarray(layer.offset, float)) + UNDERFLOW
         return gain * scale, offset * scale + shift, terms + 2
     if type(layer) is layers.BatchNormalization:
         return _normalized(layer, gain, offset, terms)
@@ -221,12 +229,12 @@ def _follow(layer, gain, offset, terms):
         largest = np.full_like(through(gain), gain.max() / np.sqrt(size))
         if layer.padding == "same":  # Windows at the border are smaller.
             largest = largest * np.sqrt(size)
-        return largest, through(offset), terms + size
+        return largest, through(offset) + UNDERFLOW, terms + size
     if type(layer) in _GLOBAL_AVERAGES:
         pooled = through(gain)
         size = gain.size // pooled.size
         largest = np.full_like(pooled, gain.max() / np.sqrt(size))
-        return largest, through(offset), terms + size
+        return largest, through(offset) + UNDERFLOW, terms + size
     raise _unknown(
         "layers with a known Lipschitz constant",
         f"{layer.name!r}, a {type(layer).__name__}",
@@ -246,7 +254,8 @@ def _normalized(layer, gain, offset, terms):
     axis = layer.axis if layer.axis < 0 else layer.axis - 1
     shape = [1] * gain.ndim
     shape[axis] = -1
-    scale, shift = np.abs(scale).reshape(shape), shift.reshape(shape)
+    scale = np.abs(scale).reshape(shape) + UNDERFLOW
+    shift = shift.reshape(shape) + UNDERFLOW
     return gain * scale, offset * scale + shift, terms + 8
 
 

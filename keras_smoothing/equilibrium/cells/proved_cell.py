@@ -8,6 +8,9 @@ from keras_smoothing.equilibrium.cells.cell import Cell
 SLACK = 1e-5
 # By how many units in the last place an activation may be off.
 ACTIVATION_UNITS = 8
+# Float32 may flush to 0 what is below 2^-126. A sum of k products is 2 k
+# operations, and so loses at most k 2^-125 <= rounding_share(k) * UNDERFLOW.
+UNDERFLOW = 2.0**-101
 
 
 class ProvedCell(Cell):
@@ -43,7 +46,8 @@ class ProvedCell(Cell):
             (share, gain), floats: applied to z with an injection d, the cell
             is off by at most `share * (gain * ||z|| + ||d||)` in l2, and by
             `float32_rounding(ACTIVATION_UNITS) * ||f(z)||` for an activation,
-            which need not be small where z and d are.
+            which need not be small where z and d are. Underflow adds at most
+            `share * UNDERFLOW` in each coordinate.
         """
         raise TypeError(
             f"{type(self).__name__} does not define `rounding_bounds`."

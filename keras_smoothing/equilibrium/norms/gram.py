@@ -1,6 +1,7 @@
 from keras import ops
 
 from keras_smoothing.equilibrium.norms import frequencies
+from keras_smoothing.l2_norm import power_of_two
 
 # Keeps logarithms and square roots of zero matrices finite.
 _TINY = 1e-30
@@ -34,6 +35,11 @@ def gram_norm(real, imag=None, steps=6):
     Reference:
     - [Delattre et al., 2023](https://arxiv.org/abs/2305.16173)
     """
+    power = power_of_two(real, (-2, -1))
+    if imag is not None:
+        power = ops.minimum(power, power_of_two(imag, (-2, -1)))
+        imag = power * imag
+    real = power * real
     log_norm = 0.0
     for step in range(steps):
         # Dividing by any number and multiplying again changes no gradient.
@@ -42,7 +48,7 @@ def gram_norm(real, imag=None, steps=6):
         scale = ops.expand_dims(scale, (-2, -1))
         real, imag = _gram(real / scale, None if imag is None else imag / scale)
     last = ops.log(_sum_of_squares(real, imag)) / 2 ** (steps + 1)
-    return ops.exp(log_norm + last)
+    return ops.exp(log_norm + last) / ops.squeeze(power, (-2, -1))
 
 
 def conv2d_gram_norm(kernel, steps=6):
