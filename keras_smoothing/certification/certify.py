@@ -27,7 +27,9 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         `CertificationResult`.
     """
     window = min(claim.stopping.window, settings.batch_size)
-    examples, num_classes = request.open(counter, window, searcher)
+    draws = max(settings.n0, claim.stopping.max_n)
+    copies = min(settings.batch_size, window * draws)
+    examples, num_classes = request.open(counter, window, copies, searcher)
     if searcher is not None and memory is None:
         warn_of_evidence()
         claim = dataclasses.replace(claim, deployable=False)

@@ -25,7 +25,8 @@ def certify_components(counter, claim, request, settings):
         the result that belongs to the claim.
     """
     window = min(WINDOW, settings.batch_size)
-    examples, answers = request.open(counter, window)
+    copies = min(settings.batch_size, window * max(settings.n0, claim.n))
+    examples, answers = request.open(counter, window, copies)
     if settings.family_wise:
         if claim.correction is None:
             raise ValueError(

@@ -25,7 +25,8 @@ def certify_intervals(counter, claim, request, settings):
         the result that belongs to the claim.
     """
     window = min(WINDOW, settings.batch_size)
-    examples, answers = request.open(counter, window)
+    copies = min(settings.batch_size, window * claim.n)
+    examples, answers = request.open(counter, window, copies)
     if settings.family_wise:
         claim = claim.shared_by(examples.known_total())
     _check_enough(claim, answers)

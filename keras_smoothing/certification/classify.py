@@ -52,9 +52,9 @@ def classify(
     seed = secrets.randbits(63) if seed is None else checks.seed(seed)
     claim = counter.claim(alpha, FixedSampling(n))
     check_can_classify(n, alpha)
-    examples, num_classes = request.open(
-        counter, min(WINDOW, batch_size), searcher
-    )
+    window = min(WINDOW, batch_size)
+    copies = min(batch_size, window * n)
+    examples, num_classes = request.open(counter, window, copies, searcher)
     if memory is not None:
         model = fingerprint(counter.base_model)
         promising.bind(memory, model, counter, examples.first.shape[1:])

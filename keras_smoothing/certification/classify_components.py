@@ -40,7 +40,10 @@ def classify_components(
     checks.one_of("correction", correction, ("bonferroni", None))
     batch_size = checks.positive_int("batch_size", batch_size)
     seed = secrets.randbits(63) if seed is None else checks.seed(seed)
-    examples, answers = request.open(counter, min(WINDOW, batch_size))
+    window = min(WINDOW, batch_size)
+    examples, answers = request.open(
+        counter, window, min(batch_size, window * n)
+    )
     components = 1 if correction is None else math.prod(answers[:-1])
     level = alpha / components
     check_enough(n, smallest_n_to_classify(level), f"{alpha} / {components}")

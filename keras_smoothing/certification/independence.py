@@ -2,37 +2,49 @@ import keras
 import numpy as np
 from keras import ops
 
-_COPIES = 4
+_FEWEST_COPIES = 8
+# Numbers in a batch of inputs or outputs, of four bytes. A few are held.
+_VALUES = 2**26
 _REPEATS = 4
 # Rounding of a whole forward pass, in units of the last place: summing in
 # another order moves outputs, by as much as a deep network makes of it.
 _ROUNDINGS = 1_000
+# What a sum of some thousand terms may be off by, in the same units.
+_OF_INPUTS = 16
 _EPSILON = {"float16": 2**-10, "bfloat16": 2**-7}
 # In so few bits, rounding alone may move outputs by some of their size.
-_LARGEST_TOLERANCE = 0.25
+_LARGEST_SHARE = 0.25
 
 _ADVICE = (
-    "Batch statistics at inference, a mean over the batch axis and stateful "
-    "layers do that. If you know better, pass check_independence=False."
+    "Batch statistics at inference, a mean over the batch axis, experts with a "
+    "capacity and stateful layers do that. If you know better, pass "
+    "check_independence=False."
 )
 
 
-def check_independence(counter, x):
+def check_independence(counter, x, copies):
     """Raises where the output for an input depends on the rest of its batch.
 
-    A few noisy copies go through the base model together, in another order,
-    and the first one alone. Where that moves outputs by more than rounding
-    does in general, the same batch is repeated, moved by a rounding error, to
+    A batch as large as those of the run goes through the base model three
+    times: as it is; with two thirds of it replaced by copies of other examples,
+    by zeros and by inputs far away; and in another order. A third of it, an odd
+    number, goes by itself, and so does each of the first, the middle and the
+    last input. Every number of the output is judged by its own size, so that a
+    large one hides no other. Where one moves by more than rounding does in
+    general, the batch is repeated with its inputs moved by rounding errors, to
     see what that does to this model: an iterative solver makes much of it, and
     a model that is random itself moves anyway. A model that keeps something
     from call to call is refused too.
 
-    It is a test, no proof: a dependence that these copies do not show, or one
+    It is a test, no proof: a dependence that these batches do not show, or one
     that is smaller than the noise of a random model, goes unseen.
 
     Args:
         counter: `Counter`, whose base model is built.
         x: float32 array, shape `(examples, ...)`, at least one.
+        copies: int, noisy copies in the largest forward pass of the run. The
+            batch has as many, eight at least, and at most as many as hold
+            2^26 numbers (256 MiB) in their inputs or outputs.
 
     Raises:
         ValueError: as said.
@@ -42,54 +54,119 @@ def check_independence(counter, x):
     _check_forgetful(stateful, "is stateful")
     weights = counter.base_model.weights
     before = [ops.convert_to_numpy(weight) for weight in weights]
-    x = np.resize(x, (_COPIES, *x.shape[1:]))
-    noise = ops.convert_to_numpy(counter.noise.sample(x.shape, seed=0))
-    x = x + noise
-    # Inputs without noise may be numbers of something.
-    rounded = np.where(noise == 0, x, x * (1 + 2e-7))
+    count = _count(counter, x, copies)
+    x, noise = _copies(counter, x, count)
+    batch = x + noise
 
-    def outputs(batch):
-        answer = counter.forward(ops.convert_to_tensor(batch, "float32"))
+    def outputs(inputs):
+        answer = counter.forward(ops.convert_to_tensor(inputs, "float32"))
         return ops.convert_to_numpy(ops.cast(answer, "float32"))
 
-    together = outputs(x)
-    size = np.max(
-        np.abs(together),
-        where=np.isfinite(together),
-        initial=np.finfo("float32").tiny,
-    )
+    together = outputs(batch)
+    order = np.random.default_rng(0).permutation(count)
+    kept = np.arange(0, count, 3)
+    some = np.linspace(0, count - 1, count // 3 | 1).round().astype(int)
+    ends = [0, count // 2, count - 1]
 
-    def move(other):
-        same = together[: len(other)]
-        # An infinite output, such as of no box, moves only if it changes.
-        change = np.subtract(
-            other, same, out=np.zeros_like(same), where=other != same
-        )
-        return np.nanmax(np.abs(change) / size, initial=0.0)
+    def moves(inputs, which, where=slice(None)):
+        return _moves(outputs(inputs)[where], together[which])
 
     comparisons = {
-        "beside others in another order": lambda: move(outputs(x[::-1])[::-1]),
-        "alone": lambda: move(outputs(x[:1])),
+        "beside other inputs": lambda: moves(
+            _beside(kept, x, noise), kept, kept
+        ),
+        "in another order": lambda: moves(batch[order], order),
+        "in a smaller batch": lambda: moves(batch[some], some),
+        "alone": lambda: np.max(
+            [moves(batch[i : i + 1], [i]) for i in ends], axis=0
+        ),
     }
-    moves = {where: compare() for where, compare in comparisons.items()}
+    found = {where: compare() for where, compare in comparisons.items()}
     _check_forgetful(_changed(weights, before), "changes when called")
-    tolerance = _tolerance(layers)
-    if max(moves.values()) <= tolerance:
+    epsilon, size = _epsilon(layers), _size(together)
+    share = min(_LARGEST_SHARE, _ROUNDINGS * epsilon)
+    allowed = dict.fromkeys(comparisons, share * size)
+    # In their places in as large a batch, inputs go through the same sums.
+    allowed["beside other inputs"] = epsilon * size
+    suspects = [name for name in found if np.any(found[name] > allowed[name])]
+    if not suspects:
         return
-    repeats = [move(outputs(rounded)) for _ in range(_REPEATS)]
-    tolerance = max(tolerance, 10 * max(repeats))
-    for where, compare in comparisons.items():
+    repeats = [
+        moves(_rounded(batch, noise, epsilon, seed), slice(None))
+        for seed in range(_REPEATS)
+    ]
+    for where in suspects:
+        most = np.maximum(allowed[where], 10 * np.max(repeats, axis=0))
         # A model that is random now and then does not move every time.
-        least = min(moves[where], *(compare() for _ in range(_REPEATS)))
-        if least > tolerance:
-            raise ValueError(
-                "Expected a base model whose output for an input does not "
-                "depend on what else is in the batch: a certificate is about "
-                "one input. Received: a model whose outputs for the same noisy "
-                f"inputs move by {least:.2g} of their size when they are "
-                f"{where}, where rounding moves them by {tolerance:.2g} at "
-                f"most. {_ADVICE}"
-            )
+        again = [comparisons[where]() for _ in range(_REPEATS)]
+        _check_moves(np.min([found[where], *again], axis=0), most, where)
+
+
+def _count(counter, x, copies):
+    """How many copies are tried together."""
+    answers = np.prod(counter.answers(x.shape[1:]), dtype=int)
+    fitting = _VALUES // max(x[0].size, int(answers))
+    return max(_FEWEST_COPIES, min(copies, fitting))
+
+
+def _copies(counter, x, count):
+    """So many examples and noises, example by example as in a run."""
+    x = x[np.arange(count) * len(x) // count]
+    noise = counter.noise.sample(x.shape, seed=0)
+    return x, ops.convert_to_numpy(noise)
+
+
+def _beside(kept, x, noise):
+    """The copies that are kept, every third, beside others."""
+    batch = x[::-1] + np.roll(noise, 1, axis=0)
+    # Batch statistics, and the largest of a batch, move most by inputs that
+    # are far away. Those without noise may be numbers of something.
+    factor = np.resize([1, 1, 0, 1, 1, 16], len(x)).astype("float32")
+    factor = factor.reshape(-1, *[1] * (x.ndim - 1))
+    batch = np.where(noise == 0, batch, factor * batch)
+    batch[kept] = (x + noise)[kept]
+    return batch
+
+
+def _rounded(batch, noise, epsilon, seed):
+    """Inputs moved by rounding errors, but for those without noise."""
+    step = max(epsilon, _OF_INPUTS * 2**-23)
+    rng = np.random.default_rng(seed)
+    errors = step * rng.random(batch.shape, np.float32)
+    return np.where(noise == 0, batch, batch * (1 + errors))
+
+
+def _moves(outputs, others):
+    """How far each number of an output moves at most, shape `(...)`."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        change = np.abs(outputs - others)
+    # From NaN or to it is far; an infinite number, such as of no box, moves
+    # only if it changes.
+    change = np.nan_to_num(change, copy=False, nan=np.inf, posinf=np.inf)
+    same = np.isnan(outputs) & np.isnan(others)
+    change[same | (outputs == others)] = 0
+    return np.max(change, axis=0)
+
+
+def _size(outputs):
+    """The largest magnitude of each number of an output, shape `(...)`."""
+    finite = np.isfinite(outputs)
+    tiny = np.finfo("float32").tiny
+    return np.max(np.abs(outputs), axis=0, where=finite, initial=tiny)
+
+
+def _check_moves(moves, allowed, where):
+    too_far = np.where(moves > allowed, moves, 0)
+    worst = np.unravel_index(np.argmax(too_far), moves.shape)
+    if too_far[worst]:
+        raise ValueError(
+            "Expected a base model whose output for an input does not depend "
+            "on what else is in the batch: a certificate is about one input. "
+            f"Received: a model of which output {list(map(int, worst))} moves "
+            f"by {moves[worst]:.2g} for the same noisy inputs when they are "
+            f"{where}, where rounding moves it by {allowed[worst]:.2g} at "
+            f"most. {_ADVICE}"
+        )
 
 
 def _check_forgetful(names, what):
@@ -111,11 +188,9 @@ def _changed(weights, before):
     return changed
 
 
-def _tolerance(layers):
-    """What rounding may move outputs by, as a share of the largest."""
-    dtypes = {layer.compute_dtype for layer in layers}
-    epsilon = max(_EPSILON.get(dtype, 2**-23) for dtype in dtypes)
-    return min(_LARGEST_TOLERANCE, _ROUNDINGS * epsilon)
+def _epsilon(layers):
+    """The unit of the last place of 1, in the narrowest type."""
+    return max(_EPSILON.get(ly.compute_dtype, 2**-23) for ly in layers)
 
 
 def _layers(layer):

@@ -52,12 +52,13 @@ class Request:
         examples = self._examples(base_model, 1, limit=math.inf, norm=None)
         base_model(examples.first, training=False)
 
-    def open(self, counter, window, searcher=None):
+    def open(self, counter, window, copies, searcher=None):
         """Validates what can be seen at once, and builds the model for it.
 
         Args:
             counter: `Counter`.
             window: int, examples drawn for together.
+            copies: int, noisy copies in the largest forward pass.
             searcher: `Searcher` for the noise of each example, or None.
 
         Returns:
@@ -93,7 +94,7 @@ class Request:
                     "its end makes them of logits."
                 )
         if self.check_independence:
-            check_independence(counter, examples.first)
+            check_independence(counter, examples.first, copies)
         return examples, answers
 
     def _examples(self, base_model, window, limit, norm, size=None):

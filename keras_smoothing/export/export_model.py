@@ -18,6 +18,9 @@ from keras_smoothing.noise import Laplace
 from keras_smoothing.noise import Uniform
 from keras_smoothing.voting.tiles import tile_size
 
+# In a forward pass, as `batch_size` of the reader has it.
+_COPIES = 1024
+
 
 def export_model(
     model, counter, filepath, *, shape, check_independence, verbose
@@ -58,7 +61,7 @@ def export_model(
         )
     zeros = np.zeros((1, *shape), "float32")
     request = Request(zeros, shape=shape, check_independence=check_independence)
-    _, classes = request.open(counter, window=1)
+    _, classes = request.open(counter, window=1, copies=_COPIES)
     archive = keras.export.ExportArchive()
     archive.track(counter.base_model)
     for name, (function, inputs) in signatures(model, counter, shape).items():
