@@ -27,6 +27,7 @@ class ComponentResult(ByExample):
     digest: np.ndarray
     claim: ComponentClaim
     seed: int | None
+    family: int | None = None
 
     @classmethod
     def from_records(cls, records, claim, seed):
@@ -126,7 +127,8 @@ class ComponentResult(ByExample):
 
         Args:
             alpha: float in (0, 1).
-            family_wise: bool, as in `certify`.
+            family_wise: bool, as in `certify`; alpha is shared by the
+                `family`, after a selection by as many examples as before.
             correction: as there.
             radius: as there.
 
@@ -140,8 +142,9 @@ class ComponentResult(ByExample):
             self.claim, alpha=alpha, correction=correction, radius=radius
         )
         if family_wise:
-            claim = claim.shared_by(max(1, len(self)))
-        kept = ("nan_draws", "num_samples", "time", "label", "digest", "seed")
+            claim = claim.shared_by(max(1, self.family))
+        kept = ("nan_draws", "num_samples", "time", "label", "digest")
+        kept += ("seed", "family")
         return self.from_votes(
             self.candidate,
             self.votes,
