@@ -176,7 +176,11 @@ def test_results_are_selected_and_joined(make):
         assert type(one) is type(result) and len(one) == 1
         np.testing.assert_array_equal(one.radius, result.radius[1:])
         np.testing.assert_array_equal(one.label, result.label[1:])
+        assert one.family == 2
+        assert one.recertify(0.01, True).alpha == 0.01 / 2
+        assert "shared by the 2" in one.statement
     joined = type(result).concatenate([result[0], result[1]])
+    assert joined.family == 4
     np.testing.assert_array_equal(joined.radius, result.radius)
     np.testing.assert_array_equal(joined.digest, result.digest)
     assert joined.seed == 0 and joined.claim == result.claim

@@ -436,6 +436,7 @@ def test_what_a_result_says(x):
     assert len(some) == 2 and len(result[4]) == 1
     np.testing.assert_array_equal(some.upper, result.upper[[3, 5]])
     np.testing.assert_array_equal(some.label, y[[3, 5]])
+    assert some.family == 20 and "shared by the 20" in some.statement
     with pytest.raises(IndexError):
         result[np.zeros((2, 2), int)]
     lines = []

@@ -336,6 +336,16 @@ def test_evidence_is_marked_wherever_it_is_named(result, evidence, tmp_path):
     assert "evidence" not in plain.text.lower()
 
 
+def test_selections_are_marked(result, tmp_path):
+    both = {"whole": result, "best": result[:3]}
+    page = Page(written(tmp_path / "page.html", both))
+    assert "Selected examples." in page.text
+    names = [row[0] for row in page.table("runs")[1:]]
+    assert names == ["whole", "best selected"]
+    plain = Page(written(tmp_path / "page.html", {"whole": result}))
+    assert "selected" not in plain.text.lower()
+
+
 def pixels(image):
     data = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))
     return matplotlib.image.imread(io.BytesIO(data))

@@ -325,8 +325,57 @@ def test_indices_select_examples_as_of_an_array(
 def test_family_wise_alpha_of_a_selection_is_that_of_the_whole(detailed):
     whole = detailed.recertify(0.01, family_wise=True)
     assert whole[:1].alpha == 0.01 / 4
-    # Shared out after the selection it is shared by fewer.
-    assert detailed[:1].recertify(0.01, family_wise=True).alpha == 0.01
+    for selected in (detailed[:1], detailed[1:][[0]], whole[2], detailed[[]]):
+        again = selected.recertify(0.01, family_wise=True)
+        assert again.family == selected.family == 4
+        assert again.alpha == 0.01 / 4
+    # Who chose without looking says so.
+    alone = dataclasses.replace(detailed[:1], family=None)
+    assert alone.recertify(0.01, family_wise=True).alpha == 0.01
+    # More rows than the family are never shared by fewer.
+    assert dataclasses.replace(detailed, family=1).family == 4
+
+
+def test_families_add_up(detailed, six_columns):
+    concatenate = ks.CertificationResult.concatenate
+    assert concatenate([detailed, detailed]).family == 8
+    assert concatenate([detailed[:1], detailed[1:]]).family == 8
+    assert concatenate([six_columns[:1], six_columns]).family == 8
+
+
+def test_the_best_of_many_chosen_afterwards_is_not_certified():
+    # The true radius is 0: whatever is certified is wrong.
+    p, n, size, runs, alpha = 0.4999, 1_000, 200, 400, 0.05
+    claim = Claim(ks.noise.Gaussian(1.0), alpha, ks.FixedSampling(n))
+    zeros = np.zeros(size, int)
+    failures = plain_failures = 0
+    for votes in np.random.default_rng(5).binomial(n, p, (runs, size)):
+        result = ks.CertificationResult.from_counts(
+            zeros,
+            np.stack([votes, n - votes], axis=1),
+            np.full(size, n),
+            claim,
+            label=zeros,
+            time=np.zeros(size),
+        )
+        best = result[[np.argmax(result.p_lower)]]
+        failures += best.certified_accuracy(0, confidence=1 - alpha) > 0
+        plain_failures += best.certified_accuracy(0) > 0
+    assert 0 < failures <= stats.binom.ppf(0.999, runs, alpha)
+    # Each at an alpha of its own, one of them is certified almost always.
+    assert plain_failures > 0.99 * runs
+
+
+def test_statements_of_selections_say_what_they_hold_for(detailed):
+    assert detailed.statement == detailed.claim.statement
+    one = detailed[[2]]
+    assert one.statement.startswith(detailed.statement)
+    assert "alpha is shared by the 4 that they were chosen" in one.statement
+    lines = []
+    one.summary(print_fn=lines.append)
+    assert "shared by the 4" in " ".join(lines[0].split())
+    again = one.recertify(0.01, family_wise=True)
+    assert "shared by the 4" in again.statement
 
 
 @pytest.mark.parametrize(

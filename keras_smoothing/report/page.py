@@ -20,6 +20,11 @@ certificate of a classifier that is deployed. Their radii say something of each
 input by itself; an attacker may look for a point nearby where other noise is
 chosen.</p>"""
 
+_SELECTED = """<p class="warning"><b>Selected examples.</b> Runs marked as
+selected hold some examples of a larger run. If these were chosen by looking at
+certificates, more than a share of alpha may be wrong, unless alpha was shared
+by all that they were chosen from.</p>"""
+
 _LABELLED = """Share of examples that are classified correctly, and stay so
 under every change of the input that is smaller than the radius."""
 
@@ -78,6 +83,7 @@ def page(results, radii, distance, images, settings):
 
 def _header(results, radius):
     evidence = any(result.deployable is False for result in results.values())
+    selected = any(result.family > len(result) for result in results.values())
     names = "".join(
         f"<li>{run_name(i, *named)}</li>"
         for i, named in enumerate(results.items())
@@ -86,7 +92,7 @@ def _header(results, radius):
         "<header><h1>Certified robustness</h1>"
         f'<p class="soft">{html.escape(radius)}, in the units of the input</p>'
         f'<ul class="legend">{names}</ul>{_EVIDENCE if evidence else ""}'
-        "</header>"
+        f"{_SELECTED if selected else ''}</header>"
     )
 
 

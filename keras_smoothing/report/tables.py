@@ -15,11 +15,17 @@ _SAID = {"alpha", "deployable", "group", "noise", "seed", "stopping", "top_k"}
 
 
 def run_name(i, name, result):
-    """The line and name of run number i, and its mark if it is evidence."""
-    mark = ""
-    if result.deployable is False:
-        mark = ' <span class="mark">evidence</span>'
-    return f'{key(i)}<span class="name">{html.escape(name)}</span>{mark}'
+    """The line and name of run number i, and marks of what to know of it."""
+    marks = {
+        "evidence": result.deployable is False,
+        "selected": result.family > len(result),
+    }
+    marks = "".join(
+        f' <span class="mark">{mark}</span>'
+        for mark, is_so in marks.items()
+        if is_so
+    )
+    return f'{key(i)}<span class="name">{html.escape(name)}</span>{marks}'
 
 
 def share_table(results, counted, radii):

@@ -8,10 +8,19 @@ from keras_smoothing.results.concatenation import check_one_claim
 class ByExample:
     """A dataclass of what is known of each example. Base class of results.
 
-    All its fields have a row for each example, but for `claim` and `seed`. A
-    subclass says in `form` what of the shape of results must be equal to join
-    them: a dict.
+    All its fields have a row for each example, but for `claim`, `seed` and
+    `family`. A subclass says in `form` what of the shape of results must be
+    equal to join them: a dict.
+
+    Attributes:
+        family: int, how many examples share alpha wherever it is shared: those
+            that `certify` was given, also after a selection of some of them.
     """
+
+    def __post_init__(self):
+        # Never fewer than there are, as after `dataclasses.replace`.
+        family = max(self.family or 0, len(self))
+        object.__setattr__(self, "family", family)
 
     @classmethod
     def concatenate(cls, results):
@@ -21,7 +30,8 @@ class ByExample:
         result has that seed; else its seed is None, since no single one gives
         these draws again. Each certificate keeps its `alpha`; where that was
         shared out over the examples of each part (`family_wise`), the
-        probabilities of the parts add up.
+        probabilities of the parts add up. So do their families, also where
+        the parts were selected from one result.
 
         Args:
             results: list of results of this kind, all with labels or all
@@ -48,6 +58,7 @@ class ByExample:
             },
             claim=results[0].claim,
             seed=seeds.pop() if len(seeds) == 1 else None,
+            family=sum(result.family for result in results),
         )
 
     @property
@@ -65,7 +76,16 @@ class ByExample:
     @property
     def statement(self):
         """What the certificates state, in sentences; None where not known."""
-        return self.claim and self.claim.statement
+        if self.claim is None:
+            return None
+        if self.family == len(self):
+            return self.claim.statement
+        return (
+            f"{self.claim.statement} If these {len(self)} examples were chosen "
+            "by looking at certificates, it holds for them only where alpha "
+            f"is shared by the {self.family} that they were chosen from, as by "
+            "`family_wise=True`."
+        )
 
     def known_labels(self):
         """The labels; raises ValueError without."""
@@ -93,13 +113,14 @@ class ByExample:
             },
             claim=self.claim,
             seed=self.seed,
+            family=self.family,
         )
 
 
 def _of_examples(kind):
     """Names of the fields with a row for each example."""
     names = {field.name for field in dataclasses.fields(kind)}
-    return names - {"claim", "seed"}
+    return names - {"claim", "seed", "family"}
 
 
 def _combined(function, fields):

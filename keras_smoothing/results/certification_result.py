@@ -71,6 +71,8 @@ class CertificationResult(ByExample):
             the least distance to any rearrangement of the example, or "l2
             ('image', all else fixed)" for that of one input of several.
         seed: int, the root of all draws; None where several were joined.
+        family: int, how many examples share alpha wherever it is shared: as
+            many as `certify` was given, also after a selection.
         statement: str, what is stated of each certificate, in a sentence.
 
     Of a six-column log only the first four arrays, `correct` and `abstained`
@@ -80,8 +82,11 @@ class CertificationResult(ByExample):
     array. Each certificate keeps its `alpha`, which is the probability of its
     failure before the draws were seen: of examples selected by looking at their
     certificates, more than that share may be wrong. What is true of all
-    examples together, as after `recertify(alpha, family_wise=True)` of the
-    whole, stays true of any selection.
+    examples together stays true of any selection, so a selection remembers
+    in `family` how many it was drawn from: `recertify(alpha,
+    family_wise=True)` and `certified_accuracy(radii, confidence)` share alpha
+    by these. Of examples that were chosen beforehand, as by their labels,
+    `dataclasses.replace(selection, family=None)` makes a whole of its own.
 
     Example:
 
@@ -116,6 +121,7 @@ class CertificationResult(ByExample):
     digest: np.ndarray | None = None
     claim: Claim | None = None
     seed: int | None = None
+    family: int | None = None
 
     @classmethod
     def from_records(cls, records, claim, seed):
@@ -267,7 +273,8 @@ class CertificationResult(ByExample):
         `recertify(1 - confidence, family_wise=True)`. With that probability
         all of them are true, so the share is a lower bound on the true one
         among these examples, at all radii together, also where the examples
-        share their draws. It says nothing of examples that were not drawn.
+        share their draws or were selected by their certificates. It says
+        nothing of examples that were not drawn.
         After adaptive sampling it holds for the reason that `recertify` does,
         and loses the examples that stopped as soon as they reached a radius.
 
@@ -318,7 +325,9 @@ class CertificationResult(ByExample):
         Args:
             alpha: float in (0, 1).
             family_wise: bool, whether `alpha` is the probability that any of
-                the certificates fails, instead of each (Bonferroni).
+                the certificates fails, instead of each (Bonferroni). It is
+                shared by the `family`: after a selection, by as many examples
+                as before.
 
         Returns:
             `CertificationResult`.
@@ -338,7 +347,7 @@ class CertificationResult(ByExample):
             self.candidate,
             self.counts,
             self.num_samples,
-            claim.shared_by(max(1, len(self))) if family_wise else claim,
+            claim.shared_by(max(1, self.family)) if family_wise else claim,
             scale=self.scale,
             mean_scale=self.mean_scale,
             rounding=self.rounding,
@@ -348,6 +357,7 @@ class CertificationResult(ByExample):
             time=self.time,
             digest=self.digest,
             seed=self.seed,
+            family=self.family,
         )
 
     def summary(self, radii=None, print_fn=print):

@@ -28,6 +28,7 @@ class ComponentResult(ByExample):
     claim: ComponentClaim
     seed: int | None
     rounding: np.ndarray | None = None
+    family: int | None = None
 
     @classmethod
     def from_records(cls, records, claim, seed):
@@ -131,7 +132,8 @@ class ComponentResult(ByExample):
 
         Args:
             alpha: float in (0, 1).
-            family_wise: bool, as in `certify`.
+            family_wise: bool, as in `certify`; alpha is shared by the
+                `family`, after a selection by as many examples as before.
             correction: as there.
             radius: as there.
 
@@ -145,9 +147,9 @@ class ComponentResult(ByExample):
             self.claim, alpha=alpha, correction=correction, radius=radius
         )
         if family_wise:
-            claim = claim.shared_by(max(1, len(self)))
-        kept = ("nan_draws", "num_samples", "time", "label", "digest", "seed")
-        kept = (*kept, "rounding")
+            claim = claim.shared_by(max(1, self.family))
+        kept = ("nan_draws", "num_samples", "time", "label", "digest")
+        kept += ("seed", "rounding", "family")
         return self.from_votes(
             self.candidate,
             self.votes,

@@ -41,6 +41,8 @@ class IntervalResult(Intervals):
         statement: str, what is proved.
         claim: `MedianClaim`, all of these settings.
         seed: int, the root of all draws.
+        family: int, how many examples `certify` was given, also after a
+            selection.
 
     `result[:10]`, a boolean mask, indices or an int select examples, as of an
     array. Of examples selected by looking at their intervals, more than a share

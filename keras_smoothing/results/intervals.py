@@ -26,6 +26,7 @@ class Intervals(ByExample):
     label: np.ndarray | None = None
     claim: MedianClaim | None = None
     seed: int | None = None
+    family: int | None = None
 
     @classmethod
     def from_records(cls, records, claim, seed):

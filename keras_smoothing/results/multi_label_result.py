@@ -38,6 +38,9 @@ class MultiLabelResult(ComponentResult):
         claim: what is claimed: its `noise`, `alpha`, `n`, `correction`,
             `radius` and `group`.
         seed: int, the root of all draws; None where several were joined.
+        family: int, how many examples share alpha in `recertify(alpha,
+            family_wise=True)`: as many as `certify` was given, also after a
+            selection.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each example.
         distance: str, what the radius measures, such as "l2".
@@ -45,7 +48,7 @@ class MultiLabelResult(ComponentResult):
 
     `result[:10]`, a boolean mask, indices or an int select examples, as of an
     array; of examples selected by looking at their certificates, more than a
-    share of alpha may be wrong.
+    share of alpha may be wrong, unless it is shared by the `family`.
 
     Example:
 
