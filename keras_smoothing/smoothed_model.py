@@ -362,9 +362,10 @@ class SmoothedModel(SmoothedClasses):
 
         Seeds are inputs, since a seed inside the file could be known to who
         chooses x. `SmoothedClassifier` makes fresh ones at every call; who
-        calls a signature without it sends random integers in [0, 2^31), from
-        an operating system's source, and never lets the sender of x choose
-        them. Those of "predict" are drawn in the graph, from a source that is
+        calls a signature without it sends two random integers in [0, 2^31)
+        for each seed, from an operating system's source, and never lets the
+        sender of x choose them. Counting up does not do: seeds such as (1, 5)
+        and (1, 6) share a part of their draws, and are refused. Those of "predict" are drawn in the graph, from a source that is
         not made to withstand an attacker.
 
         Args:
