@@ -172,10 +172,12 @@ class SmoothedComponents(SmoothedClasses):
                 a forward pass may, and move a vote that is nearly tied.
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system. Who knows the seed before choosing x can
-                choose it against the draws.
+                choose it against the draws. A log has its seed in the file
+                beside it, `<log>.json`.
             log: path of a log, or None. Rows are written for up to 16
                 examples at a time. A run that was interrupted is resumed by
-                the same call, with the same results.
+                the same call, with the same results. Further examples belong
+                into another log, as in `SmoothedModel.certify`.
             check_independence: bool, whether to try, on a few noisy copies of
                 the first examples, that the base model's answer to an input
                 does not depend on what else is in the batch.

@@ -279,12 +279,16 @@ class SmoothedModel(SmoothedClasses):
                 a forward pass may, and move a vote that is nearly tied.
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system. Who knows the seed before choosing x can
-                choose it against the draws.
+                choose it against the draws. A log has its seed in the file
+                beside it, `<log>.json`.
             log: path of a log, or None. Rows are written for up to 16
                 examples at a time (128 with adaptive sampling), as soon as
                 they are certified. A run that was interrupted is resumed by
                 the same call, with the same results as without the
-                interruption.
+                interruption. Examples chosen after the log was begun, when its
+                seed can be read, belong into another log: with `seed=None`
+                more than it was begun for are refused, where their number was
+                known then.
             check_independence: bool, whether to try, on a few noisy copies of
                 the first examples, that the base model's answer to an input
                 does not depend on what else is in the batch; a certificate is
@@ -368,10 +372,12 @@ class SmoothedModel(SmoothedClasses):
 
         Seeds are inputs, since a seed inside the file could be known to who
         chooses x. `SmoothedClassifier` makes fresh ones at every call; who
-        calls a signature without it sends random integers in [0, 2^31), from
-        an operating system's source, and never lets the sender of x choose
-        them. Those of "predict" are drawn in the graph, from a source that is
-        not made to withstand an attacker.
+        calls a signature without it sends two random integers in [0, 2^31)
+        for each seed, from an operating system's source, and never lets the
+        sender of x choose them. Counting up does not do: seeds such as (1, 5)
+        and (1, 6) share a part of their draws, and are refused. Those of
+        "predict" are drawn in the graph, from a source that is not made to
+        withstand an attacker.
 
         Args:
             filepath: path of a folder that is empty or not there yet.

@@ -165,9 +165,11 @@ class SmoothedRegression(Smoothed):
                 a forward pass may.
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system. Who knows the seed before choosing x can
-                choose it against the draws.
+                choose it against the draws. A log has its seed in the file
+                beside it, `<log>.json`.
             log: path of a log, or None. A run that was interrupted is resumed
-                by the same call, with the same results.
+                by the same call, with the same results. Further examples
+                belong into another log, as in `SmoothedModel.certify`.
             check_independence: bool, as in `SmoothedModel.certify`.
             cluster: `ks.cluster.Ray`, whose workers certify, with the same
                 results; or None for this process.

@@ -167,6 +167,31 @@ def test_accuracy_is_of_what_counts(make):
         measure(-1)
 
 
+@pytest.mark.parametrize(
+    "make,measures",
+    [
+        (segmentation, ("iou", "mean_iou")),
+        (labels, ("exact_match", "precision", "recall")),
+    ],
+    ids=("pixels", "labels"),
+)
+def test_what_is_about_components_together_needs_a_correction(make, measures):
+    together = make(5, shape=(4, 3, 3)[: 3 if make is segmentation else 2])
+    alone = together.recertify(0.01, correction=None)
+    for name in measures:
+        getattr(together, name)(0.1)
+        with pytest.raises(ValueError, match="Received: correction=None"):
+            getattr(alone, name)(0.1)
+    assert 0 < alone.certified_accuracy(0.1) < 1
+    texts = []
+    for result in (together, alone):
+        result.summary([0.1], print_fn=texts.append)
+    shown = {line.split("  ")[0] for line in texts[0].splitlines()}
+    hidden = {line.split("  ")[0] for line in texts[1].splitlines()}
+    joint = {"certified mean IoU", "all labels right", "precision", "recall"}
+    assert joint & shown and not joint & hidden
+
+
 @pytest.mark.parametrize("make", [segmentation, labels])
 def test_results_are_selected_and_joined(make):
     result = make(1)

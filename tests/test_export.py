@@ -19,8 +19,11 @@ from test_imports import imports
 
 import keras_smoothing as ks
 from keras_smoothing.export.reader import PARTS
+from keras_smoothing.export.signatures import SEEDS_APART
 from keras_smoothing.export.smoothed_classifier import SmoothedClassifier
 from keras_smoothing.voting import tiles
+from keras_smoothing.voting.draws import FixedSeed
+from keras_smoothing.voting.draws import draw_tiles
 
 IMAGES = np.random.default_rng(0).random((20, 8, 8, 1)).astype("float32")
 # With examples of 64 values tiles hold 1,024 draws and blocks four tiles, or
@@ -417,6 +420,13 @@ def seeds(*rows):
         (dict(seeds=seeds((5, 6), (7, 8))), "none twice"),
         (dict(seeds=seeds((1, 2), (3, -4))), "none twice"),
         (dict(seeds=seeds((1, 2), (3, 2**31))), "none twice"),
+        (dict(seeds=seeds((1, 5), (1, 6))), "none nearer"),
+        (dict(seeds=seeds((1, 5), (1, 20))), "none nearer"),
+        (dict(seeds=seeds((5, 0), (7, 8))), "none nearer"),
+        # Keras takes both integers modulo 2^31 - 2.
+        (dict(seeds=seeds((1, 2), (1, 2**31 - 1))), "none nearer"),
+        (dict(seeds=seeds((1, 2**31 - 3), (1, 14))), "none nearer"),
+        (dict(seeds=seeds((1, 2), (2**31 - 1, 6))), "none nearer"),
         (dict(n=tf.constant(2_049, tf.int64)), "2049"),
         (dict(n=tf.constant(0, tf.int64)), "from 1 to"),
         (dict(n0=tf.constant(1_025, tf.int64)), "1025"),
@@ -439,6 +449,56 @@ def test_a_signature_refuses_what_proves_nothing(linear, changed, message):
     assert signature(**fine)["counts"].numpy().sum() == 2_048
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         signature(**{**fine, **changed})
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ((1, 5), (1, 21)),
+        ((1, 5), (2, 5)),
+        ((1, 2**31 - 3), (1, 15)),
+        ((1, 2**31 - 20), (2, 1)),
+    ],
+)
+def test_a_signature_takes_seeds_that_are_apart(linear, rows):
+    _, path = linear
+    signature = tf.saved_model.load(str(path)).signatures["classify"]
+    counts = signature(
+        x=tf.zeros((1, 6)),
+        seeds=seeds(*rows),
+        n=tf.constant(2_048, tf.int64),
+        batch_size=tf.constant(64, tf.int64),
+    )["counts"]
+    assert counts.numpy().sum() == 2_048
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        ks.noise.Gaussian(0.5),
+        ks.noise.Laplace(0.5),
+        ks.noise.Uniform(0.5),
+        ks.noise.Distribution(tfp.distributions.Normal(0.0, 0.5)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "group", [None, ks.groups.D4(), ks.groups.CyclicShift()], ids=str
+)
+def test_seeds_that_are_apart_share_no_key(monkeypatch, noise, group):
+    # Neighbours do: the tickets of one are drawn by the noise key of the next.
+    keys = []
+
+    class Watched(FixedSeed):
+        def next(self, ordered=True):
+            seed = super().next(ordered)
+            keys.append(tuple(np.asarray(seed).tolist()))
+            return seed
+
+    monkeypatch.setattr("keras_smoothing.voting.draws.FixedSeed", Watched)
+    draw_tiles(seeds((1, 5)), (4, 4, 1), noise, group)
+    assert {(1, 5), (1, 6), (1, 7)} <= set(keys)
+    assert max(keys) < (1, 5 + SEEDS_APART)
 
 
 def test_the_first_signature_is_the_default_of_servers(linear):

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import columns_without_time
 from conftest import smoothed
 
@@ -164,9 +166,61 @@ def test_more_examples_extend_a_log(run, path):
     np.testing.assert_array_equal(whole.counts, run(stop=40, log=None).counts)
 
 
+def cut(path, rows):
+    """As a run that was killed after so many rows leaves a log."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: rows + 1]) + b"9\t1")
+
+
 def test_no_seed_resumes_with_the_seed_of_the_log(run, path):
-    first = run(stop=5, seed=None)
+    first = run(stop=10, seed=None)
+    cut(path, 4)
+    again = run(stop=10, seed=None)
+    assert again.seed == first.seed
+    np.testing.assert_array_equal(again.counts, first.counts)
     assert run(stop=10, seed=None).seed == first.seed
+
+
+def test_a_seed_that_can_be_read_is_not_for_further_examples(run, path):
+    first = run(stop=10, seed=None)
+    cut(path, 4)
+    rows = path.read_bytes()
+    with pytest.raises(ValueError, match="at most 10 .*another log"):
+        run(stop=11, seed=None)
+    assert path.read_bytes() == rows
+    run(stop=10, seed=None)
+    # Who says the seed answers for it.
+    assert len(run(stop=12, seed=first.seed)) == 12
+    assert len(run(stop=12, seed=None)) == 12
+    with pytest.raises(ValueError, match="at most 10 .*another log"):
+        run(stop=13, seed=None)
+
+
+def test_further_examples_of_a_stream_are_refused_when_they_come(
+    run, path, digits, digits_model
+):
+    run(stop=10, seed=None)
+    x, y = digits
+    batches = tf.data.Dataset.from_tensor_slices((x[:11], y[:11])).batch(4)
+    assert batches.cardinality() == 3  # Not how many examples.
+    settings = {**SETTINGS, "seed": None, "log": path}
+    again = digits_model.certify(batches.unbatch().take(10), **settings)
+    assert len(again) == 10
+    with pytest.raises(ValueError, match="at most 10 .*another log"):
+        digits_model.certify(batches, **settings)
+
+
+def test_a_log_that_does_not_know_its_size_resumes_as_before(run, path):
+    first = run(stop=5, seed=None)
+    sidecar = path.with_name(path.name + ".json")
+    settings = json.loads(sidecar.read_text())
+    assert settings.pop("num_examples") == 5
+    sidecar.write_text(json.dumps(settings))
+    assert run(stop=10, seed=None).seed == first.seed
+    for damaged in ("5", 0, 2.5, [5]):
+        sidecar.write_text(json.dumps({**settings, "num_examples": damaged}))
+        with pytest.raises(ValueError, match="Expected settings of a cert"):
+            run(stop=10, seed=None)
 
 
 @pytest.mark.slow
@@ -450,3 +504,117 @@ def test_a_lambda_is_known_again_in_a_file(tmp_path):
     assert fingerprint(loaded) == fingerprint(one)
     other = model(lambda x: 3 * x + len("one"))
     assert fingerprint(other) != fingerprint(one)
+
+
+class Steep:
+    """An activation that Keras has no configuration of."""
+
+    def __init__(self, slope):
+        self.slope = slope
+
+    def __call__(self, x):
+        return self.slope * x
+
+
+def scaled(x, slope=1.0):
+    return slope * x
+
+
+def ones(shape, dtype=None):
+    return keras.ops.ones(shape, dtype)
+
+
+# As typed into a shell, whose lines are in no file.
+UNWRITTEN = eval("lambda x: 2 * x")
+
+
+def dense(**arguments):
+    keras.utils.set_random_seed(0)
+    first = keras.layers.Dense(2, **arguments)
+    return keras.Sequential([keras.Input((3,)), first, keras.layers.Dense(2)])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(kernel_initializer=lambda shape, dtype=None: ones(shape, dtype)),
+        dict(kernel_initializer=functools.partial(ones)),
+        dict(kernel_regularizer=lambda kernel: keras.ops.sum(kernel)),
+        dict(activation=UNWRITTEN),
+        dict(activation=Steep(np.float32(2.0))),
+    ],
+    ids=("lambda", "partial", "regularizer", "shell", "object"),
+)
+def test_what_keras_cannot_save_is_certified(arguments, path):
+    x = np.ones((2, 3), "float32")
+    for base in (dense(**arguments), dense(**arguments)):
+        result = smoothed(base).certify(x, log=path, **SETTINGS)
+        assert len(result) == 2
+    with pytest.raises(ValueError, match="is of another run.*model"):
+        smoothed(dense(name="other")).certify(x, log=path, **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "one,other",
+    [
+        (Steep(2.0), Steep(3.0)),
+        (Steep(np.arange(2.0)), Steep(np.arange(2.0) + 1e-12)),
+        (functools.partial(scaled, slope=2.0), functools.partial(scaled)),
+        (functools.partial(Steep(2.0)), functools.partial(Steep(3.0))),
+        (UNWRITTEN, eval("lambda x: 3 * x")),
+    ],
+    ids=("object", "array", "partial", "nested", "shell"),
+)
+def test_activations_that_keras_cannot_save_are_told_apart(one, other):
+    same, again = (fingerprint(dense(activation=one)) for _ in range(2))
+    assert same == again != fingerprint(dense(activation=other))
+
+
+def test_how_layers_are_connected_is_seen_beside_an_odd_one():
+    def model(swapped):
+        keras.utils.set_random_seed(0)
+        x = keras.Input((3,))
+        one, other = (keras.layers.Dense(3, Steep(s)) for s in (2.0, 3.0))
+        one, other = one(x), other(x)
+        if swapped:
+            one, other = other, one
+        return keras.Model(x, keras.layers.Subtract()([one, other]))
+
+    plain = fingerprint(model(False))
+    assert plain == fingerprint(model(False)) != fingerprint(model(True))
+    assert "get_config" not in vars(model(False).layers[1])
+
+
+def test_every_value_of_an_array_in_a_configuration_counts():
+    class Own(keras.Model):
+        def __init__(self, table):
+            super().__init__()
+            self.table = table
+
+        def get_config(self):
+            return {"table": self.table}
+
+    tables = np.zeros((3, 2_000))
+    tables[1, 1_000] = 1.0
+    tables[2, 0] = 1e-12
+    assert len({fingerprint(Own(table)) for table in tables}) == 3
+    keys = {(0, 1): 2, "one": 3, 4: 5}
+    assert len(fingerprint(Own(keys))) == 64
+
+
+@pytest.mark.skipif(
+    keras.__version__ != "3.15.1", reason="other configurations"
+)
+def test_a_fingerprint_stays_what_it_was():
+    # Logs and memories hold it.
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(2, "relu", kernel_initializer="ones"),
+            keras.layers.Normalization(mean=[0.5, 1.0], variance=[1.0, 2.0]),
+            keras.layers.Dense(2, scaled, kernel_initializer=ones),
+        ]
+    )
+    assert fingerprint(model) == (
+        "64f19268a758bfc8f8475cc279e68276ffe36d8e40299aa85e9844c049089166"
+    )

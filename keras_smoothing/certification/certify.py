@@ -51,6 +51,7 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         counter,
         claim,
         settings,
+        num_examples=examples.exact_total,
         num_classes=num_classes,
         sigma=searcher and searcher.get_config(),
         memory=memory is not None,

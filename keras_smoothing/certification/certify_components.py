@@ -38,7 +38,14 @@ def certify_components(counter, claim, request, settings):
     _check_can_certify(claim, math.prod(answers[:-1]))
     log = CertificationLog(
         settings.log,
-        header(counter, claim, settings, answers=answers, n0=int(settings.n0)),
+        header(
+            counter,
+            claim,
+            settings,
+            num_examples=examples.exact_total,
+            answers=answers,
+            n0=int(settings.n0),
+        ),
         claim,
     )
     sample = functools.partial(

@@ -32,7 +32,13 @@ def certify_intervals(counter, claim, request, settings):
     _check_enough(claim, answers)
     log = CertificationLog(
         settings.log,
-        header(counter, claim, settings, answers=answers),
+        header(
+            counter,
+            claim,
+            settings,
+            num_examples=examples.exact_total,
+            answers=answers,
+        ),
         claim,
     )
     collect_all = functools.partial(

@@ -74,12 +74,25 @@ def _new(windows, log, memory, progress):
                 log.result(index[0], index[0] + len(known))
             )
         if len(known) < len(x):
+            _check_no_more(log, done)
             window = Window(x, labels, index, rounding)
             yield Window(*(part[len(known) :] for part in window))
     if done < len(resumed):
         raise ValueError(
             f"The log has more rows than there are examples. Expected at most "
             f"{done}. Received: {len(resumed)}. `read_log` reads them all."
+        )
+
+
+def _check_no_more(log, examples):
+    """Raises where the seed of a log was drawn for fewer examples."""
+    most = log.settings["num_examples"]
+    if most is not None and examples > most:
+        raise ValueError(
+            f"Expected at most {most} examples, as the log was begun for. "
+            f"Received: {examples} or more. Its seed, which lies beside it, "
+            "may be known to who chose the others: they need another log, with "
+            "a fresh seed."
         )
 
 

@@ -8,13 +8,20 @@ from keras_smoothing.certification.examples import largest_value
 from keras_smoothing.voting.draws import FixedSeed
 from keras_smoothing.voting.tiles import tile_size
 
+# A seed counts on from its second integer, once for each thing drawn with it:
+# noise, tickets, elements, coins. As many as these, and room for more.
+SEEDS_APART = 16
+# Keras takes both integers modulo this.
+_MODULUS = 2**31 - 2
+
 
 def signatures(model, counter, shape):
     """The functions of an exported model, and what they are called with.
 
     Each refuses inputs that would prove something false: values that are not
     finite or so large that float32 loses the noise beside them, seeds that
-    occur twice, more draws than there are seeds for.
+    occur twice or share a part of their draws, more draws than there are seeds
+    for.
 
     Args:
         model: `SmoothedModel`.
@@ -90,10 +97,18 @@ def signatures(model, counter, shape):
 def _checked_seeds(seeds):
     # What Keras makes of seeds beyond 31 bits need not be distinct.
     fits = ops.all(ops.logical_and(seeds >= 0, seeds < 2**31))
-    order = ops.sort(seeds[:, 0] * 2**31 + seeds[:, 1])
+    first, second = ops.unstack(seeds % _MODULUS, axis=1)
+    # Turned by a half, what is near across the end is near in the middle.
+    turned = (second + _MODULUS // 2) % _MODULUS
+    for integer in (second, turned):
+        order = ops.sort(first * _MODULUS + integer)
+        apart = ops.all(order[1:] - order[:-1] >= SEEDS_APART)
+        fits = ops.logical_and(fits, apart)
     return backend.require(
-        ops.logical_and(fits, ops.all(order[1:] != order[:-1])),
+        fits,
         seeds,
-        "Expected seeds of two random integers in [0, 2^31), none twice: equal "
-        "seeds give equal draws, which prove nothing.",
+        "Expected seeds of two random integers in [0, 2^31), none twice, and "
+        "of those with the same first integer none nearer to another than "
+        f"{SEEDS_APART} in the second: their draws would depend on each "
+        "other, and prove nothing.",
     )

@@ -25,8 +25,9 @@ class CertificationLog:
     Args:
         path: path of the log, or None.
         settings: dict that JSON holds, all that the certificates depend on. A
-            seed of None stands for that of the log that is resumed, or for a
-            fresh one from the operating system.
+            seed of None stands for that of the log that is resumed, for as
+            many examples as it was drawn for, or for a fresh one from the
+            operating system.
         claim: `Claim` of the certificates.
 
     Attributes:
@@ -106,9 +107,10 @@ class CertificationLog:
         to_claim(self._path, stored)  # Refuses damaged settings.
         if self.settings["seed"] is None:
             self.settings["seed"] = stored["seed"]
+            self.settings["num_examples"] = stored.get("num_examples")
         for name, ours, theirs in _differences(self.settings, stored):
             # A class may have moved; its registered name has not.
-            is_history = name.startswith("versions.")
+            is_history = name.startswith("versions.") or name == "num_examples"
             if not is_history and not name.endswith(".module"):
                 why = ""
                 if name == "model":

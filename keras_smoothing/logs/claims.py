@@ -25,6 +25,8 @@ def to_claim(path, settings):
     """
     try:
         checks.seed(settings["seed"])
+        if settings.get("num_examples") is not None:
+            checks.positive_int("num_examples", settings["num_examples"])
         kind = Claim
         if "claim" in settings:  # In format 3 there was one kind of them.
             kind = keras.saving.get_registered_object(settings["claim"])

@@ -212,7 +212,23 @@ class ComponentResult(ByExample):
 
     def _measures(self):
         """What the table shows, by name: functions of radii."""
-        return {"certified accuracy": self.certified_accuracy}
+        measures = {"certified accuracy": self.certified_accuracy}
+        if self.claim.correction is not None:
+            measures |= self._joint_measures()
+        return measures
+
+    def _joint_measures(self):
+        """Those of `_measures` that are about components together."""
+        return {}
+
+    def _check_joint(self):
+        """Raises where certificates do not hold together."""
+        if self.claim.correction is None:
+            raise ValueError(
+                'Expected certificates with correction="bonferroni" or "holm", '
+                f"since this is about {self.claim.component}s together. "
+                "Received: correction=None. `recertify` needs no new draws"
+            )
 
     def _table(self, radii):
         measures = self._measures()

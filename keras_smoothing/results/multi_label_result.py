@@ -98,8 +98,10 @@ class MultiLabelResult(ComponentResult):
             float for a scalar, else float64 array, shape `(...)`.
 
         Raises:
-            ValueError: without labels, or for negative radii.
+            ValueError: without labels, for negative radii, or with
+                `correction=None`, whose certificates do not hold together.
         """
+        self._check_joint()
         right = self._right(radii) | ~self.labelled
         return _plain(right.all(axis=-1).mean(axis=-1))
 
@@ -117,8 +119,9 @@ class MultiLabelResult(ComponentResult):
             there may be no label that is given.
 
         Raises:
-            ValueError: without labels, or for negative radii.
+            ValueError: as of `exact_match`.
         """
+        self._check_joint()
         right = self._right(radii)
         given = np.sum(right & (self.label == 1), axis=(-2, -1))
         wrong = np.sum(~right & (self.label == 0), axis=(-2, -1))
@@ -135,8 +138,9 @@ class MultiLabelResult(ComponentResult):
             example has a label.
 
         Raises:
-            ValueError: without labels, or for negative radii.
+            ValueError: as of `exact_match`.
         """
+        self._check_joint()
         given = np.sum(self._right(radii) & (self.label == 1), axis=(-2, -1))
         return _plain(given / max(1, np.sum(self.label == 1)))
 
@@ -147,9 +151,8 @@ class MultiLabelResult(ComponentResult):
             raise ValueError(f"Expected radii >= 0. Received: radii={radii}")
         return self.correct & (self.radius >= grid[..., None, None])
 
-    def _measures(self):
+    def _joint_measures(self):
         return {
-            **super()._measures(),
             "all labels right": self.exact_match,
             "precision": self.precision,
             "recall": self.recall,

@@ -99,7 +99,8 @@ class SegmentationResult(ComponentResult):
             pixel counts.
 
         Raises:
-            ValueError: without labels, or for negative radii.
+            ValueError: without labels, for negative radii, or with
+                `correction=None`, whose certificates do not hold together.
         """
         iou = self.iou(radii)
         present = ~np.isnan(iou)
@@ -119,8 +120,9 @@ class SegmentationResult(ComponentResult):
             for a class that no pixel is labelled as.
 
         Raises:
-            ValueError: without labels, or for negative radii.
+            ValueError: as of `mean_iou`.
         """
+        self._check_joint()
         labelled = self.labelled
         return certified_iou(
             self.radius[labelled],
@@ -170,8 +172,8 @@ class SegmentationResult(ComponentResult):
         ax.set_axis_off()
         return ax
 
-    def _measures(self):
-        return {**super()._measures(), "certified mean IoU": self.mean_iou}
+    def _joint_measures(self):
+        return {"certified mean IoU": self.mean_iou}
 
 
 def _colours(classes):
