@@ -70,24 +70,28 @@ def classify(
         batch_size=batch_size,
     )
     labels = []
+    first = 0 if memory is None else len(memory)
     for x, _ in examples.windows(num_classes):
         index = len(labels) + np.arange(len(x))
         if memory is None:
-            answers, _ = decide(x, index)
+            answers, _ = decide(x, index, alpha)
         else:
-            answers = promising.classify_new(memory, decide, x, index, claim)
+            answers = promising.classify_new(
+                memory, decide, x, index, claim, first
+            )
         labels.extend(answers)
     return np.array(labels, np.int64)
 
 
-def _decide(counter, x, index, *, claim, searcher, seed, batch_size):
+def _decide(counter, x, index, alpha, *, claim, searcher, seed, batch_size):
     """The class that votes decide for each example, or `ABSTAIN`; its scale.
 
     Args:
         counter: as in `classify`.
         x: float32 array, shape `(examples, ...)`.
         index: int array, shape `(examples,)`, their numbers in the call.
-        claim: `Claim`, of alpha and the number of draws.
+        alpha: float, or float64 array, shape `(examples,)`.
+        claim: `Claim`, of the number of draws.
         searcher: as in `classify`.
         seed: int, the root of all draws.
         batch_size: as in `classify`.
@@ -112,10 +116,10 @@ def _decide(counter, x, index, *, claim, searcher, seed, batch_size):
 
     votes = count(tiles.PREDICTION, claim.stopping.max_n)
     if counter.finds_own_votes:
-        answer, decided = majority(votes, claim.alpha)
+        answer, decided = majority(votes, alpha)
     else:
         # Other draws choose the class of which the majority is proved.
         answer = np.argmax(count(tiles.SELECTION, _N0).counts, axis=1)
-        decided = claim.prove(votes, answer)[1] > 0
+        decided = claim.prove(votes, answer, alpha=alpha)[1] > 0
     decided &= ~warn_of_nan(votes.nan_draws, index)
     return np.where(decided, answer, ABSTAIN), scale

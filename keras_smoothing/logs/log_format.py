@@ -7,10 +7,10 @@ was run. What is in a row depends on the claim.
 import json
 
 # Counted up whenever the same settings would give other draws or other rows.
-FORMAT = 5
+FORMAT = 6
 
-# All that can be read. The others are of votes for one class.
-FORMATS = (3, 4, FORMAT)
+# All that can be read. Those before 5 are of votes for one class.
+FORMATS = (3, 4, 5, FORMAT)
 
 
 def sidecar_path(path):

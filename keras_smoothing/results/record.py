@@ -23,6 +23,9 @@ class Record(NamedTuple):
             `(classes,)`: what the counter found beside the votes.
         promise: `keras_smoothing.promises.Promise` of a memory, or None where
             there is no memory.
+        memory_alpha: float, the sum of the alphas of all queries of the memory
+            once the window of the example was answered; None where that is not
+            known.
     """
 
     label: int | None
@@ -36,3 +39,4 @@ class Record(NamedTuple):
     digest: str
     findings: dict
     promise: Promise | None = None
+    memory_alpha: float | None = None

@@ -8,7 +8,8 @@ def majority(votes, alpha):
 
     Args:
         votes: `Votes`.
-        alpha: float in (0, 1), probability of a wrong answer.
+        alpha: float in (0, 1), probability of a wrong answer; or a float64
+            array, shape `(examples,)`, of that of each.
 
     Returns:
         int64 array, shape `(examples,)` or `(examples, *components)`, and a
