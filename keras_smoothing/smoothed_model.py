@@ -193,7 +193,8 @@ class SmoothedModel(SmoothedClasses):
             sigma: as in `certify`.
             memory: as in `certify`. What is answered without a certificate is
                 promised too, of that input alone. An earlier promise answers
-                whatever its own `alpha` was.
+                whatever its own `alpha` was. With a `total_alpha` each query
+                is tested at its share of it, if that is smaller than `alpha`.
 
         Returns:
             int64 array, shape `(examples,)`; `ks.ABSTAIN` (-1) where the votes
@@ -304,7 +305,9 @@ class SmoothedModel(SmoothedClasses):
                 example inside a ball that was promised is answered from there,
                 without draws; any other is certified, up to what was promised
                 of other classes, and promised from then on, in the order of
-                the examples. Pass the same memory to `classify`.
+                the examples. Pass the same memory to `classify`. Mistakes of
+                its answers add up: see `ks.CertificationMemory` for what holds
+                of all of them together.
             cluster: `ks.cluster.Ray`, whose workers certify, with the same
                 results; or None for this process.
             verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
@@ -317,8 +320,9 @@ class SmoothedModel(SmoothedClasses):
             ValueError: for bad input, noise without a radius formula, a base
                 model that mixes the examples of a batch, `n` too small to
                 certify anything, a log of another run, or a memory of another
-                model, norm, shape or group. Examples of a dataset are checked
-                as they are read; rows already logged stay valid.
+                model, norm, shape, group, voting or form of serialized
+                smoothing. Examples of a dataset are checked as they are read;
+                rows already logged stay valid.
             OSError: for a memory that cannot be reached, read or written.
         """
         if stopping is None:

@@ -37,8 +37,9 @@ def work(seed):
         while os.getppid() == parent:  # Nor longer, should it die itself.
             x = rng.integers(0, 160, (2, 2)).astype("float32") / 16
             memory.look_up(x)
+            alpha = memory.spend(2, 0.001)
             answers = memory.promise(
-                x, rng.integers(0, 3, 2), 0.5 * rng.random(2), 1.0, 0.001
+                x, rng.integers(0, 3, 2), 0.5 * rng.random(2), 1.0, alpha
             )
             # Only what is in the log in full counts as returned.
             os.write(log, b"".join(
@@ -112,6 +113,8 @@ def promise_and_be_killed(address, folder, rounds):
 
 def check_promises(memory, points, answers):
     """That nothing returned is lost, and that no two promises contradict."""
+    assert memory.num_queries >= len(answers)
+    assert abs(memory.alpha_spent / (0.001 * memory.num_queries) - 1) < 1e-9
     kept = list(memory)
     for found, (prediction, radius) in zip(
         memory.look_up(points), answers, strict=True
@@ -126,3 +129,52 @@ def check_promises(memory, points, answers):
     assert gaps[classes[:, np.newaxis] != classes].min() > -1e-12
     # Where they did contradict, so that something was to be decided.
     assert np.sum(np.abs(gaps) < 1e-12) > 10
+
+
+SPEND = """
+import sys, types
+
+package, address = sys.argv[1:]
+stub = types.ModuleType("keras_smoothing")
+stub.__path__ = [package]
+sys.modules["keras_smoothing"] = stub
+
+from keras_smoothing.promises import CertificationMemory
+
+with CertificationMemory(address) as memory:
+    print("ready", flush=True)
+    sys.stdin.readline()  # Until all are.
+    for i in range(40):
+        for alpha in memory.spend(1 + i % 3, 0.01):
+            print(repr(float(alpha)))
+"""
+
+
+def spend_together(address, processes):
+    """Processes that spend the alpha of one memory at the same time.
+
+    Args:
+        address: of the memory, which is bound.
+        processes: int.
+
+    Returns:
+        list of floats, all that they were given.
+    """
+    package = pathlib.Path(__file__).parents[1] / "keras_smoothing"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", SPEND, str(package), str(address)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(processes)
+    ]
+    for process in running:
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    texts = [process.communicate()[0] for process in running]
+    assert not any(process.returncode for process in running)
+    return [float(line) for text in texts for line in text.split()]

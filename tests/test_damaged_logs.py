@@ -162,6 +162,18 @@ def test_logs_of_format_4_are_read():
     assert result.deployable and result.promises is None
 
 
+def test_logs_of_format_5_are_read():
+    result = ks.read_log(DATA / "format_5.tsv")
+    np.testing.assert_array_equal(result.prediction, [0, 0, 1, -1])
+    np.testing.assert_array_equal(result.num_samples, [0, 0, 500, 500])
+    assert result.radius[0] == pytest.approx(0.4253388)
+    np.testing.assert_array_equal(result.promises["noise"], [""] * 4)
+    assert result.memory_alpha is None
+    assert "the smoothed classifier answers" in result.statement
+    assert "other noise" not in result.statement
+    assert "2 answered by earlier promises" in result._repr_html_()
+
+
 def test_logs_of_format_3_are_not_resumed(tmp_path):
     for name in ("format_3.tsv", "format_3.tsv.json"):
         (tmp_path / name).write_bytes((DATA / name).read_bytes())

@@ -42,6 +42,9 @@ def assert_same_certificate(certificate, result):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
     assert certificate.distance == result.distance
+    assert certificate.statement == result.statement.replace(
+        "model.classify", "SmoothedClassifier.classify"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -334,7 +334,7 @@ def test_of_several_balls_the_one_that_reaches_farthest_answers():
     memory = new_memory()
     promise(memory, [0, 0], 1, 1.0, scale=0.5, alpha=0.01)
     promise(memory, [3, 0], 1, 2.5, scale=2.0, alpha=0.02)
-    prediction, radius, scale, alpha, _ = look_up(memory, [0.75, 0])
+    prediction, radius, scale, alpha, *_ = look_up(memory, [0.75, 0])
     assert (prediction, scale, alpha) == (1, 0.5, 0.01)
     assert radius == pytest.approx(0.25, abs=1e-12)
     assert look_up(memory, [1, 0])[2:4] == (2.0, 0.02)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from memory_processes import check_promises
 from memory_processes import promise_and_be_killed
+from memory_processes import spend_together
 
 import keras_smoothing as ks
 
@@ -55,7 +56,8 @@ def test_promises_are_read_back_as_they_were(path):
         memory.promise(x[30:], [4] * 10, [0.2] * 10, scales[30:], 0.02)
         before = list(memory)
     with ks.CertificationMemory(path) as memory:
-        assert memory.identity == (MODEL, "l2", (DIMENSIONS,), "")
+        identity = (MODEL, "l2", (DIMENSIONS,), "", "hard", "")
+        assert memory.identity == identity
         after = list(memory)
         assert len(after) == 40
         found = memory.look_up(x)
@@ -91,6 +93,59 @@ def test_four_processes_killed_at_random_lose_nothing(path, tmp_path):
     assert len(returned) > 300
     with open_memory(path, shape=(2,)) as memory:
         check_promises(memory, returned, answers)
+
+
+def test_processes_share_out_a_total(path):
+    with ks.CertificationMemory(path, total_alpha=0.05) as memory:
+        memory.bind(MODEL, "l2", (2,))
+        alphas = spend_together(path, processes=2)
+        assert memory.num_queries == len(alphas) == 2 * 79
+        k = np.arange(1, len(alphas) + 1)
+        shares = np.minimum(0.01, 0.05 * 6 / (np.pi * k) ** 2)
+        np.testing.assert_array_equal(np.sort(alphas)[::-1], shares)
+        assert memory.alpha_spent == pytest.approx(shares.sum(), rel=1e-12)
+
+
+def test_the_total_is_part_of_a_memory(path):
+    with ks.CertificationMemory(path, total_alpha=0.05) as memory:
+        assert (memory.num_queries, memory.alpha_spent) == (0, 0.0)
+        memory.bind(MODEL, "l2", (DIMENSIONS,))
+        memory.spend(2, 0.001)
+    for total in (None, 0.05):
+        with ks.CertificationMemory(path, total_alpha=total) as memory:
+            assert memory.total_alpha == 0.05
+            assert (memory.num_queries, memory.alpha_spent) == (2, 0.002)
+    with pytest.raises(
+        ValueError, match=r"=0\.1\. Received: total_alpha=0\.05"
+    ):
+        ks.CertificationMemory(path, total_alpha=0.1)
+    # Two that both found nothing: the second to bind is refused.
+    other = path.with_name("other.sqlite")
+    with (
+        ks.CertificationMemory(other) as first,
+        ks.CertificationMemory(other, total_alpha=0.05) as second,
+    ):
+        first.bind(MODEL, "l2", (2,))
+        with pytest.raises(ValueError, match="Received: total_alpha=None"):
+            second.bind(MODEL, "l2", (2,))
+
+
+def test_what_was_spent_stays_so_after_an_error(written, monkeypatch):
+    with open_memory(written) as memory:
+        spent = memory.spend(3, 0.01)
+        monkeypatch.setattr(
+            memory._store, "insert", lambda rows: memory._store._execute("?")
+        )
+        with pytest.raises(ValueError, match="syntax error"):
+            memory.promise(points(3, 1), [1] * 3, [0.1] * 3, 1.0, spent)
+        monkeypatch.undo()
+        assert (memory.num_queries, memory.alpha_spent) == (3, 0.03)
+        with monkeypatch.context() as patch:
+            patch.setattr(memory._store, "spend", lambda budget: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                memory.spend(1, 0.01)
+        memory.spend(0, 0.01)
+        assert (memory.num_queries, memory.alpha_spent) == (3, 0.03)
 
 
 def test_a_commit_is_on_the_disk(written):
@@ -266,6 +321,35 @@ def make_it_of_the_future(path):
     connection.close()
 
 
+def count_less_than_nothing(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE keras_smoothing_memory SET num_queries=-1")
+    connection.close()
+
+
+def name_other_noise(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "UPDATE keras_smoothing_promises SET noise='no' WHERE id=4"
+        )
+    connection.close()
+
+
+def make_it_of_format_3(path):
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA application_id={0x6B736D31}")
+        connection.execute(
+            "CREATE TABLE keras_smoothing_memory (format INTEGER, model TEXT, "
+            "norm TEXT, shape TEXT, symmetries TEXT)"
+        )
+        connection.execute(
+            "INSERT INTO keras_smoothing_memory "
+            "VALUES (3, 'a', 'l2', '[2]', '')"
+        )
+    connection.close()
+
+
 def cut_it_off(path):
     path.write_bytes(path.read_bytes()[: 4096 * 8])
 
@@ -292,6 +376,7 @@ def write_another_database(path):
     [
         *(flip_a_bit_of_a_point, flip_a_bit_of_a_radius, remove_a_row),
         *(remove_the_settings, remove_a_table, make_it_of_the_future),
+        *(count_less_than_nothing, name_other_noise, make_it_of_format_3),
         *(cut_it_off, write_over_its_pages, write_text),
         write_another_database,
     ],
@@ -318,7 +403,11 @@ def test_an_empty_file_becomes_a_memory(path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("model", "another"), ("norm", "l1"), ("shape", (2,))]
+    ("name", "value"),
+    [
+        *(("model", "another"), ("norm", "l1"), ("shape", (2,))),
+        *(("voting", "soft"), ("serialized", "Exact")),
+    ],
 )
 def test_a_file_of_another_classifier_is_refused_by_name(written, name, value):
     ours = {**dict(model=MODEL, norm="l2", shape=(DIMENSIONS,)), name: value}

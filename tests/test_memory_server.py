@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from memory_processes import check_promises
 from memory_processes import promise_and_be_killed
+from memory_processes import spend_together
 
 import keras_smoothing as ks
 
@@ -122,7 +123,7 @@ def test_it_decides_as_one_in_ram(address):
         kept = str(list(there))
         assert str(list(here)) == kept
     with ks.CertificationMemory(address) as again:
-        assert again.identity == (MODEL, "l2", (2,), "")
+        assert again.identity == (MODEL, "l2", (2,), "", "hard", "")
         assert str(list(again)) == kept
 
 
@@ -143,6 +144,21 @@ def test_four_processes_killed_at_random_lose_nothing(address, tmp_path):
     assert len(returned) > 100
     with open_memory(address) as memory:
         check_promises(memory, returned, answers)
+
+
+def test_processes_share_out_a_total(address):
+    with ks.CertificationMemory(address, total_alpha=0.05) as memory:
+        memory.bind(MODEL, "l2", (2,))
+        alphas = spend_together(address, processes=2)
+        assert memory.num_queries == len(alphas) == 2 * 79
+        k = np.arange(1, len(alphas) + 1)
+        shares = np.minimum(0.01, 0.05 * 6 / (np.pi * k) ** 2)
+        np.testing.assert_array_equal(np.sort(alphas)[::-1], shares)
+        assert memory.alpha_spent == pytest.approx(shares.sum(), rel=1e-12)
+    with ks.CertificationMemory(address) as memory:
+        assert memory.total_alpha == 0.05
+    with pytest.raises(ValueError, match=r"total_alpha=0\.1\. Received"):
+        ks.CertificationMemory(address, total_alpha=0.1)
 
 
 def test_a_server_that_crashes_keeps_what_was_returned(server, address):
@@ -213,6 +229,7 @@ def test_a_memory_that_may_not_be_written_is_named(address):
         "DROP TABLE keras_smoothing_promises",
         "DELETE FROM keras_smoothing_memory",
         "UPDATE keras_smoothing_memory SET format = 99",
+        "UPDATE keras_smoothing_memory SET num_queries = -1",
     ],
 )
 def test_damage_is_named(address, statement):
@@ -224,6 +241,7 @@ def test_damage_is_named(address, statement):
     with pytest.raises(ValueError, match=r"Expected(.|\n)*Received"):
         with open_memory(address) as memory:
             look_up(memory, [0, 0])
+            memory.spend(1, 0.01)
 
 
 def test_messages_show_no_password():

@@ -10,11 +10,16 @@ from conftest import columns_without_time
 from conftest import linear_model
 from conftest import smoothed
 from keras import ops
+from scipy import stats
 
 import keras_smoothing as ks
+from keras_smoothing.certification import promising
 from keras_smoothing.logs import CertificationLog
+from keras_smoothing.results import Record
 from keras_smoothing.statistics import Claim
 from keras_smoothing.statistics import Votes
+from keras_smoothing.statistics.majority import majority
+from keras_smoothing.voting.counter import Counter
 
 SEARCH = ks.DataDependentSigma(0.05, 2.0, steps=30, num_draws=200)
 SETTINGS = dict(
@@ -303,11 +308,246 @@ def test_votes_for_one_class_prove_no_promise_of_another():
             "prediction": np.array([1, 0, 0]),
             "radius": np.array([0.25, 0.25, 0.25]),
             "alpha": np.array([0.01, 0.01, 0.001]),
+            "noise": np.array(["", "", ""]),
+            "memory_alpha": np.full(3, np.nan),
         },
     )
     # The second was promised by a weaker claim, the third by one like this.
     np.testing.assert_array_equal(result.radius, [0.25, 0.0, 0.25])
     np.testing.assert_array_equal(result.prediction, [1, ks.ABSTAIN, 0])
+
+
+COIN = Claim(ks.noise.Gaussian(0.5), 0.05, ks.FixedSampling(100))
+
+
+def ask_until_answered(method, memory, rng):
+    """Whether a point where the votes are even is ever answered."""
+    x, index = np.zeros((1, 2), "float32"), np.arange(1)
+
+    def counts():
+        votes = rng.binomial(100, 0.5)
+        return np.array([[votes, 100 - votes]])
+
+    def decide(x, index, alpha):
+        votes = Votes(counts(), np.array([100]))
+        label, decided = majority(votes, alpha)
+        return np.where(decided, label, ks.ABSTAIN), np.ones(1, np.float32)
+
+    def sample(x, labels, index):
+        record = Record(
+            *(None, int(rng.integers(2)), counts()[0], 100, 0, 1.0, 1.0, 0.0),
+            *("digest", {}),
+        )
+        return [record], np.ones(1, np.float32)
+
+    for _ in range(10):
+        if method == "classify":
+            (label,) = promising.classify_new(
+                memory, decide, x, index, COIN, len(memory)
+            )
+        else:
+            no_votes = Votes(np.zeros((1, 2), np.int64), np.zeros(1, np.int64))
+            (record,) = promising.certify_new(
+                *(memory, sample, x, [None], index, COIN, no_votes),
+                first=len(memory),
+            )
+            label = record.promise.prediction
+        if label != ks.ABSTAIN:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("method", ["classify", "certify"])
+def test_asking_until_there_is_an_answer(method):
+    # At a point where both classes are as probable every answer is wrong.
+    rng, runs = np.random.default_rng(0), 400
+    for total in (None, 0.05):
+        wrong, spent = 0, []
+        for _ in range(runs):
+            with ks.CertificationMemory(total_alpha=total) as memory:
+                memory.bind("a fingerprint", "l2", (2,))
+                answered = ask_until_answered(method, memory, rng)
+                wrong += answered
+                # All were counted, those that abstained among them.
+                assert answered or memory.num_queries == 10
+                spent.append(memory.alpha_spent)
+        if total is None:
+            assert wrong > 0.25 * runs and max(spent) == pytest.approx(0.5)
+        else:
+            assert max(spent) <= total
+            assert wrong <= stats.binom.ppf(1 - 1e-6, runs, total)
+
+
+def test_queries_are_counted_and_the_sum_is_stated(
+    tmp_path, capsys, monkeypatch
+):
+    def no_votes(*args, **kwargs):
+        raise RuntimeError("no votes")
+
+    model = smoothed(linear_model([1.0, 0.0]), sigma=0.5)
+    # Certified; in its ball; a coin; far away.
+    x = np.array([[0.5, 0], [0.6, 0], [0.0, 0], [-0.9, 9]], "float32")
+    calls = dict(SETTINGS, n=500)
+    log, page = tmp_path / "run.tsv", tmp_path / "page.html"
+    with ks.CertificationMemory(tmp_path / "memory.sqlite") as memory:
+        assert (memory.num_queries, memory.alpha_spent) == (0, 0.0)
+        model.certify(x[:1], memory=memory, **calls)
+        assert memory.num_queries == 1
+        result = model.certify(x, memory=memory, log=log, **calls)
+        np.testing.assert_array_equal(result.num_samples == 0, [1, 1, 0, 0])
+        assert result.prediction[2] == ks.ABSTAIN
+        assert memory.num_queries == 3
+        assert result.memory_alpha == memory.alpha_spent == 0.03
+        answers = model.classify(x, n=500, alpha=0.001, seed=0, memory=memory)
+        assert answers[2] == ks.ABSTAIN
+        assert (memory.num_queries, memory.alpha_spent) == (4, 0.031)
+        # A model that fails has spent, too.
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(RuntimeError, match="no votes"),
+        ):
+            patch.setattr(Counter, "count", no_votes)
+            model.certify(x[2:3], memory=memory, **calls)
+        assert memory.num_queries == 5
+    read = ks.read_log(log)
+    assert read.memory_alpha == 0.03
+    read.to_html(page)
+    read.summary()
+    shown = capsys.readouterr().out
+    for text in (read.statement, shown, page.read_text()):
+        words = " ".join(text.split())
+        assert "0.03 in sum. For a sum fixed beforehand" in words
+        assert "(`model.classify(x, memory=memory)`) answers" in words
+    assert "add up to 0.03" in read._repr_html_()
+    assert model.certify(x, **calls).memory_alpha is None
+
+
+def test_a_total_is_shared_out_and_stated(tmp_path):
+    model = smoothed(linear_model([1.0, 0.0]), sigma=0.5)
+    x = np.arange(40, dtype="float32").reshape(20, 2) * 9 + 9
+    calls = dict(SETTINGS, n=500, log=tmp_path / "run.tsv")
+    with ks.CertificationMemory(total_alpha=0.02) as memory:
+        result = model.certify(x, memory=memory, **calls)
+        k = np.arange(1, 21)
+        shares = np.minimum(0.01, 0.02 * 6 / (np.pi * k) ** 2)
+        np.testing.assert_array_equal(result.promises["alpha"], shares)
+        np.testing.assert_array_equal(
+            [promise.alpha for _, promise in memory], shares
+        )
+        # Unanimous votes, of which the bound follows from the share.
+        np.testing.assert_allclose(result.p_lower, shares ** (1 / 500))
+        np.testing.assert_allclose(
+            result.radius, 0.5 * stats.norm.ppf(shares ** (1 / 500))
+        )
+        assert memory.alpha_spent == result.memory_alpha < 0.02
+        resumed = model.certify(x, memory=memory, **calls)
+        assert memory.num_queries == 20
+    np.testing.assert_array_equal(resumed.p_lower, result.p_lower)
+    read = ks.read_log(tmp_path / "run.tsv")
+    np.testing.assert_array_equal(read.radius, result.radius)
+    np.testing.assert_array_equal(read.p_lower, result.p_lower)
+    assert "1 - 0.02, all answers that it will ever give" in read.statement
+    assert (read.recertify(0.05).radius <= result.radius).all()
+    with (
+        ks.CertificationMemory(total_alpha=0.03) as other,
+        pytest.raises(ValueError, match="is of another run.*total_alpha=0.03"),
+    ):
+        model.certify(x, memory=other, **calls)
+
+
+def test_examples_that_share_draws_with_a_promise_count():
+    # Which examples a call answers by its own promises depends on its draws.
+    model = smoothed(linear_model([1.0, 0.0]), sigma=0.5)
+    x = np.tile(np.array([[0.9, 0.0]], "float32"), (40, 1))
+    x[:, 1] = np.arange(40) / 1000
+    with ks.CertificationMemory() as memory:
+        result = model.certify(x, memory=memory, **SETTINGS)
+        assert (result.num_samples == 0).sum() == 24
+        assert memory.num_queries == 40
+        again = model.certify(x, memory=memory, **SETTINGS)
+        assert (again.num_samples == 0).all() and memory.num_queries == 40
+        model.classify(x, memory=memory, n=100)
+        assert memory.num_queries == 40
+
+
+def test_a_log_wants_the_memory_that_had_spent_as_much(tmp_path):
+    model = smoothed(linear_model([1.0, 0.0]), sigma=0.5)
+    x = np.array([[0.0, 0], [0.0, 9]], "float32")  # Both abstain.
+    calls = dict(SETTINGS, log=tmp_path / "run.tsv")
+    with ks.CertificationMemory() as memory:
+        model.certify(x, memory=memory, **calls)
+        model.certify(x, memory=memory, **calls)
+        assert memory.num_queries == 2
+    with (
+        ks.CertificationMemory() as other,
+        pytest.raises(ValueError, match="with 0.02 spent. Received"),
+    ):
+        model.certify(x, memory=other, **calls)
+
+
+def test_rows_name_the_noise_that_they_were_promised_under(tmp_path, capsys):
+    base = linear_model([1.0, 0.0])
+    x = np.array([[0.2, 0], [0.3, 0], [-0.2, 0], [5.0, 9]], "float32")
+    log, page = tmp_path / "run.tsv", tmp_path / "page.html"
+    with ks.CertificationMemory(tmp_path / "memory.sqlite") as memory:
+        smoothed(base, sigma=0.1).certify(x[:3], memory=memory, **SETTINGS)
+    with ks.CertificationMemory(tmp_path / "memory.sqlite") as memory:
+        wide = smoothed(base, sigma=2.0)
+        result = wide.certify(x, memory=memory, log=log, **SETTINGS)
+        assert memory.look_up(x)[0].noise == "Gaussian(sigma=0.1)"
+    noise = ["Gaussian(sigma=0.1)"] * 3 + ["Gaussian(sigma=2.0)"]
+    np.testing.assert_array_equal(result.promises["noise"], noise)
+    np.testing.assert_allclose(result.sigma, [0.1, 0.1, 0.1, 2.0])
+    read = ks.read_log(log)
+    np.testing.assert_array_equal(read.promises["noise"], noise)
+    lines = log.read_text().splitlines()
+    where = lines[0].split("\t").index("promised_noise")
+    assert [line.split("\t")[where] for line in lines[1:]] == noise
+    read.to_html(page)
+    read.summary()
+    shown = capsys.readouterr().out
+    for text in (result.statement, shown, page.read_text()):
+        words = " ".join(text.split())
+        assert (
+            "3 of 4 examples are answered by promises that were made under "
+            "other noise: Gaussian(sigma=0.1)."
+        ) in words
+    assert "other noise" not in result[3:].statement
+
+
+def test_hard_and_soft_votes_are_two_classifiers(memory, tmp_path):
+    base = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(2, activation="softmax")]
+    )
+    x = np.random.default_rng(0).normal(size=(4, 2)).astype("float32")
+    hard, soft = smoothed(base), smoothed(base, voting="soft")
+    log = tmp_path / "run.tsv"
+    one = hard.certify(x, log=log, **SETTINGS)
+    other = soft.certify(x, **SETTINGS)
+    assert "(`model.classify(x)`) answers" in one.statement
+    assert "(`model.classify(x)`, by mean probability) ans" in other.statement
+    with pytest.raises(ValueError, match="is of another run.*voting="):
+        soft.certify(x, log=log, **SETTINGS)
+    with pytest.raises(ValueError, match="one claim.*classifier"):
+        ks.CertificationResult.concatenate([one, other])
+    hard.certify(x, memory=memory, **SETTINGS)
+    for call in (soft.certify, soft.classify):
+        with pytest.raises(ValueError, match="Expected voting='soft'"):
+            call(x, memory=memory, check_independence=False)
+
+
+def test_threshold_and_output_are_part_of_the_classifier(memory):
+    inputs = keras.Input((2,))
+    outputs = {
+        name: keras.layers.Dense(1, activation="sigmoid")(inputs)
+        for name in ("a", "b")
+    }
+    base = keras.Model(inputs, outputs)
+    x = np.zeros((1, 2), "float32")
+    smoothed(base, output="a").certify(x, memory=memory, **SETTINGS)
+    for changed in (dict(output="b"), dict(output="a", threshold=0.3)):
+        with pytest.raises(ValueError, match="of another classifier.*model="):
+            smoothed(base, **changed).classify(x, memory=memory)
 
 
 def test_evidence_is_marked(stripes, memory, tmp_path):

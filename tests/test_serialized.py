@@ -587,6 +587,43 @@ def test_a_solver_that_never_settles_is_counted_against_the_candidate(digits):
     np.testing.assert_array_equal(total, result.num_samples)
 
 
+def test_a_network_that_stops_early_is_not_its_fixed_point(digits, tmp_path):
+    x = digits[0][:24]
+    solver = ks.equilibrium.FixedPointIteration(max_iter=1)
+    model = smoothed(network("contractive", solver))
+    exact, audited = ks.serialized.Exact(), ks.serialized.Audited(100, 1)
+    calls = {**SETTINGS, "log": tmp_path / "run.tsv"}
+    settled = model.certify(x, serialized=exact, **calls)
+    plain = model.certify(x, **SETTINGS)
+    both = (settled.radius > 0) & (plain.radius > 0)
+    differ = both & (settled.prediction != plain.prediction)
+    assert differ.any()
+    # Each is the certificate of the call that its statement names.
+    for result, form in ((settled, exact), (plain, None)):
+        labels = model.classify(x[differ], n=1_000, serialized=form, seed=1)
+        np.testing.assert_array_equal(labels, result.prediction[differ])
+    words = "the smoothed classifier (`model.classify(x{})`) answers".format
+    assert words(", serialized=Exact()") in settled.statement
+    assert words("") in plain.statement
+    assert words("") in (
+        model.certify(x[:1], serialized=audited, **SETTINGS).statement
+    )
+    assert ks.read_log(tmp_path / "run.tsv").statement == settled.statement
+    with pytest.raises(ValueError, match="is of another run.*Exact"):
+        model.certify(x, **calls)
+    with ks.CertificationMemory() as memory:
+        model.certify(x[:1], serialized=exact, memory=memory, **SETTINGS)
+        for call in (model.certify, model.classify):
+            with pytest.raises(ValueError, match="serialized=''. Received"):
+                call(x[:1], memory=memory)
+    with ks.CertificationMemory() as memory:
+        # Audits are of the base model as it is.
+        model.certify(x[:1], memory=memory, **SETTINGS)
+        model.certify(x[:1], serialized=audited, memory=memory, **SETTINGS)
+        with pytest.raises(ValueError, match="serialized='Exact'. Received"):
+            model.classify(x[:1], serialized=exact, memory=memory)
+
+
 def test_what_was_proved_of_other_weights_is_not_used(digits):
     x = digits[0][:4]
     base = network("contractive")

@@ -301,6 +301,9 @@ def test_a_memory_keeps_what_was_answered(model, images, tmp_path):
             labels = client.post("/classify", json=payload(inside)).json()
             assert client.post("/predict", json=payload(images)).is_error
             assert client.get("/model").json()["deployable"]
+            spent = [a["memory_alpha"] for a in labels["predictions"]]
+            assert spent == [memory.alpha_spent] * 17
+            assert memory.num_queries >= np.sum(radius > 0)
     assert np.sum(radius > 0) > 10
     for one, other, label in zip(
         *(a["predictions"] for a in (first, again, labels)), strict=True
@@ -349,6 +352,7 @@ def test_what_is_served_is_described(service, model, images):
     assert description["num_classes"] == 10
     assert len(description["fingerprint"]) == 64
     assert (description["n"], description["memory"]) == (200, False)
+    assert description["total_alpha"] is None
     number = schemas["Instances"]["properties"]["instances"]
     while "items" in number:
         number = number["items"]

@@ -30,6 +30,7 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
     draws = max(settings.n0, claim.stopping.max_n)
     copies = min(settings.batch_size, window * draws)
     examples, num_classes = request.open(counter, window, copies, searcher)
+    claim = _named(claim, counter, searcher, memory)
     if searcher is not None and memory is None:
         warn_of_evidence()
         claim = dataclasses.replace(claim, deployable=False)
@@ -77,7 +78,22 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
             memory,
             claim=claim,
             no_votes=counter.no_votes(1, num_classes),
+            first=len(memory),
         )
     return run(
         examples, num_classes, log, sample_all, settings, memory, certify_window
+    )
+
+
+def _named(claim, counter, searcher, memory):
+    """The claim, with the call that answers as it says."""
+    if memory is not None:
+        return dataclasses.replace(
+            claim,
+            classifier=counter.call_in_words("memory=memory"),
+            total_alpha=memory.total_alpha,
+        )
+    arguments = () if searcher is None else ("sigma=sigma",)
+    return dataclasses.replace(
+        claim, classifier=counter.call_in_words(*arguments)
     )

@@ -71,13 +71,14 @@ def classify(
         batch_size=batch_size,
     )
     labels = []
+    first = 0 if memory is None else len(memory)
     for x, _, rounding in examples.windows(num_classes):
         index = len(labels) + np.arange(len(x))
         if memory is None:
-            answers, _ = decide(x, index, rounding)
+            answers, _ = decide(x, index, rounding, alpha)
         else:
             answers = promising.classify_new(
-                memory, decide, x, index, rounding, claim
+                memory, decide, x, index, rounding, claim, first
             )
         labels.extend(answers)
     return np.array(labels, np.int64)
@@ -88,6 +89,7 @@ def _decide(
     x,
     index,
     rounding,
+    alpha,
     *,
     claim,
     searcher,
@@ -102,7 +104,8 @@ def _decide(
         x: float32 array, shape `(examples, ...)`.
         index: int array, shape `(examples,)`, their numbers in the call.
         rounding: float64 array, shape `(examples,)`, as of `Window`.
-        claim: `Claim`, of alpha and the number of draws.
+        alpha: float, or float64 array, shape `(examples,)`.
+        claim: `Claim`, of the number of draws.
         searcher: as in `classify`.
         has_memory: bool, whether answers are promised. That of an example that
             was rounded is then decided by a certificate, whose ball reaches the
@@ -133,11 +136,11 @@ def _decide(
     by_radius = np.full(len(x), not counter.finds_own_votes)
     by_radius |= has_memory & (rounding > 0)
     changed = counter.noise.total_variation(rounding / least)
-    answer, decided = majority(votes, claim.alpha, changed)
+    answer, decided = majority(votes, alpha, changed)
     if by_radius.any():
         # Other draws choose the class of which the majority is proved.
         chosen = np.argmax(count(tiles.SELECTION, _N0).counts, axis=1)
-        _, radius = claim.prove(votes, chosen, least, rounding)
+        _, radius = claim.prove(votes, chosen, least, rounding, alpha)
         answer = np.where(by_radius, chosen, answer)
         decided = np.where(by_radius, radius > 0, decided)
     decided &= ~warn_of_nan(votes.nan_draws, index)

@@ -18,7 +18,7 @@ def bind(memory, model, counter, shape):
     Args:
         memory: `CertificationMemory`.
         model: str, the fingerprint of its base model.
-        counter: `Counter` or `SmoothedModel`.
+        counter: `Counter`.
         shape: tuple of ints, the shape of an example.
 
     Raises:
@@ -32,7 +32,14 @@ def bind(memory, model, counter, shape):
             ops.convert_to_tensor(numbers), counter.group.elements(shape)
         )
         symmetries = ops.convert_to_numpy(images).reshape(-1, numbers.size)
-    memory.bind(model, counter.noise.norm, shape, symmetries)
+    memory.bind(
+        model,
+        counter.noise.norm,
+        shape,
+        symmetries,
+        counter.voting,
+        counter.serialized,
+    )
 
 
 def unknown(memory, x, labels, index, rounding):
@@ -50,11 +57,13 @@ def unknown(memory, x, labels, index, rounding):
         promised without a radius may yet get one.
     """
     known = memory.look_up(x, rounding)
-    new = _new(known)
+    new = _uncertified(known)
     return x[new], [labels[i] for i in new], index[new], rounding[new]
 
 
-def certify_new(memory, sample, x, labels, index, rounding, claim, no_votes):
+def certify_new(
+    memory, sample, x, labels, index, rounding, claim, no_votes, first
+):
     """Certificates of a window, as far as a memory allows, and from now on.
 
     All examples are looked up first. Those in no ball, and points that were
@@ -71,72 +80,76 @@ def certify_new(memory, sample, x, labels, index, rounding, claim, no_votes):
         rounding: float64 array, shape `(examples,)`, as of `Window`.
         claim: `Claim`.
         no_votes: `Votes` of no draws, of one example.
+        first: int, how many promises there were when the call began.
 
     Returns:
         list of `Record`.
     """
-    stddev = claim.noise.stddev
+    stddev, noise = claim.noise.stddev, in_words(claim.noise)
     recalled = functools.partial(_recalled, no_votes=no_votes, stddev=stddev)
     known = memory.look_up(x, rounding)
     records = [
         promise and recalled(promise, x[i], labels[i], rounding[i])
         for i, promise in enumerate(known)
     ]
-    new = _new(known)
+    new = _uncertified(known)
+    alpha = _spend(memory, x, rounding, new, first, claim.alpha, _uncertified)
     if len(new):
         sampled, scale = sample(
             x[new], [labels[i] for i in new], index[new], rounding[new]
         )
         # Around x, as it is kept. What comes back is around what was given.
         around_x = [record._replace(rounding=0.0) for record in sampled]
-        result = result_of(claim).from_records(around_x, claim, seed=None)
+        result = result_of(claim).from_records(
+            around_x, claim, seed=None, alpha=alpha
+        )
         promises = memory.promise(
             x[new],
             result.prediction,
             result.radius,
             scale,
-            claim.alpha,
+            alpha,
             stddev,
-            rounding=rounding[new],
+            noise,
+            rounding[new],
         )
         for i, own, record, promise in zip(
             new, scale, sampled, promises, strict=True
         ):
-            if promise.stddev == stddev and np.array_equal(promise.scale, own):
+            if (promise.noise, promise.stddev) == (
+                noise,
+                stddev,
+            ) and np.array_equal(promise.scale, own):
                 records[i] = record._replace(promise=promise)
             else:  # Of a ball that was promised meanwhile, with its noise.
                 other = recalled(promise, x[i], labels[i], rounding[i])
                 records[i] = other._replace(time=record.time)
-    return records
+    spent = memory.alpha_spent
+    return [record._replace(memory_alpha=spent) for record in records]
 
 
-def classify_new(memory, decide, x, index, rounding, claim):
+def classify_new(memory, decide, x, index, rounding, claim, first):
     """Answers to a window, each promised from now on.
 
     Args:
         memory: `CertificationMemory`, bound.
-        decide: function of x, index and rounding to the class of each example,
-            or `ABSTAIN`, and their scales.
+        decide: function of x, index, rounding and the alpha of each example to
+            its class, or `ABSTAIN`, and their scales.
         x: float32 array, shape `(examples, ...)`.
         index: int array, shape `(examples,)`, their numbers in the call.
         rounding: float64 array, shape `(examples,)`, as of `Window`.
         claim: `Claim`.
+        first: int, how many promises there were when the call began.
 
     Returns:
         list of ints.
     """
+    unanswered = functools.partial(_unanswered, rounding=rounding)
     answers = memory.look_up(x, rounding)
-    # An example that was rounded, and may lie in a ball or beside it, is known
-    # once it has a ball of its own.
-    new = np.array(
-        [
-            i
-            for i, promise in enumerate(answers)
-            if promise is None or (rounding[i] > 0 and not promise.radius)
-        ]
-    )
+    new = unanswered(answers)
+    alpha = _spend(memory, x, rounding, new, first, claim.alpha, unanswered)
     if len(new):
-        labels, scale = decide(x[new], index[new], rounding[new])
+        labels, scale = decide(x[new], index[new], rounding[new], alpha)
         # Of a point alone, it does not matter in which directions.
         least = scales.least(scale)
         promises = memory.promise(
@@ -144,9 +157,10 @@ def classify_new(memory, decide, x, index, rounding, claim):
             labels,
             rounding[new],
             least,
-            claim.alpha,
+            alpha,
             claim.noise.stddev,
-            rounding=rounding[new],
+            in_words(claim.noise),
+            rounding[new],
         )
         for i, promise in zip(new, promises, strict=True):
             answers[i] = promise
@@ -168,25 +182,63 @@ def check_kept(memory, records, x, rounding, first):
         ValueError: as said.
     """
     kept = memory.look_up(x[: len(records)], rounding[: len(records)])
+    spent = memory.alpha_spent
     for i, (record, promise) in enumerate(zip(records, kept, strict=True)):
         wanted = record.promise
-        if wanted.prediction != ABSTAIN and (
-            promise is None
-            or promise.prediction != wanted.prediction
-            or promise.radius < wanted.radius
+        if spent < record.memory_alpha or (
+            wanted.prediction != ABSTAIN
+            and (
+                promise is None
+                or promise.prediction != wanted.prediction
+                or promise.radius < wanted.radius
+            )
         ):
             raise ValueError(
                 "Expected the memory that the log was written with, in which "
                 f"example {first + i} is promised class {wanted.prediction} "
-                f"at radius {wanted.radius}. Received: a memory with {promise}"
+                f"at radius {wanted.radius}, with {record.memory_alpha} spent. "
+                f"Received: a memory with {promise} and {spent} spent"
             )
 
 
-def _new(known):
+def in_words(noise):
+    """Noise as promises name it: a str of one line."""
+    return " ".join(str(noise).split())
+
+
+def _uncertified(known):
     """Numbers of those that have no promise, or one without a radius."""
     return np.array(
         [i for i, p in enumerate(known) if not (p and p.radius)], int
     )
+
+
+def _unanswered(known, rounding):
+    """Numbers of those that have no promise.
+
+    An example that was rounded, and may lie in a ball or beside it, is known
+    once it has a ball of its own.
+    """
+    return np.array(
+        [
+            i
+            for i, promise in enumerate(known)
+            if promise is None or (rounding[i] > 0 and not promise.radius)
+        ],
+        int,
+    )
+
+
+def _spend(memory, x, rounding, new, first, alpha, unknown):
+    """The alpha of each new query, counted before anything is answered.
+
+    What the call itself has promised depends on the draws that all of its
+    examples share. So does which of them it answers: they count, too.
+    """
+    asked = new
+    if len(memory) > first:
+        asked = unknown(memory.look_up(x, rounding, first))
+    return memory.spend(len(asked), alpha)[np.isin(asked, new)]
 
 
 def _recalled(promise, x, label, rounding, no_votes, stddev):

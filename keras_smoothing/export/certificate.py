@@ -31,6 +31,7 @@ class Certificate:
         top_k: int.
         distance: str, what the radius measures: "l2", or "l2 up to" a group.
         seed: int, the root of all draws.
+        statement: str, what is stated of each certificate, in a sentence.
     """
 
     prediction: np.ndarray
@@ -44,3 +45,4 @@ class Certificate:
     top_k: int
     distance: str
     seed: int
+    statement: str

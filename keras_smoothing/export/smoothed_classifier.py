@@ -151,7 +151,8 @@ class SmoothedClassifier:
         """
         n0, n = checks.positive_int("n0", n0), checks.positive_int("n", n)
         statement = Statement(
-            self._noise, alpha, FixedSampling(n), top_k, self.settings["group"]
+            *(self._noise, alpha, FixedSampling(n), top_k),
+            *(self.settings["group"], self._classifier),
         )
         check_can_certify(statement, self.settings["num_classes"])
         seed = _checked_seed(seed)
@@ -187,7 +188,15 @@ class SmoothedClassifier:
             top_k=top_k,
             distance=statement.distance,
             seed=seed,
+            statement=statement.statement,
         )
+
+    @property
+    def _classifier(self):
+        """The call that answers as certificates say."""
+        soft = self.settings["voting"] == "soft"
+        by = ", by mean probability" if soft else ""
+        return f"`SmoothedClassifier.classify(x)`{by}"
 
     def _count(self, signature, x, seed, batch_size, *, streams, **numbers):
         """What a signature finds for all examples: dict of arrays; rounding.

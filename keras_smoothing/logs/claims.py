@@ -31,8 +31,12 @@ def to_claim(path, settings):
         if "claim" in settings:  # In format 3 there was one kind of them.
             kind = keras.saving.get_registered_object(settings["claim"])
         names = [field.name for field in dataclasses.fields(kind)]
+        new = set()
         if settings["format"] < 5:  # All noise was fixed.
-            names.remove("deployable")
+            new.add("deployable")
+        if settings["format"] < 6:  # The classifier had no name.
+            new |= {"classifier", "total_alpha"}
+        names = [name for name in names if name not in new]
         claim = kind.from_config({name: settings[name] for name in names})
         rows_of(claim).check_settings(settings)
     # What Keras and a constructor raise for damaged settings has any type.

@@ -9,7 +9,7 @@ import json
 # Counted up whenever the same settings would give other draws or other rows.
 FORMAT = 6
 
-# All that can be read. The others are of votes for one class.
+# All that can be read. Those before 5 are of votes for one class.
 FORMATS = (3, 4, 5, FORMAT)
 
 

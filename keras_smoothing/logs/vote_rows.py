@@ -36,8 +36,16 @@ MORE_COLUMNS = {
         *("mean_scale", "volume_radius", "rounding", "counts", "digest"),
     ),
 }
-# Before those, where there is a memory.
-PROMISE_COLUMNS = ("promised", "promised_radius", "promised_alpha")
+# Before those of findings, where there is a memory.
+PROMISE_COLUMNS = {
+    3: (),
+    4: (),
+    5: ("promised", "promised_radius", "promised_alpha"),
+    6: (
+        *("promised", "promised_radius", "promised_alpha", "promised_noise"),
+        "memory_alpha",
+    ),
+}
 
 
 def check_settings(settings):
@@ -47,7 +55,7 @@ def check_settings(settings):
 
 def heading(record, result):
     """The first line, without its end, of a log of such records."""
-    promise = () if record.promise is None else PROMISE_COLUMNS
+    promise = () if record.promise is None else PROMISE_COLUMNS[FORMAT]
     return "\t".join(
         (*COLUMNS, *MORE_COLUMNS[FORMAT], *promise, *record.findings)
     )
@@ -70,6 +78,8 @@ def format_row(index, record, result, i):
             record.promise.prediction,
             repr(record.promise.radius),
             repr(record.promise.alpha),
+            record.promise.noise,
+            repr(record.memory_alpha),
         )
     return "\t".join(
         str(value)
@@ -125,11 +135,15 @@ def _rounded_down(value, digits):
 
 def _parse_promise(row, scale, classes, stddev):
     """The `Promise` of a row, or None of a log without a memory."""
-    if not any(name in row for name in PROMISE_COLUMNS):
+    if not any(name in row for name in PROMISE_COLUMNS[FORMAT]):
         return None
-    prediction, radius, alpha = (row[name] for name in PROMISE_COLUMNS)
     promise = Promise(
-        int(prediction), float(radius), scale, float(alpha), stddev
+        int(row["promised"]),
+        float(row["promised_radius"]),
+        scale,
+        float(row["promised_alpha"]),
+        stddev,
+        row.get("promised_noise", ""),
     )
     if not (
         ABSTAIN <= promise.prediction < classes
@@ -140,10 +154,21 @@ def _parse_promise(row, scale, classes, stddev):
     return promise
 
 
+def _parse_memory_alpha(row):
+    """What the memory of a row had spent, or None where it does not say."""
+    if "memory_alpha" not in row:
+        return None
+    spent = float(row["memory_alpha"])
+    if not 0 <= spent < math.inf:
+        raise ValueError(f"a sum of alphas expected, {spent} received")
+    return spent
+
+
 def parse_records(path, text, settings, claim):
     """Records of a log of ours, whose votes prove what its rows say."""
     classes = settings["num_classes"]
     columns = COLUMNS + MORE_COLUMNS[settings["format"]]
+    promised = PROMISE_COLUMNS[settings["format"]]
     records, stated = [], []
 
     def parse(row):
@@ -188,10 +213,11 @@ def parse_records(path, text, settings, claim):
                 findings={
                     name: _parse_numbers(text, classes)
                     for name, text in row.items()
-                    if name not in (*columns, *PROMISE_COLUMNS)
+                    if name not in (*columns, *promised)
                 },
                 promise=promise,
                 rounding=rounding,
+                memory_alpha=_parse_memory_alpha(row),
             )
         )
 

@@ -12,7 +12,7 @@ _BLOCK = 4096
 _ROW = np.dtype(
     [
         *(("prediction", "i8"), ("radius", "f8"), ("scale", "f8")),
-        *(("alpha", "f8"), ("stddev", "f8"), ("reach", "f8")),
+        *(("alpha", "f8"), ("stddev", "f8"), ("noise", "i8"), ("reach", "f8")),
     ]
 )
 
@@ -36,6 +36,7 @@ class BallIndex:
         self._points = np.empty((_FEW, dimensions), np.float32)
         self._rows = np.empty(_FEW, _ROW)
         self._scales = {}  # Of the balls that have one for each coordinate.
+        self._noises = []  # In words, each once: rows have its number.
         self._sieve = None
 
     def __len__(self):
@@ -43,8 +44,8 @@ class BallIndex:
 
     def __getitem__(self, i):
         """The center of a ball, shape `(dimensions,)`, and its `Promise`."""
-        *values, _ = self._rows[i].tolist()
-        promise = Promise(*values)
+        *values, noise, _ = self._rows[i].tolist()
+        promise = Promise(*values, self._noises[noise])
         scale = self._scales.get(i, promise.scale)
         return self._points[i], promise._replace(scale=scale)
 
@@ -67,10 +68,13 @@ class BallIndex:
             self._scales.pop(i, None)
             if np.ndim(promise.scale):
                 self._scales[i] = promise.scale
-            rows[i] = (
-                *promise._replace(scale=np.min(promise.scale)),
-                _reach(promise),
+            if promise.noise not in self._noises:
+                self._noises.append(promise.noise)
+            row = promise._replace(
+                scale=np.min(promise.scale),
+                noise=self._noises.index(promise.noise),
             )
+            rows[i] = (*row, _reach(promise))
         if outgrown:
             # Also the basis is learned anew.
             sieve = Sieve(kept[:stop], rows["reach"][:stop], capacity)
@@ -86,19 +90,21 @@ class BallIndex:
             self._scales.pop(i, None)
         self._length = length
 
-    def find(self, x, rounding=0.0):
+    def find(self, x, rounding=0.0, first=None):
         """What the balls promise of a point.
 
         Args:
             x: float32 array, shape `(dimensions,)`.
             rounding: float, how far from x the point may be.
+            first: int, how many of the balls, from the first on; or None for
+                all.
 
         Returns:
             `Promise`, of those that hold there the one with the largest
             radius; None where no ball contains all such points.
         """
         found = None
-        for which in self._near(x, rounding):
+        for which in self._near(x, rounding, first):
             radii = self._rows["radius"][which]
             lower, upper = self._distances(x, which, rounding)
             inside = upper <= radii
@@ -169,12 +175,13 @@ class BallIndex:
             radius = min([radius, *rooms.tolist()])
         return promise._replace(radius=radius)
 
-    def _near(self, x, reach):
+    def _near(self, x, reach, first=None):
         """Balls that a point comes within a reach of, a few at a time."""
+        length = self._length if first is None else first
         if self._sieve is None:
-            which = np.arange(self._length)
+            which = np.arange(length)
         else:
-            which = self._sieve.near(x, reach, self._length)
+            which = self._sieve.near(x, reach, length)
         for start in range(0, len(which), _BLOCK):
             yield which[start : start + _BLOCK]
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras_smoothing import checks
 from keras_smoothing.promises import geometry
 from keras_smoothing.promises.ball_index import BallIndex
+from keras_smoothing.promises.budget import Budget
 from keras_smoothing.promises.geometry import LARGEST
 from keras_smoothing.promises.identity import Identity
 from keras_smoothing.promises.postgresql_store import PostgresqlStore
@@ -40,11 +41,26 @@ class CertificationMemory:
     Under a group a promise is about all rearrangements of a point: they are
     looked up, and kept clear of, together.
 
-    What is promised depends on the order of the queries. Each certificate is
-    wrong with probability at most its own `alpha`, so the probability that any
-    promise is wrong is at most the sum over the queries that were drawn for.
-    Those that abstained count too, though they promise nothing: whoever asks
-    often enough about a point that is hard to decide gets a wrong answer.
+    What is promised depends on the order of the queries, and mistakes add up.
+    An answer that was drawn for is wrong with probability at most its `alpha`
+    (another class is the most probable under the noise), and answers are kept:
+    whoever asks often enough about a point that is hard to decide gets a wrong
+    one. So every query that draws is counted before its answer leaves, be it
+    an abstention: `num_queries` is their number, `alpha_spent` the sum of their
+    alphas. Examples of one call share their draws; those that are answered by
+    what the call itself has promised count, too. Then, by the union bound,
+
+    - for a sum s fixed beforehand: with probability at least 1 - s, all answers
+      that were given while `alpha_spent` was at most s are right;
+    - with `total_alpha`: with probability at least 1 - total_alpha, all answers
+      that the memory will ever give are right. The k-th query draws at `alpha =
+      min(alpha, total_alpha * 6 / (pi k)^2)`, and these add up to no more.
+
+    Both hold however queries follow from earlier answers, and however draws of
+    one call depend on each other, as long as each call has a fresh seed, which
+    is the default. Later shares are smaller, and prove smaller radii by the
+    same draws. What was counted stays counted: a call that is killed and
+    resumed goes on with the share that is next.
 
     With a path, promises live in an SQLite file that several processes of a
     machine may share: lookup and insertion are one transaction, and a promise
@@ -55,14 +71,22 @@ class CertificationMemory:
     Args:
         path: None for promises in RAM; a path; or the address of a PostgreSQL
             database, for which `pip install keras_smoothing[memory-server]`.
+        total_alpha: float in (0, 1), the probability that any answer is wrong,
+            ever, which queries share; or None for queries at the alpha that
+            they ask for. It is kept with the promises: None takes that of a
+            memory that exists.
 
     Attributes:
         identity: what the promises are about, a tuple of `model`, `norm`,
-            `shape` and a hash of the `symmetries`; None before `bind`.
+            `shape`, a hash of the `symmetries`, `voting` and `serialized`; None
+            before `bind`.
+        total_alpha: float or None.
+        num_queries: int, how many queries were counted, by all processes.
+        alpha_spent: float, the sum of their alphas.
 
     Raises:
         ValueError: if the folder is missing, or if what is at the path is
-            not a memory, or is damaged.
+            not a memory, is damaged, or has another `total_alpha`.
         OSError: if it cannot be reached, read or written: `PermissionError`,
             `TimeoutError` for one that another process keeps locked,
             `ConnectionError`, or another with the reason. All methods raise it;
@@ -89,20 +113,35 @@ class CertificationMemory:
     - [Alfarra, Bibi, Torr and Ghanem, 2022](https://arxiv.org/abs/2012.04351)
     """
 
-    def __init__(self, path=None):
+    def __init__(self, path=None, total_alpha=None):
+        if total_alpha is not None:
+            total_alpha = checks.probability("total_alpha", total_alpha)
         self._store = _open(path)
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._index = None
         self._symmetries = None
         self.identity = None
+        self.total_alpha = total_alpha
         try:
-            self._adopt(self._store.identity())
+            identity = self._store.identity()
+            if identity is not None:
+                if total_alpha is None:
+                    self.total_alpha = self._store.budget().total_alpha
+                self._adopt(identity)
         except BaseException:
             self._store.close()
             raise
 
-    def bind(self, model, norm, shape, symmetries=None):
+    def bind(
+        self,
+        model,
+        norm,
+        shape,
+        symmetries=None,
+        voting="hard",
+        serialized="",
+    ):
         """Says which classifier makes the promises, or checks it.
 
         Args:
@@ -112,9 +151,14 @@ class CertificationMemory:
             symmetries: int array, shape `(order, coordinates)`: a group of
                 rearrangements of the coordinates of an example, as indices,
                 that the classifier does not tell apart; or None.
+            voting: "hard" or "soft".
+            serialized: str, the form of serialized smoothing, where its votes
+                are of another classifier than the base model as it is:
+                "Exact", of the fixed point; else empty.
 
         Raises:
-            ValueError: if the memory is of another model, norm, shape or group.
+            ValueError: if the memory is of another model, norm, shape, group,
+                voting or form.
         """
         if not isinstance(model, str):
             raise ValueError(
@@ -122,16 +166,18 @@ class CertificationMemory:
                 f"of a model, a str. Received: model={model!r}"
             )
         checks.one_of("norm", norm, ("l1", "l2"))
+        checks.one_of("voting", voting, ("hard", "soft"))
+        checks.one_of("serialized", serialized, ("", "Exact"))
         shape = tuple(checks.positive_int("shape", size) for size in shape)
         symmetries = _to_symmetries(symmetries, math.prod(shape))
         digest = ""
         if symmetries is not None:
             digest = hashlib.sha256(symmetries.tobytes()).hexdigest()
-        wanted = Identity(model, norm, shape, digest)
+        wanted = Identity(model, norm, shape, digest, voting, serialized)
         with self._lock:
             self._check_usable()
             if self.identity is None:
-                self._store.create(wanted)
+                self._store.create(wanted, self.total_alpha)
                 self._adopt(self._store.identity())
             for name, ours, theirs in zip(
                 Identity._fields, wanted, self.identity, strict=True
@@ -144,7 +190,50 @@ class CertificationMemory:
                     )
             self._symmetries = symmetries
 
-    def look_up(self, x, rounding=0.0):
+    @property
+    def num_queries(self):
+        return self._budget().num_queries
+
+    @property
+    def alpha_spent(self):
+        return self._budget().alpha_spent
+
+    def spend(self, count, alpha):
+        """Counts queries that are going to draw, before they are answered.
+
+        Args:
+            count: int >= 0, how many.
+            alpha: float in (0, 1), the alpha that they ask for.
+
+        Returns:
+            float64 array, shape `(count,)`: the alpha that each is to be
+            answered at. It is spent from now on, whatever comes of the query.
+
+        Raises:
+            ValueError: if an argument is not as described, or nothing is bound.
+        """
+        count = checks.nonnegative_int("count", count)
+        alpha = checks.probability("alpha", alpha)
+        with self._lock:
+            self._check_bound()
+            alphas = np.full(count, alpha)
+            if not count:
+                return alphas
+            with self._store.exclusive():
+                spent = self._store.budget()
+                if self.total_alpha is not None:
+                    k = spent.num_queries + 1.0 + np.arange(count)
+                    share = self.total_alpha * 6 / (np.pi * k) ** 2
+                    alphas = np.minimum(alphas, share)
+                self._store.spend(
+                    spent._replace(
+                        num_queries=spent.num_queries + count,
+                        alpha_spent=spent.alpha_spent + float(alphas.sum()),
+                    )
+                )
+            return alphas
+
+    def look_up(self, x, rounding=0.0, first=None):
         """What has been promised of points.
 
         Args:
@@ -152,6 +241,8 @@ class CertificationMemory:
             rounding: float or float array, shape `(examples,)`: how far the
                 points that are asked about may be from `x`, in the norm of the
                 memory, as by rounding them to float32.
+            first: int, how many of the promises are looked at, from the oldest
+                on; or None for all.
 
         Returns:
             list of `Promise`, with the radius that remains around each point;
@@ -167,7 +258,8 @@ class CertificationMemory:
             rounding = _to_roundings(rounding, len(x))
             self._refresh()
             found = [
-                self._find(*pair) for pair in zip(points, rounding, strict=True)
+                self._find(*pair, first)
+                for pair in zip(points, rounding, strict=True)
             ]
             return [None if one is None else self._shaped(one) for one in found]
 
@@ -179,6 +271,7 @@ class CertificationMemory:
         scale,
         alpha,
         stddev=1.0,
+        noise="",
         rounding=0.0,
     ):
         """Promises what certificates say, as far as earlier promises allow.
@@ -203,6 +296,7 @@ class CertificationMemory:
                 a certificate is wrong.
             stddev: float > 0, the standard deviation of the noise that was
                 multiplied. Memories may be shared by noises of several sigmas.
+            noise: str, that noise in words.
             rounding: as of `look_up`. Balls are around `x`; the promises that
                 are returned are around the points asked about.
 
@@ -216,7 +310,9 @@ class CertificationMemory:
         """
         with self._lock:
             points = self._check_points(x)
-            wanted = _to_promises(x, prediction, radius, scale, alpha, stddev)
+            wanted = _to_promises(
+                x, prediction, radius, scale, alpha, stddev, noise
+            )
             rounding = _to_roundings(rounding, len(x))
             if self.identity.symmetries and np.ndim(scale) > 1:
                 raise ValueError(
@@ -279,9 +375,20 @@ class CertificationMemory:
             )
 
     def _adopt(self, identity):
+        kept = self._store.budget().total_alpha
+        if kept != self.total_alpha:
+            raise ValueError(
+                f"The memory {self._store.name} shares out another total. "
+                f"Expected total_alpha={self.total_alpha}. Received: "
+                f"total_alpha={kept} in the memory. Choose another path."
+            )
         self.identity = identity
-        if identity is not None:
-            self._index = BallIndex(math.prod(identity.shape), identity.norm)
+        self._index = BallIndex(math.prod(identity.shape), identity.norm)
+
+    def _budget(self):
+        with self._lock:
+            self._check_usable()
+            return Budget() if self.identity is None else self._store.budget()
 
     def _shaped(self, promise):
         """A promise of the index with scales of the shape of an example."""
@@ -314,10 +421,10 @@ class CertificationMemory:
         left = geometry.remaining(np.float64(new.radius), rounding)
         return new._replace(radius=float(left))
 
-    def _find(self, x, rounding=0.0):
+    def _find(self, x, rounding=0.0, first=None):
         """What is promised of a point or of its rearrangements, or None."""
         images = self._images(x)
-        found = [self._index.find(image, rounding) for image in images]
+        found = [self._index.find(image, rounding, first) for image in images]
         promises = [promise for promise in found if promise is not None]
         if rounding and not promises:
             return self._between(images, rounding)
@@ -363,14 +470,17 @@ class CertificationMemory:
                 "of the process that it was forked from. Open it here."
             )
 
-    def _check_points(self, x):
-        """`x` as rows of coordinates."""
+    def _check_bound(self):
         self._check_usable()
         if self.identity is None:
             raise ValueError(
                 "Expected a memory of a classifier. Received: one that is "
                 "empty. Call `bind` first."
             )
+
+    def _check_points(self, x):
+        """`x` as rows of coordinates."""
+        self._check_bound()
         shape = self.identity.shape
         if (
             not isinstance(x, np.ndarray)
@@ -429,7 +539,7 @@ def _to_symmetries(symmetries, dimensions):
     return array.astype(np.int64)
 
 
-def _to_promises(x, prediction, radius, scale, alpha, stddev):
+def _to_promises(x, prediction, radius, scale, alpha, stddev, noise):
     """One `Promise` for each example."""
     count = len(x)
     prediction = checks.labels(prediction, count)
@@ -464,8 +574,13 @@ def _to_promises(x, prediction, radius, scale, alpha, stddev):
         )
     alpha = _one_each("alpha", checks.probabilities("alpha", alpha), count)
     stddev = checks.positive_float("stddev", stddev)
+    if not isinstance(noise, str):
+        raise ValueError(
+            "Invalid value for argument `noise`. Expected the noise in words, "
+            f"a str. Received: noise={noise!r}"
+        )
     return [
-        Promise(*values, stddev)
+        Promise(*values, stddev, noise)
         for values in zip(
             prediction.tolist(), radius.tolist(), scales, alpha, strict=True
         )

@@ -19,6 +19,8 @@ class Promise(NamedTuple):
         alpha: float, the probability that the certificate is wrong.
         stddev: float > 0, the standard deviation of the noise that was
             multiplied.
+        noise: str, that noise in words, such as "Gaussian(sigma=0.25)"; empty
+            where it is not known.
     """
 
     prediction: int
@@ -26,3 +28,4 @@ class Promise(NamedTuple):
     scale: float | np.ndarray
     alpha: float
     stddev: float = 1.0
+    noise: str = ""

@@ -1,5 +1,6 @@
 import contextlib
 
+from keras_smoothing.promises.budget import Budget
 from keras_smoothing.promises.store import Store
 
 
@@ -10,12 +11,20 @@ class RamStore(Store):
 
     def __init__(self):
         self._identity = None
+        self._budget = Budget()
 
     def identity(self):
         return self._identity
 
-    def create(self, identity):
+    def create(self, identity, total_alpha):
         self._identity = identity
+        self._budget = Budget(total_alpha)
+
+    def budget(self):
+        return self._budget
+
+    def spend(self, budget):
+        self._budget = budget
 
     def exclusive(self):
         return contextlib.nullcontext()

@@ -19,8 +19,8 @@ def to_row(number, x, promise):
 
     Returns:
         tuple of `id, x, prediction, radius, scale, scales, alpha, stddev,
-        checksum`, ints, floats and bytes. `scale` is the smallest of `scales`,
-        which is None unless there is one for each coordinate.
+        noise, checksum`, ints, floats, bytes and a str. `scale` is the smallest
+        of `scales`, which is None unless there is one for each coordinate.
     """
     scales = None
     if np.ndim(promise.scale):
@@ -34,6 +34,7 @@ def to_row(number, x, promise):
         scales,
         promise.alpha,
         promise.stddev,
+        promise.noise,
     )
     return (*row, _checksum(*row))
 
@@ -56,7 +57,7 @@ def from_rows(rows, last, dimensions):
     promises = []
     for i, row in enumerate(rows):
         *values, checksum = row
-        number, x, prediction, radius, scale, scales, alpha, stddev = values
+        number, x, prediction, radius, scale, scales, *rest = values
         try:
             intact = (
                 number == last + 1 + i
@@ -66,20 +67,23 @@ def from_rows(rows, last, dimensions):
             points[i] = np.frombuffer(x, "<f4")
             if scales is not None:
                 scale = np.frombuffer(scales, "<f4").astype(np.float32)
-        except (TypeError, ValueError, struct.error):
+        except (AttributeError, TypeError, ValueError, struct.error):
             intact = False
         if not intact:
             raise ValueError(
                 f"The memory is damaged. Expected promise {last + 1 + i} as it "
                 f"was written. Received: row {number}, changed or out of place."
             )
-        promises.append(Promise(prediction, radius, scale, alpha, stddev))
+        promises.append(Promise(prediction, radius, scale, *rest))
     return points, promises
 
 
-def _checksum(number, x, prediction, radius, scale, scales, alpha, stddev):
+def _checksum(
+    number, x, prediction, radius, scale, scales, alpha, stddev, noise
+):
     # A bit that flips in a file of balls makes other promises of them.
     numbers = struct.pack(
         "<qqdddd", number, prediction, radius, scale, alpha, stddev
     )
-    return zlib.crc32(scales or b"", zlib.crc32(x, zlib.crc32(numbers)))
+    checksum = zlib.crc32(noise.encode(), zlib.crc32(numbers))
+    return zlib.crc32(scales or b"", zlib.crc32(x, checksum))

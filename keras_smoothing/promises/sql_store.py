@@ -1,15 +1,18 @@
 import json
 
+from keras_smoothing.promises.budget import Budget
 from keras_smoothing.promises.identity import Identity
 from keras_smoothing.promises.store import Store
 
 # Counted up whenever the same promises would be stored otherwise.
-_FORMAT = 3
+_FORMAT = 4
 
 # Rows that are read at once.
 _ROWS = 4096
 
-_COLUMNS = "id, x, prediction, radius, scale, scales, alpha, stddev, checksum"
+_COLUMNS = (
+    "id, x, prediction, radius, scale, scales, alpha, stddev, noise, checksum"
+)
 
 
 class SqlStore(Store):
@@ -33,28 +36,32 @@ class SqlStore(Store):
                     "empty. Received: a database of something else. Choose "
                     "another path."
                 )
-            settings = self._execute(
-                "SELECT format, model, norm, shape, symmetries "
+            formats = self._execute("SELECT format FROM keras_smoothing_memory")
+            if formats != [(_FORMAT,)]:
+                raise ValueError(
+                    f"Expected {self.name} to be a memory in format {_FORMAT}. "
+                    f"Received: formats {[number for (number,) in formats]}, "
+                    "damaged or of another version. An earlier one does not "
+                    "say by which votes and noise it promised. Choose another "
+                    "path."
+                )
+            ((model, norm, shape, *rest),) = self._execute(
+                "SELECT model, norm, shape, symmetries, voting, serialized "
                 "FROM keras_smoothing_memory"
             )
-        if [row[0] for row in settings] != [_FORMAT]:
-            raise ValueError(
-                f"Expected {self.name} to be a memory in format {_FORMAT}. "
-                f"Received: settings {settings}, damaged or of another version."
-            )
-        ((_, model, norm, shape, symmetries),) = settings
-        return Identity(model, norm, tuple(json.loads(shape)), symmetries)
+        return Identity(model, norm, tuple(json.loads(shape)), *rest)
 
-    def create(self, identity):
+    def create(self, identity, total_alpha):
         with self.exclusive():
             if self.identity() is not None:
                 return
             self._execute(
                 "CREATE TABLE keras_smoothing_memory (format {int} NOT NULL, "
                 "model TEXT NOT NULL, norm TEXT NOT NULL, "
-                "shape TEXT NOT NULL, symmetries TEXT NOT NULL)".format(
-                    **self.types
-                )
+                "shape TEXT NOT NULL, symmetries TEXT NOT NULL, "
+                "voting TEXT NOT NULL, serialized TEXT NOT NULL, "
+                "total_alpha {float}, num_queries {int} NOT NULL, "
+                "alpha_spent {float} NOT NULL)".format(**self.types)
             )
             self._execute(
                 "CREATE TABLE keras_smoothing_promises ("
@@ -62,21 +69,47 @@ class SqlStore(Store):
                 "prediction {int} NOT NULL, radius {float} NOT NULL, "
                 "scale {float} NOT NULL, scales {bytes}, "
                 "alpha {float} NOT NULL, stddev {float} NOT NULL, "
-                "checksum {int} NOT NULL"
+                "noise TEXT NOT NULL, checksum {int} NOT NULL"
                 ")".format(**self.types)
             )
             self._execute(
                 "INSERT INTO keras_smoothing_memory (format, model, norm, "
-                f"shape, symmetries) VALUES ({self._placeholders(5)})",
+                "shape, symmetries, voting, serialized, total_alpha, "
+                f"num_queries, alpha_spent) VALUES ({self._placeholders(10)})",
                 (
                     _FORMAT,
-                    identity.model,
-                    identity.norm,
-                    json.dumps(identity.shape),
-                    identity.symmetries,
+                    *identity._replace(shape=json.dumps(identity.shape)),
+                    *Budget(total_alpha),
                 ),
             )
             self._mark()
+
+    def budget(self):
+        with self._named_errors():
+            rows = self._execute(
+                "SELECT total_alpha, num_queries, alpha_spent "
+                "FROM keras_smoothing_memory"
+            )
+        try:
+            ((total_alpha, num_queries, alpha_spent),) = rows
+            intact = num_queries >= 0 and 0 <= alpha_spent <= num_queries
+        except (TypeError, ValueError):
+            intact = False
+        if not intact:
+            raise ValueError(
+                f"The memory {self.name} is damaged. Expected one row with a "
+                "number of queries and the sum of their alphas. Received: "
+                f"{rows}"
+            )
+        return Budget(total_alpha, num_queries, alpha_spent)
+
+    def spend(self, budget):
+        self._execute(
+            "UPDATE keras_smoothing_memory SET "
+            f"num_queries = {self.placeholder}, "
+            f"alpha_spent = {self.placeholder}",
+            (budget.num_queries, budget.alpha_spent),
+        )
 
     def rows_after(self, last):
         while True:
@@ -95,7 +128,7 @@ class SqlStore(Store):
     def insert(self, rows):
         self._insert_many(
             f"INSERT INTO keras_smoothing_promises ({_COLUMNS}) "
-            f"VALUES ({self._placeholders(9)})",
+            f"VALUES ({self._placeholders(10)})",
             rows,
         )
 

@@ -55,10 +55,10 @@ class SqliteStore(SqlStore):
             )
             self._opened = os.stat(self._path)
 
-    def create(self, identity):
+    def create(self, identity, total_alpha):
         with self._named_errors():
             self._switch_to_a_write_ahead_log()
-        super().create(identity)
+        super().create(identity, total_alpha)
 
     @contextlib.contextmanager
     def exclusive(self):

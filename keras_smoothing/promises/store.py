@@ -3,7 +3,7 @@ class Store:
 
     Rows are numbered from 1 on, in the order in which they were committed,
     without gaps, and are never changed. A row is `(id, x, prediction, radius,
-    scale, scales, alpha, checksum)`; see `rows`.
+    scale, scales, alpha, stddev, noise, checksum)`; see `rows`.
 
     Attributes:
         name: str, what the store is called in messages.
@@ -19,9 +19,21 @@ class Store:
         """
         raise TypeError(f"{type(self).__name__} does not define `identity`.")
 
-    def create(self, identity):
+    def create(self, identity, total_alpha):
         """Makes this a memory of `identity`, if none was made before."""
         raise TypeError(f"{type(self).__name__} does not define `create`.")
+
+    def budget(self):
+        """The `Budget` of a memory that was made.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `budget`.")
+
+    def spend(self, budget):
+        """Puts another `Budget` in its place, inside `exclusive`."""
+        raise TypeError(f"{type(self).__name__} does not define `spend`.")
 
     def exclusive(self):
         """A context in which nobody else adds rows.

@@ -32,6 +32,10 @@ _UNLABELLED = """Share of examples whose class stays the same under every change
 of the input that is smaller than the radius. There are no labels, so nothing is
 said of whether the class is right."""
 
+_STATEMENT = """With probability at least 1 - alpha, for each example on its
+own, the smoothed classifier predicts the same class at every point closer than
+the radius."""
+
 _KINDS = """<p class="soft"><i class="dot correct"></i>correct
 <i class="dot wrong"></i>wrong <i class="dot abstained"></i>abstained</p>"""
 
@@ -71,6 +75,7 @@ def page(results, radii, distance, images, settings):
             results, lambda name: gallery(results[name], images[name])
         )
         parts.append(_section("Examples", pictures))
+    parts.append(_section("What is stated", _statements(results)))
     parts.append(_section("Settings", settings_table(results, settings)))
     title = html.escape(", ".join(results))
     return (
@@ -155,6 +160,15 @@ def _of_runs(results, part):
     )
 
 
+def _statements(results):
+    """The statement of each run, or what holds where it is not known."""
+    return "".join(
+        f"<p>{run_name(i, name, result)}</p>"
+        f"<p>{html.escape(result.statement or _STATEMENT)}</p>"
+        for i, (name, result) in enumerate(results.items())
+    )
+
+
 def _section(heading, content):
     return f"<section><h2>{heading}</h2>{content}</section>"
 
@@ -166,9 +180,7 @@ def _chart(svg, caption=""):
 
 def _footer():
     return (
-        "<footer><p>With probability at least 1 - alpha, for each example on "
-        "its own and over the draws, the smoothed classifier predicts the same "
-        "class at every point closer than the radius. Accuracies and radii are "
+        "<footer><p>Probabilities are over the draws. Accuracies and radii are "
         "rounded down; abstentions, draws and seconds up. ACR is the average "
         "certified radius, wrong and abstained examples counting 0. With top_k "
         "above 1, a class is kept while it is among the top_k most voted."

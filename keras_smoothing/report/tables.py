@@ -11,7 +11,10 @@ from keras_smoothing.report.figures import key
 # Of more labels the table opens at a click.
 _OPEN = 20
 # What the results say themselves, of the settings beside a log.
-_SAID = {"alpha", "deployable", "group", "noise", "seed", "stopping", "top_k"}
+_SAID = {
+    *("alpha", "classifier", "deployable", "group", "noise", "seed"),
+    *("stopping", "top_k", "total_alpha"),
+}
 
 
 def run_name(i, name, result):

@@ -7,6 +7,7 @@ from keras_smoothing import checks
 from keras_smoothing import evaluation
 from keras_smoothing import report
 from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.evaluation.rounding import text_rounded_up
 from keras_smoothing.results.by_example import ByExample
 from keras_smoothing.results.notebook import to_html
 from keras_smoothing.statistics.claim import Claim
@@ -52,9 +53,14 @@ class CertificationResult(ByExample):
         rounding: float64 array, shape `(examples,)`: how far each example was
             moved by rounding it to float32, in the norm of the noise. `radius`
             is less by as much: it is around the example as it was passed in.
-        promises: dict of arrays, shape `(examples,)`: the "prediction",
-            "radius" and "alpha" that a memory has promised of each example; or
-            None without a memory. See `recertify`.
+        promises: dict of arrays, shape `(examples,)`, or None without a memory:
+            the "prediction", "radius" and "alpha" that it has promised of each
+            example, the "noise" of that promise, in words, and what queries of
+            the memory had spent by then ("memory_alpha"). Of logs of earlier
+            versions the last two are empty and NaN. See `recertify`.
+        memory_alpha: float, the sum of the alphas of all queries that the
+            memory let draw, by the last of these examples; None without a
+            memory, or where it is not known.
         deployable: bool; False where `sigma` was chosen by the input and no
             memory was given. A certificate is then evidence about the noise of
             its own example, and no promise of a classifier that is deployed.
@@ -124,8 +130,8 @@ class CertificationResult(ByExample):
     family: int | None = None
 
     @classmethod
-    def from_records(cls, records, claim, seed):
-        """The certificates of a list of `Record`."""
+    def from_records(cls, records, claim, seed, alpha=None):
+        """The certificates of a list of `Record`. See `from_counts`."""
         labels = [record.label for record in records]
         names = records[0].findings if records else ()
         return cls.from_counts(
@@ -140,7 +146,8 @@ class CertificationResult(ByExample):
             rounding=np.array(
                 [record.rounding for record in records], np.float64
             ),
-            promises=_promises([record.promise for record in records]),
+            alpha=alpha,
+            promises=_promises(records),
             findings={
                 name: np.array([record.findings[name] for record in records])
                 for name in names
@@ -162,6 +169,7 @@ class CertificationResult(ByExample):
         scale=1.0,
         mean_scale=None,
         rounding=0.0,
+        alpha=None,
         promises=None,
         findings=None,
         **fields,
@@ -176,6 +184,9 @@ class CertificationResult(ByExample):
             scale: float or float64 array, shape `(examples,)`.
             mean_scale: likewise, or None for `scale`.
             rounding: float or float64 array, shape `(examples,)`.
+            alpha: float64 array, shape `(examples,)`, at which each is proved;
+                or None for that of the claim, or of the promise where a total
+                is shared out.
             promises: dict of arrays, or None without a memory.
             findings: dict of arrays, as of `Votes`, or None for none.
             **fields: the other attributes.
@@ -189,8 +200,16 @@ class CertificationResult(ByExample):
         rounding = np.broadcast_to(np.float64(rounding), candidate.shape)
         p_lower, radius = np.zeros((2, len(candidate)))
         drawn = num_samples > 0  # All, unless a memory knew the answer.
+        if alpha is None:
+            alpha = np.full(len(candidate), claim.alpha)
+            if promises is not None and claim.total_alpha is not None:
+                alpha = np.minimum(alpha, promises["alpha"])
         p_lower[drawn], radius[drawn] = claim.prove(
-            votes[drawn], candidate[drawn], scale[drawn], rounding[drawn]
+            votes[drawn],
+            candidate[drawn],
+            scale[drawn],
+            rounding[drawn],
+            alpha[drawn],
         )
         prediction = candidate
         if promises is not None:
@@ -236,6 +255,20 @@ class CertificationResult(ByExample):
     @property
     def volume_radius(self):
         return self.claim and self.radius * (self.mean_scale / self.scale)
+
+    @property
+    def memory_alpha(self):
+        if self.promises is None or not len(self):
+            return None
+        spent = float(self.promises["memory_alpha"].max())
+        return None if np.isnan(spent) else spent
+
+    @property
+    def statement(self):
+        """What the certificates state, in sentences; None where not known."""
+        if self.claim is None:
+            return None
+        return " ".join([self.claim.statement, *self._of_the_memory()])
 
     @property
     def correct(self):
@@ -494,7 +527,42 @@ class CertificationResult(ByExample):
         if self.promises is not None:
             answered = np.sum(self.num_samples == 0)
             lines.append(f"{answered} answered by earlier promises")
+            if self.memory_alpha is not None:
+                spent = text_rounded_up(self.memory_alpha)
+                lines[-1] += f"; alphas of the memory add up to {spent}"
         return lines
+
+    def _of_the_memory(self):
+        """What a memory adds to the statement: a list of sentences."""
+        if self.promises is None:
+            return []
+        sentences = []
+        noise = self.promises["noise"]
+        other = (noise != "") & (noise != " ".join(str(self.noise).split()))
+        other &= self.promises["prediction"] != ABSTAIN
+        if other.any():
+            sentences.append(
+                f"{np.sum(other)} of {len(self)} examples are answered by "
+                "promises that were made under other noise: "
+                f"{', '.join(sorted(set(noise[other])))}."
+            )
+        if self.memory_alpha is not None:
+            spent = text_rounded_up(self.memory_alpha)
+            sentences.append(
+                "A memory keeps its answers, so their failure probabilities "
+                "add up: by the last of these examples the alphas of all "
+                "queries that it let draw, abstentions included, were "
+                f"{spent} in sum. For a sum fixed beforehand, with probability "
+                "at least 1 minus that sum, all answers that were drawn for "
+                "within it are right."
+            )
+        if self.claim.total_alpha is not None:
+            sentences.append(
+                "The memory shares out a total: with probability at least 1 - "
+                f"{self.claim.total_alpha!r}, all answers that it will ever "
+                "give are right."
+            )
+        return sentences
 
     def _radii(self):
         """The radii of tables: the grid of adaptive sampling, or round ones."""
@@ -513,12 +581,16 @@ class CertificationResult(ByExample):
         )
 
 
-def _promises(promises):
-    """A list of `Promise` as arrays, or None without a memory."""
+def _promises(records):
+    """The promises of records as arrays, or None without a memory."""
+    promises = [record.promise for record in records]
     if None in promises:
         return None
     return {
         "prediction": np.array([p.prediction for p in promises], np.int64),
         "radius": np.array([p.radius for p in promises], np.float64),
         "alpha": np.array([p.alpha for p in promises], np.float64),
+        "noise": np.array([p.noise for p in promises], np.str_),
+        # None becomes NaN.
+        "memory_alpha": np.array([r.memory_alpha for r in records], np.float64),
     }

@@ -26,6 +26,9 @@ class Record(NamedTuple):
             there is no memory.
         rounding: float, how far the example that was drawn for is from the one
             that was passed in, in the norm of the noise.
+        memory_alpha: float, the sum of the alphas of all queries of the memory
+            once the window of the example was answered; None where that is not
+            known.
     """
 
     label: int | None
@@ -40,6 +43,7 @@ class Record(NamedTuple):
     findings: dict
     promise: Promise | None = None
     rounding: float = 0.0
+    memory_alpha: float | None = None
 
 
 def check_rounding(rounding):

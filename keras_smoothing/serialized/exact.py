@@ -15,6 +15,12 @@ class Exact(Form):
     `max_iter` is reached, count against the candidate; `result.findings["unsettled"]` says how many they were, and
     `result.findings["steps"]` how many steps were taken in all.
 
+    The certificates are of the network at its fixed point. A network whose
+    solver stops early (by `max_iter`, or at a loose `tol`) is another
+    classifier, which may answer with other classes: deploy
+    `model.classify(x, serialized=ks.serialized.Exact())`, as the statement of
+    the result says. A memory keeps to one of the two.
+
     Args:
         layer: str, the name of the equilibrium layer; None for the only one.
         max_iter: int, after how many steps a copy is given up.

@@ -65,6 +65,7 @@ class ExactCounter(Counter):
             float32.
     """
 
+    serialized = "Exact"
     findings = {"unsettled": False, "steps": False}
 
     def __init__(self, base_model, noise, group, layer, max_iter):

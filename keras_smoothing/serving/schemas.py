@@ -30,6 +30,13 @@ class Classification(pydantic.BaseModel):
         description="false where the noise is chosen by the input and no "
         "memory keeps the promises: evidence then, and no certificate"
     )
+    memory_alpha: float | None = Field(
+        description="sum of the alphas of all queries that the memory let "
+        "draw until now, abstentions included: with probability at least 1 "
+        "minus a sum that is fixed beforehand, all answers within it are "
+        "right; null without a memory",
+        examples=[0.012],
+    )
 
 
 class Certificate(Classification):
@@ -80,6 +87,11 @@ class Description(pydantic.BaseModel):
         description="how the noise of each input is chosen, or null"
     )
     memory: bool = Field(description="whether promises are kept")
+    total_alpha: float | None = Field(
+        description="that queries of the memory share: with probability at "
+        "least 1 minus it, all answers that it will ever give are right; null "
+        "without a memory or a total"
+    )
     deployable: bool
     version: str = Field(description="of keras_smoothing")
 

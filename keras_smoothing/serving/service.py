@@ -150,6 +150,7 @@ class Service:
             fingerprint=self._fingerprint,
             n0=self._n0,
             memory=self._memory is not None,
+            total_alpha=getattr(self._memory, "total_alpha", None),
             deployable=self._deployable,
             version=__version__,
         )
@@ -163,7 +164,9 @@ class Service:
         kept = self._memory
         if kept is not None:
             shape = self.shape
-            promising.bind(kept, self._fingerprint, self._model, shape)
+            promising.bind(
+                kept, self._fingerprint, self._model._counter(), shape
+            )
             # What is compiled is promised to nobody.
             self._memory = CertificationMemory()
         # The second size makes a graph for all sizes.
@@ -190,7 +193,9 @@ class Service:
         result = self._result(x)
         return [
             schemas.Certificate(
-                **self._classification(int(result.prediction[i])),
+                **self._classification(
+                    int(result.prediction[i]), result.memory_alpha
+                ),
                 radius=float(result.radius[i]),
                 norm=result.distance,
                 p_lower=float(result.p_lower[i]),
@@ -207,18 +212,22 @@ class Service:
             check_independence=False,
             **self._settings,
         )
+        spent = None
+        if self._memory is not None:
+            spent = self._memory.alpha_spent
         return [
-            schemas.Classification(**self._classification(int(label)))
+            schemas.Classification(**self._classification(int(label), spent))
             for label in labels
         ]
 
-    def _classification(self, label):
+    def _classification(self, label, spent):
         abstained = label == ABSTAIN
         return dict(
             class_=None if abstained else label,
             abstained=abstained,
             alpha=self._settings["alpha"],
             deployable=self._deployable,
+            memory_alpha=spent,
         )
 
     def _predict(self, x):

@@ -31,6 +31,8 @@ class Claim(Statement, SavedClaim):
             and the same at all points. It is not where the noise is chosen by
             the input and no memory keeps the promises: a certificate is then
             about the noise of its own example, as evidence.
+        total_alpha: float, what the queries of the memory share, if it has a
+            total; else None.
 
     Raises:
         ValueError: if an attribute is not as described.
@@ -38,6 +40,7 @@ class Claim(Statement, SavedClaim):
 
     group: Group | None = None
     deployable: bool = True
+    total_alpha: float | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -45,6 +48,8 @@ class Claim(Statement, SavedClaim):
         if self.group is not None:
             checks.instance("group", self.group, Group, "D4()")
         checks.one_of("deployable", self.deployable, (True, False))
+        if self.total_alpha is not None:
+            checks.probability("total_alpha", self.total_alpha)
 
     @property
     def statement(self):

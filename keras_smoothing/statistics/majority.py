@@ -18,7 +18,8 @@ def majority(votes, alpha, changed=0.0):
 
     Args:
         votes: `Votes`.
-        alpha: float in (0, 1), probability of a wrong answer.
+        alpha: float in (0, 1), probability of a wrong answer; or a float64
+            array, shape `(examples,)`, of that of each.
         changed: float or float64 array, shape `(examples,)`: the probability
             with which a draw would be another at the point asked about.
 

@@ -28,6 +28,8 @@ class Statement:
         top_k: int, at least 1 and below the number of classes.
         group: the group under which the smoothed classifier is invariant, or
             what it is called; or None.
+        classifier: str, the call that answers as the certificates say; empty
+            where that is not known.
 
     Raises:
         ValueError: if an attribute is not as described.
@@ -42,6 +44,7 @@ class Statement:
     stopping: StoppingRule
     top_k: int = 1
     group: typing.Any = None
+    classifier: str = ""
 
     def __post_init__(self):
         checks.probability("alpha", self.alpha)
@@ -68,18 +71,19 @@ class Statement:
             answers = (
                 f"has the predicted class among its {self.top_k} most probable"
             )
+        which = f"({self.classifier}) " if self.classifier else ""
         return (
             f"With probability at least 1 - {self.alpha:g}, for each example "
-            f"on its own, the smoothed classifier {answers} at every input "
-            f"closer than the radius, in {self.distance} distance and in the "
-            "units of the input. An abstention states nothing."
+            f"on its own, the smoothed classifier {which}{answers} at every "
+            f"input closer than the radius, in {self.distance} distance and in "
+            "the units of the input. An abstention states nothing."
         )
 
     def shared_by(self, examples):
         """The same, whose alpha adds up to this one over all examples."""
         return dataclasses.replace(self, alpha=self.alpha / examples)
 
-    def prove(self, votes, candidate, scale=1.0, rounding=0.0):
+    def prove(self, votes, candidate, scale=1.0, rounding=0.0, alpha=None):
         """The radii that votes prove.
 
         Args:
@@ -92,13 +96,16 @@ class Statement:
             rounding: float or float64 array, shape `(examples,)`: how far the
                 examples that votes were found for are from those that the
                 radii are around.
+            alpha: float or float64 array, shape `(examples,)`: the failure
+                probability of each; or None for that of the statement.
 
         Returns:
             p_lower: float64 array, shape `(examples,)`: lower bound on the
                 probability of the candidate.
             radius: float64 array, shape `(examples,)`; 0 if nothing is proved.
         """
-        level = self.alpha * self.stopping.share(votes.num_samples)
+        alpha = self.alpha if alpha is None else alpha
+        level = alpha * self.stopping.share(votes.num_samples)
         if self.top_k == 1:
             p_lower = self.lower_bound(votes, candidate, level)
             radius = np.where(p_lower > 0.5, self.noise.radius(p_lower), 0.0)

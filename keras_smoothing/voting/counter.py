@@ -33,11 +33,14 @@ class Counter(Rebuilt):
         group: `keras_smoothing.groups.Group`, of which each draw applies a
             random element to the example; or None.
         finds_own_votes: bool, whether each vote is that of the base model.
+        serialized: str, the form of serialized smoothing whose votes are of
+            another classifier than the base model as it is; or empty.
         findings: dict from the names of what `find` returns beside the votes to
             whether it is counted for each class.
     """
 
     finds_own_votes = True
+    serialized = ""
     findings = {}
 
     def __init__(self, base_model, noise, voting="hard", group=None):
@@ -208,6 +211,20 @@ class Counter(Rebuilt):
     def claim(self, alpha, stopping, top_k=1):
         """The `Claim` that is proved from what this counter finds."""
         return Claim(self.noise, alpha, stopping, top_k, self.group)
+
+    def call_in_words(self, *arguments):
+        """Which classifier the votes are of, as a call that answers by them.
+
+        Args:
+            *arguments: str, of the call.
+
+        Returns:
+            str.
+        """
+        if self.serialized:
+            arguments = (f"serialized={self.serialized}()", *arguments)
+        call = f"`model.classify({', '.join(('x', *arguments))})`"
+        return f"{call}, by mean probability" if self.voting == "soft" else call
 
     def tuned(self, x, claim):
         """This counter, or one made for the claim and the examples at hand.
