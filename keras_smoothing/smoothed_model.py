@@ -279,10 +279,10 @@ class SmoothedModel(SmoothedClasses):
                 they are certified. A run that was interrupted is resumed by
                 the same call, with the same results as without the
                 interruption.
-            check_independence: bool, whether to try, on a few noisy copies of
-                the first examples, that the base model's answer to an input
-                does not depend on what else is in the batch; a certificate is
-                about one input.
+            check_independence: bool, whether to try, on noisy copies of the
+                first examples, that the base model's answer to an input does
+                not depend on what else is in the batch; a certificate is about
+                one input. It costs a few forward passes of full batches.
             serialized: `ks.serialized.Exact` or `Audited`, how to find the
                 votes of a base model with a `DeepEquilibrium` layer in fewer
                 steps; or None.
