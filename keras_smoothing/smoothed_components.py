@@ -178,9 +178,7 @@ class SmoothedComponents(SmoothedClasses):
                 examples at a time. A run that was interrupted is resumed by
                 the same call, with the same results. Further examples belong
                 into another log, as in `SmoothedModel.certify`.
-            check_independence: bool, whether to try, on a few noisy copies of
-                the first examples, that the base model's answer to an input
-                does not depend on what else is in the batch.
+            check_independence: bool, as in `SmoothedModel.certify`.
             cluster: `ks.cluster.Ray`, whose workers certify, with the same
                 results; or None for this process.
             verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for

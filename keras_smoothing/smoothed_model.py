@@ -290,10 +290,10 @@ class SmoothedModel(SmoothedClasses):
                 seed can be read, belong into another log: with `seed=None`
                 more than it was begun for are refused, where their number was
                 known then.
-            check_independence: bool, whether to try, on a few noisy copies of
-                the first examples, that the base model's answer to an input
-                does not depend on what else is in the batch; a certificate is
-                about one input.
+            check_independence: bool, whether to try, on noisy copies of the
+                first examples, that the base model's answer to an input does
+                not depend on what else is in the batch; a certificate is about
+                one input. It costs a few forward passes of full batches.
             serialized: `ks.serialized.Exact` or `Audited`, how to find the
                 votes of a base model with a `DeepEquilibrium` layer in fewer
                 steps; or None.

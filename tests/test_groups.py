@@ -11,6 +11,7 @@ from scipy import optimize
 from scipy import stats
 
 import keras_smoothing as ks
+from keras_smoothing.groups.is_group import is_group
 
 LAST, FIRST = "channels_last", "channels_first"
 IMAGES = [ks.groups.HorizontalFlip, ks.groups.D4, ks.groups.CyclicShift]
@@ -141,14 +142,104 @@ class NoPermutation(ks.groups.Group):
         return np.zeros((1, shape[0]), np.int32)
 
 
-@pytest.mark.parametrize("kind", [NoGroup, NoPermutation])
+class Repeated(ks.groups.Group):
+    """Drawn uniformly, the identity comes three times of four."""
+
+    def elements(self, shape):
+        points = np.arange(shape[0], dtype=np.int32)
+        return np.stack([points, points, points, points[::-1]])
+
+
+class AlmostAGroup(ks.groups.Group):
+    """One product of thousands is missing."""
+
+    def elements(self, shape):
+        elements = ks.groups.Permutation(LAST).elements((6, 1))
+        return np.delete(elements, 500, axis=0)[:, : shape[0]]
+
+
+class IdentityLast(ks.groups.Group):
+    def elements(self, shape):
+        points = np.arange(shape[0], dtype=np.int32)
+        return np.stack([points[::-1], points])
+
+
+class OfOtherPoints(ks.groups.Group):
+    def elements(self, shape):
+        return np.array([[0, 1], [1, 0]], np.int32)
+
+
+class NotNumbered(ks.groups.Group):
+    def elements(self, shape):
+        return np.arange(float(shape[0]))[np.newaxis]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        NoGroup,
+        NoPermutation,
+        Repeated,
+        AlmostAGroup,
+        IdentityLast,
+        OfOtherPoints,
+        NotNumbered,
+    ],
+)
 def test_what_is_no_group_is_refused(kind):
     with pytest.raises(ValueError, match="whose elements are none"):
-        kind(LAST).sample(2, (3, 1), seed=0)
-    base = keras.Sequential([keras.Input((3, 1)), keras.layers.Flatten()])
+        kind(LAST).sample(2, (6, 1), seed=0)
+    base = keras.Sequential([keras.Input((6, 1)), keras.layers.Flatten()])
     model = smoothed(base, group=kind(LAST))
+    x = np.zeros((1, 6, 1), "float32")
     with pytest.raises(ValueError, match="whose elements are none"):
-        model.certify(np.zeros((1, 3, 1), "float32"), n=100, verbose=0)
+        model.certify(x, n=100, verbose=0)
+    with pytest.raises(ValueError, match="whose elements are none"):
+        ks.layers.OrbitPooling(base, kind(LAST))(x)
+
+
+def test_repeated_elements_do_not_certify_two_classes_of_one_orbit():
+    # With the identity three times of four, each order of the pair had its
+    # own class.
+    class Repeats(ks.groups.Group):
+        def elements(self, shape):
+            return np.array([[0, 1], [0, 1], [0, 1], [1, 0]], np.int32)
+
+    model = smoothed(pair_model(), group=Repeats(LAST))
+    x = np.array([[[2], [-2]], [[-2], [2]]], "float32")
+    with pytest.raises(ValueError, match="each once"):
+        model.certify(x, n=500, seed=0, verbose=0)
+
+
+@pytest.mark.parametrize("group,shape", cases())
+def test_draws_are_among_the_elements(group, shape):
+    # Some groups draw without the list.
+    known = {tuple(element) for element in group.checked_elements(shape)}
+    draws = {tuple(draw) for draw in np.array(group.sample(2_000, shape, 5))}
+    assert draws == known
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_are_told_from_what_is_none(seed):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(1, 5)
+    rows = np.unique(
+        [rng.permutation(points) for _ in range(rng.integers(1, 4))]
+        + [np.arange(points)],
+        axis=0,
+    )
+    # All products, as in the definition.
+    while True:
+        products = np.unique(rows[:, rows].reshape(-1, points), axis=0)
+        assert is_group(rows) == (len(products) == len(rows))
+        if len(products) == len(rows):
+            break
+        rows = products
+    for i in range(1, len(rows)):
+        assert is_group(rows[:i]) == (
+            len(np.unique(rows[:i][:, rows[:i]].reshape(-1, points), axis=0))
+            == i
+        )
 
 
 def test_bad_arguments():

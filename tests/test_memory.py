@@ -292,6 +292,8 @@ def test_rearrangements_of_a_point_are_promised_together(norm):
     [
         ([[0, 1, 1]], "rearrangements of 3 coordinates"),
         ([[1, 0, 2]], "the identity among them"),
+        ([[0, 1, 2], [1, 0, 2], [0, 1, 2], [1, 0, 2]], "each once"),
+        ([[0, 1, 2], [1, 2, 0]], "with all their products"),
         ([[0, 1]], r"shape \(order, 3\)"),
         ([[0.0, 1.0, 2.0]], "Received: float64"),
     ],

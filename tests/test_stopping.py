@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from conftest import linear_model
+from conftest import smoothed
 from scipy import stats
 
 import keras_smoothing as ks
@@ -212,3 +214,106 @@ def test_rules_survive_serialization(stopping):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         ks.AdaptiveSampling(**arguments)
+
+
+class Rule(ks.statistics.StoppingRule):
+    """Two looks with given shares, of which the first never is the last."""
+
+    def __init__(self, looks=(50, 1_000), shares=(0.5, 0.5), window=16):
+        super().__init__(looks, shares, window)
+
+    def is_decided(self, prove, candidate, votes):
+        return np.zeros(len(candidate), bool)
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (dict(shares=(50, 50)), "at most 1. Received: shares=.50, 50"),
+        (dict(shares=(0.5, 0.5 + 1e-11)), "at most 1"),
+        (dict(shares=(1.5, -0.5)), "`shares` > 0"),
+        (dict(shares=(1.0, 0.0)), "`shares` > 0"),
+        (dict(shares=(0.5, np.nan)), "`shares` > 0"),
+        (dict(shares=(1.0,)), "one for each look"),
+        (dict(shares=(0.3, 0.3, 0.3)), "one for each look"),
+        (dict(looks=(1_000, 50)), "increasing `looks`"),
+        (dict(looks=(50, 50)), "increasing `looks`"),
+        (dict(looks=(0, 50)), "argument `looks`"),
+        (dict(looks=(50, 1_000.5)), "argument `looks`"),
+        (dict(looks=(), shares=()), "at least one"),
+        (dict(window=0), "argument `window`"),
+    ],
+)
+def test_a_rule_with_no_proof_is_not_made(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Rule(**arguments)
+
+
+def test_rounding_of_the_shares_is_no_matter():
+    assert sum((0.1,) * 10) < 1 < sum((0.1, 0.2, 0.7 + 1e-13))
+    Rule(shares=(0.3, 0.7 + 1e-13))
+    Rule(looks=tuple(range(1, 11)), shares=(0.1,) * 10)
+
+
+class ChangesItsShares(Rule):
+    def __init__(self):
+        super().__init__()
+        self.shares = (50, 50)
+
+
+class OverridesShare(Rule):
+    def share(self, num_samples):
+        return np.ones(np.shape(num_samples))
+
+
+class ChangesItsLooks(Rule):
+    def __init__(self):
+        super().__init__()
+        self.looks = (50, 100, 1_000)
+
+
+class ChangesMaxN(Rule):
+    def __init__(self):
+        super().__init__()
+        self.max_n = 10_000
+
+
+@pytest.mark.parametrize(
+    "kind,message",
+    [
+        (ChangesItsShares, "at most 1"),
+        (OverridesShare, "at most 1"),
+        (ChangesItsLooks, "one for each look"),
+        (ChangesMaxN, "`max_n`"),
+    ],
+)
+def test_a_rule_with_no_proof_is_not_used(kind, message):
+    with pytest.raises(ValueError, match=message):
+        Claim(NOISE, 0.001, kind())
+    model = smoothed(linear_model([1.0]))
+    with pytest.raises(ValueError, match=message):
+        model.certify(np.ones((1, 1), "float32"), stopping=kind(), verbose=0)
+
+
+def test_a_rule_that_changes_after_the_claim_proves_nothing():
+    rule = Rule()
+    claim = Claim(NOISE, 0.001, rule)
+    votes = Votes(np.array([[900, 100]]), np.array([1_000]))
+    _, radius = claim.prove(votes, np.array([0]))
+    assert radius > 0
+    rule.shares = (50, 50)
+    with pytest.raises(ValueError, match="at most 1"):
+        claim.prove(votes, np.array([0]))
+
+
+@pytest.mark.parametrize("answer", [np.ones, lambda count: True])
+def test_a_rule_decides_by_one_bool_for_each_example(answer):
+    class Decides(Rule):
+        def is_decided(self, prove, candidate, votes):
+            return answer(len(candidate))
+
+    with pytest.raises(ValueError, match=r"a bool array of shape \(3,\)"):
+        simulate(probabilities([0.3] * 3), Decides(), alpha=0.1)

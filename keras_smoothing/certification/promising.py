@@ -29,7 +29,8 @@ def bind(memory, model, counter, shape):
         # Where each coordinate of a rearranged example comes from.
         numbers = np.arange(np.prod(shape), dtype="int32").reshape(1, *shape)
         images = counter.group.orbit(
-            ops.convert_to_tensor(numbers), counter.group.elements(shape)
+            ops.convert_to_tensor(numbers),
+            counter.group.checked_elements(shape),
         )
         symmetries = ops.convert_to_numpy(images).reshape(-1, numbers.size)
     memory.bind(

@@ -127,7 +127,7 @@ def estimate(draw, candidate, claim, scale, rounding=0.0):
             scale=scale[which],
             rounding=rounding[which],
         )
-        decided = claim.stopping.is_decided(prove, candidate[which], votes)
+        decided = _decided(claim.stopping, prove, candidate[which], votes)
         # An example that gave a NaN abstains, whatever comes.
         decided |= votes.nan_draws > 0
         finished.append((which[decided], votes[decided]))
@@ -137,3 +137,16 @@ def estimate(draw, candidate, claim, scale, rounding=0.0):
     finished.append((which, votes))  # Whatever the last look left open.
     order, parts = zip(*finished, strict=True)
     return Votes.concatenate(parts)[np.argsort(np.concatenate(order))]
+
+
+def _decided(stopping, prove, candidate, votes):
+    """What `is_decided` says, a bool for each example and nothing else."""
+    decided = np.array(stopping.is_decided(prove, candidate, votes))
+    # By integers, other examples would be finished than those meant.
+    if decided.dtype != np.bool_ or decided.shape != candidate.shape:
+        raise ValueError(
+            f"Expected `is_decided` of {stopping} to return a bool array of "
+            f"shape {candidate.shape}. Received: {decided.dtype} of shape "
+            f"{decided.shape}"
+        )
+    return decided

@@ -1,11 +1,15 @@
+import hashlib
+import math
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_smoothing.data_format import checked_data_format
+from keras_smoothing.groups.is_group import is_group
 
-# Products that are tried out, to find that elements are no group.
-_NUM_PAIRS = 64
+# Digests of elements that were found to be groups.
+_groups = set()
 
 
 class Group:
@@ -16,8 +20,9 @@ class Group:
     pixels of an image, row by row, or the entries of a set; channels move along
     with their point. Such an action is linear and orthogonal, so it changes
     neither l1 nor l2 distances, nor the law of noise that is independent and
-    equal in all coordinates. A subclass defines `elements`; one that defines
-    `sample` itself, for a group too large to list, answers for its being one.
+    equal in all coordinates. A subclass defines `elements`, which are checked
+    before they are used; one that defines `sample` itself, for a group too
+    large to list, answers for its being one.
 
     Args:
         data_format: "channels_last", "channels_first", or None for
@@ -31,7 +36,7 @@ class Group:
         self.data_format = checked_data_format(data_format)
 
     def elements(self, shape):
-        """All elements, the identity first.
+        """All elements, each once, the identity first.
 
         Args:
             shape: tuple of ints, the shape of an example.
@@ -44,6 +49,41 @@ class Group:
         """
         raise TypeError(f"{type(self).__name__} does not define `elements`.")
 
+    def checked_elements(self, shape):
+        """The `elements`, after a check that they are a group.
+
+        A certificate for orbits is false of what is no group, or where some
+        elements are drawn more often than others.
+
+        Args:
+            shape: as of `elements`.
+
+        Returns:
+            as of `elements`.
+
+        Raises:
+            ValueError: unless they are permutations of the points, each once,
+                the identity first, with all their products.
+        """
+        elements = np.asarray(self.elements(shape))
+        points = math.prod(shape[:-1] if self._channels_last else shape[1:])
+        digest = hashlib.sha256(
+            repr((elements.shape, elements.dtype)).encode() + elements.tobytes()
+        ).digest()
+        if digest not in _groups:
+            if (
+                elements.shape[1:] != (points,)
+                or not np.array_equal(elements[0], np.arange(points))
+                or not is_group(elements)
+            ):
+                raise ValueError(
+                    "Expected a group: permutations of the "
+                    f"{points} points, each once, the identity first, with all "
+                    f"their products. Received: {self}, whose elements are none"
+                )
+            _groups.add(digest)
+        return elements
+
     def sample(self, count, shape, seed):
         """Elements drawn uniformly.
 
@@ -55,8 +95,7 @@ class Group:
         Returns:
             int32 tensor, shape `(count, points)`.
         """
-        elements = np.asarray(self.elements(shape))
-        self._check_is_group(elements)
+        elements = self.checked_elements(shape)
         which = uniform_integers(count, len(elements), seed)
         return ops.take(ops.convert_to_tensor(elements), which, axis=0)
 
@@ -116,22 +155,6 @@ class Group:
 
     def __repr__(self):
         return f"{type(self).__name__}({self.data_format!r})"
-
-    def _check_is_group(self, elements):
-        """A certificate for orbits is false of what is no group."""
-        points = np.arange(elements.shape[1])
-        known = {element.tobytes() for element in elements}
-        rng = np.random.default_rng(0)
-        pairs = elements[rng.integers(len(elements), size=(_NUM_PAIRS, 2))]
-        products = np.take_along_axis(pairs[:, 0], pairs[:, 1], axis=1)
-        if not (
-            np.array_equal(np.sort(elements, axis=1), points + 0 * elements)
-            and all(product.tobytes() in known for product in products)
-        ):
-            raise ValueError(
-                "Expected a group: permutations of the points, with all their "
-                f"products. Received: {self}, whose elements are none"
-            )
 
     def _spatial(self, shape, rank):
         """The sizes of the axes that the group acts on."""

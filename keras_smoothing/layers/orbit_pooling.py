@@ -49,7 +49,7 @@ class OrbitPooling(keras.layers.Wrapper):
 
     def call(self, inputs, training=None):
         shape = tuple(inputs.shape[1:])
-        elements = ops.convert_to_tensor(self.group.elements(shape))
+        elements = ops.convert_to_tensor(self.group.checked_elements(shape))
         order = elements.shape[0]
         orbit = ops.reshape(self.group.orbit(inputs, elements), (-1, *shape))
         outputs = self.layer(orbit, training=training)

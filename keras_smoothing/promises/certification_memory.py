@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.groups.is_group import is_group
 from keras_smoothing.promises import geometry
 from keras_smoothing.promises.ball_index import BallIndex
 from keras_smoothing.promises.budget import Budget
@@ -525,16 +526,14 @@ def _to_symmetries(symmetries, dimensions):
     if (
         array.dtype.kind not in "iu"
         or array.shape[1:] != (dimensions,)
-        or not np.array_equal(
-            np.sort(array, axis=1), np.arange(dimensions) + 0 * array
-        )
-        or not np.any(np.all(array == np.arange(dimensions), axis=1))
+        or not is_group(array)
     ):
         raise ValueError(
-            "Invalid value for argument `symmetries`. Expected rearrangements "
-            f"of {dimensions} coordinates, the identity among them, as an int "
-            f"array of shape (order, {dimensions}). Received: {array.dtype} of "
-            f"shape {array.shape}"
+            "Invalid value for argument `symmetries`. Expected a group of "
+            f"rearrangements of {dimensions} coordinates, each once, the "
+            "identity among them, with all their products, as an int array of "
+            f"shape (order, {dimensions}). Received: {array.dtype} of shape "
+            f"{array.shape}"
         )
     return array.astype(np.int64)
 

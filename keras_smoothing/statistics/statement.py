@@ -11,6 +11,7 @@ from keras_smoothing.statistics.bounds import lower_confidence_bound
 from keras_smoothing.statistics.bounds import upper_confidence_bound
 from keras_smoothing.statistics.fixed_sampling import FixedSampling
 from keras_smoothing.statistics.stopping_rule import StoppingRule
+from keras_smoothing.statistics.stopping_rule import check_stopping
 from keras_smoothing.statistics.votes import Votes
 
 
@@ -55,6 +56,7 @@ class Statement:
                 "rule, such as ks.AdaptiveSampling(radii=[0.0, 0.25]). "
                 f"Received: stopping={self.stopping!r}"
             )
+        check_stopping(self.stopping)
 
     @property
     def distance(self):
@@ -104,6 +106,7 @@ class Statement:
                 probability of the candidate.
             radius: float64 array, shape `(examples,)`; 0 if nothing is proved.
         """
+        check_stopping(self.stopping)  # It may have changed since.
         alpha = self.alpha if alpha is None else alpha
         level = alpha * self.stopping.share(votes.num_samples)
         if self.top_k == 1:

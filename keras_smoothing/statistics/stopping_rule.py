@@ -1,4 +1,9 @@
+import itertools
+import math
+
 import numpy as np
+
+from keras_smoothing import checks
 
 # The examples of a window share the noise of each draw, and are finished and
 # logged together. With 16 of them drawing the noise costs a few percent of the
@@ -10,21 +15,27 @@ class StoppingRule:
     """A schedule of looks at the votes, and when a look is the last one.
 
     Each look spends a share of alpha on a confidence bound of its own. The
-    shares add up to 1, so that the bounds of all looks hold together, and a
-    certificate taken from any of them is true, however that look was chosen.
+    shares add up to 1 at most, so that the bounds of all looks hold together,
+    and a certificate taken from any of them is true, however that look was
+    chosen.
 
     Attributes:
-        looks: tuple of ints, increasing: numbers of draws.
-        shares: tuple of floats, of alpha, one for each look.
+        looks: tuple of ints >= 1, increasing: numbers of draws.
+        shares: tuple of floats > 0, of alpha, one for each look.
         max_n: int, the last of the looks.
-        window: int, how many examples are drawn for together.
+        window: int >= 1, how many examples are drawn for together.
+
+    Raises:
+        ValueError: if an attribute is not as described, or for shares that add
+            up to more than 1.
     """
 
     def __init__(self, looks, shares, window):
+        _check_schedule(looks, shares)
         self.looks = looks
         self.shares = shares
         self.max_n = looks[-1]
-        self.window = window
+        self.window = checks.positive_int("window", window)
 
     def share(self, num_samples):
         """The share of alpha at some looks.
@@ -70,3 +81,42 @@ class StoppingRule:
             if value is not None
         )
         return f"{type(self).__name__}({arguments})"
+
+
+def check_stopping(rule):
+    """Raises where a rule has no proof, as a subclass may have left it.
+
+    Args:
+        rule: `StoppingRule`.
+
+    Raises:
+        ValueError: as said.
+    """
+    _check_schedule(rule.looks, rule.shares)
+    _check_schedule(rule.looks, rule.share(np.array(rule.looks)))
+    if rule.max_n != rule.looks[-1]:
+        raise ValueError(
+            f"Expected the last of the looks {rule.looks} of {rule} as "
+            f"`max_n`. Received: max_n={rule.max_n}"
+        )
+
+
+def _check_schedule(looks, shares):
+    steps = itertools.pairwise((0, *looks))
+    if not len(looks) or any(
+        checks.positive_int("looks", look) <= before for before, look in steps
+    ):
+        raise ValueError(
+            "Expected increasing `looks`, at least one. Received: "
+            f"looks={looks}"
+        )
+    # A rounding error of the sum is no matter.
+    if (
+        np.shape(shares) != np.shape(looks)
+        or not all(share > 0 for share in shares)
+        or not math.fsum(shares) <= 1 + 1e-12
+    ):
+        raise ValueError(
+            "Expected `shares` > 0 of alpha, one for each look, that add up "
+            f"to at most 1. Received: shares={shares}, looks={looks}"
+        )
