@@ -54,6 +54,7 @@ ORDER = [
     "rebuilt",
     "example_digest",
     "checks",
+    "rounding",
     "warn_caller",
     "version",
 ]

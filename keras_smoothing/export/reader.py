@@ -30,6 +30,7 @@ PARTS = (
     "noise/laws/laplace.py",
     "noise/laws/law.py",
     "noise/laws/uniform.py",
+    "rounding.py",
     "statistics/bounds.py",
     "statistics/fixed_sampling.py",
     "statistics/majority.py",
