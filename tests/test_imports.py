@@ -55,6 +55,7 @@ ORDER = [
     "rebuilt",
     "example_digest",
     "checks",
+    "rounding",
     "warn_caller",
     "version",
 ]

@@ -13,9 +13,9 @@ import pytest
 
 import keras_smoothing as ks
 from keras_smoothing import cli
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.example_digest import example_digest
 from keras_smoothing.report import figures
+from keras_smoothing.rounding import at_least
 from keras_smoothing.statistics import Claim
 
 VOID = {"meta", "img", "br", "path", "use", "rect"}
@@ -461,7 +461,7 @@ def test_the_command_writes_a_page(digits_model, images, tmp_path, capsys):
     command = ["report", log, "--radii", "0", "0.25", "--html", str(path)]
     assert cli.main(command) == 0
     page = Page(path.read_text())
-    share = f"{round_down(ks.read_log(log).certified_accuracy(0.25), 3):.1%}"
+    share = at_least(ks.read_log(log).certified_accuracy(0.25), ".1%")
     assert page.table("shares")[1][2] == share
     rows = {row[0]: row[1] for row in page.table("settings")}
     assert len(rows["model"]) == 64 and "tensorflow" in rows["versions"]

@@ -12,7 +12,6 @@ from scipy import stats
 
 import keras_smoothing as ks
 from keras_smoothing import evaluation
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.statistics import Claim
 
 
@@ -459,15 +458,6 @@ def test_other_kinds_of_results_do_not_concatenate(detailed, six_columns):
     for mixed in ([detailed, six_columns], [six_columns, detailed]):
         with pytest.raises(ValueError, match="noise='unknown', alpha='unk"):
             concatenate(mixed)
-
-
-def test_rounding_down_keeps_what_is_a_decimal_already():
-    for digits in (1, 2, 3, 4):
-        decimals = np.arange(10**digits + 1) / 10**digits
-        np.testing.assert_array_equal(round_down(decimals, digits), decimals)
-    values = np.random.default_rng(0).random(10_000)
-    rounded = round_down(values, 3)
-    assert (rounded <= values).all() and (values - rounded < 0.001).all()
 
 
 def test_tables_round_down():

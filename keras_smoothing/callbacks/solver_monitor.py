@@ -3,6 +3,7 @@ import warnings
 import keras
 
 from keras_smoothing.callbacks.equilibrium_layers import equilibrium_layers
+from keras_smoothing.rounding import at_most
 
 
 class SolverMonitor(keras.callbacks.Callback):
@@ -60,8 +61,9 @@ class SolverMonitor(keras.callbacks.Callback):
     def _check(self, epoch, layer, name, unconverged):
         # Not "greater", so that a NaN is noticed.
         if not unconverged <= self.max_unconverged:
+            share = at_most(unconverged, ".1%")
             warnings.warn(
                 f"Epoch {epoch + 1}: the solver of layer {layer.name!r} did "
-                f"not converge on {unconverged:.1%} of the examples ({name}).",
+                f"not converge on {share} of the examples ({name}).",
                 stacklevel=3,
             )

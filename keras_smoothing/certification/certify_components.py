@@ -67,7 +67,7 @@ def _check_can_certify(claim, components):
             f"Expected a `radius` that {claim.noise} can prove. Received: "
             f"radius={claim.radius}, for which no probability is enough"
         )
-    shared = f"{claim.alpha:g}"
+    shared = str(claim.alpha)
     if claim.correction is not None:
         shared += f", shared out over {components:,} {claim.component}s"
     check_enough(claim.n, smallest, shared)

@@ -8,6 +8,7 @@ from keras_smoothing.certification.collecting import collect
 from keras_smoothing.certification.header import header
 from keras_smoothing.certification.run import run
 from keras_smoothing.logs import CertificationLog
+from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.stopping_rule import WINDOW
 from keras_smoothing.warn_caller import warn_caller
 
@@ -58,7 +59,9 @@ def _check_enough(claim, answers):
         return
     first = int(np.argmax(infinite))
     radius, needed = claim.radii[first], claim.smallest_n(answers)[first]
-    enough = f"n >= {needed:.0f}" if needed < np.inf else "another radius"
+    enough = "another radius"
+    if needed < np.inf:
+        enough = f"n >= {at_most(needed, '.0f')}"
     what = (
         f"{enough} at alpha={claim.alpha}, radius {radius} and "
         f"{int(np.prod(answers))} coordinates (correction={claim.correction})"

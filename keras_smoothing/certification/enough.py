@@ -2,6 +2,7 @@
 
 import math
 
+from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.bounds import largest_p_lower
 from keras_smoothing.warn_caller import warn_caller
 
@@ -64,7 +65,7 @@ def warn_of_few(n, level, alpha, noise, largest):
     if largest_p_lower(n, level) < 0.84:  # About Phi(1): one sigma.
         warn_caller(
             f"n={n} draws at alpha={alpha} certify no {noise.norm} radius "
-            f"above {largest:.3g}, even when all votes agree. See "
+            f"above {at_most(largest, '.3g')}, even when all votes agree. See "
             "keras_smoothing.plan.",
         )
 

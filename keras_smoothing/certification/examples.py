@@ -5,6 +5,8 @@ import numpy as np
 from keras_smoothing import checks
 from keras_smoothing.certification import class_labels
 from keras_smoothing.certification.input_rounding import rounding_distance
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
 
 
 class Examples:
@@ -157,9 +159,10 @@ class Examples:
         largest = np.abs(x[:, : self._size]).max(initial=0)
         if largest > self._limit:
             raise ValueError(
-                f"Expected values in `x` up to {self._limit:.3g}, beside which "
-                "float32 resolves the noise. Received: a value of "
-                f"{largest:.3g}"
+                "Expected values in `x` up to "
+                f"{at_least(self._limit, '.3g')}, beside which float32 "
+                "resolves the noise. Received: a value of "
+                f"{at_most(largest, '.3g')}"
             )
         noisy = (part[:, : self._size] for part in (given, x))
         return x, rounding_distance(*noisy, self._norm)

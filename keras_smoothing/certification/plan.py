@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.certification.seconds_per_copy import seconds_per_copy
+from keras_smoothing.rounding import at_most
 from keras_smoothing.serialized.form import Form
 from keras_smoothing.statistics import AuditedClaim
 from keras_smoothing.statistics import Claim
@@ -40,15 +41,16 @@ class Plan:
     radius_without_audits: float
 
     def __str__(self):
+        largest = at_most(self.radius_without_audits, ".4f")
         lines = [
             f"n={self.n}, alpha={self.alpha}: no {self.norm} radius above "
-            f"{self.radius_without_audits:.4f} can be certified, whatever the "
-            "model",
+            f"{largest} can be certified, whatever the model",
         ]
         if self.num_audited is not None:
             lines.append(
                 f"with {self.num_audited:,} of the draws audited, the number "
-                f"to expect, none above {self.largest_radius:.4f}"
+                "to expect, none above "
+                f"{at_most(self.largest_radius, '.4f')}"
             )
         lines += [
             f"at this alpha nothing can be certified with n < "
@@ -56,7 +58,8 @@ class Plan:
             f"{self.draws:,} noisy copies through the model",
         ]
         if self.seconds is not None:
-            lines[-1] += f", about {self.seconds:,.0f} s on this machine"
+            seconds = at_most(self.seconds, ",.0f")
+            lines[-1] += f", about {seconds} s on this machine"
         return "\n".join(lines)
 
 

@@ -6,6 +6,9 @@ from keras_smoothing import checks
 from keras_smoothing.certification.collecting import fitting
 from keras_smoothing.certification.plan import example_shape
 from keras_smoothing.certification.seconds_per_copy import seconds_per_copy
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
+from keras_smoothing.rounding import exact
 from keras_smoothing.statistics.stopping_rule import WINDOW
 
 
@@ -43,15 +46,18 @@ class IntervalPlan:
             self.radii, self.finite, self.smallest_n, self.shares, strict=True
         ):
             if finite:
-                what = f"from the {low:.2%} to the {high:.2%} quantile of draws"
+                low, high = at_least(low, ".2%"), at_most(high, ".2%")
+                what = f"from the {low} to the {high} quantile of draws"
             else:
                 what = "infinite"
+            enough = at_most(smallest_n, ",.0f")
             lines.append(
-                f"  {radius:.4g}: {what}; finite from n={smallest_n:,.0f} on"
+                f"  {exact(radius).normalize():f}: {what}; finite from "
+                f"n={enough} on"
             )
         lines.append(
             f"{self.draws:,} noisy copies through the model, about "
-            f"{self.seconds:,.0f} s on this machine"
+            f"{at_most(self.seconds, ',.0f')} s on this machine"
         )
         return "\n".join(lines)
 

@@ -1,5 +1,7 @@
 import keras
 
+from keras_smoothing.rounding import at_least
+
 
 class Progress:
     """Shows the progress of a certification on Keras's progress bar.
@@ -43,7 +45,9 @@ class Progress:
         self._update(finalize=True)
 
     def _update(self, finalize):
+        # In the four digits that the bar shows.
         figures = [
-            (name, value / self._examples) for name, value in self._sums.items()
+            (name, float(at_least(value / self._examples, ".4f")))
+            for name, value in self._sums.items()
         ]
         self._bar.update(self._examples + self._drawn, figures, finalize)

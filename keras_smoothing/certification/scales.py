@@ -26,7 +26,7 @@ def find(searcher, x, *, stddev, seed, index):
         warn_caller(
             "The base model returned NaN in the search for sigma, so "
             f"example(s) {index[found.failed]} get the noise of the model, "
-            f"sigma={stddev:.3g}.",
+            f"sigma={stddev}.",
         )
     return (found.sigma / stddev).astype(np.float32)
 

@@ -88,8 +88,10 @@ def default_radii(largest):
     """
     if largest <= 0:
         return np.array([0.0])
-    magnitude = 10.0 ** (np.floor(np.log10(largest)) - 2)
+    power = int(np.floor(np.log10(largest))) - 2
+    up, down = 10.0 ** max(0, power), 10.0 ** max(0, -power)
     # Quarters and halves are the steps of the field's tables.
-    steps = magnitude * np.array([25, 50, 250, 500])
-    step = next(step for step in steps if largest / step < 8)
-    return step * np.arange(int(largest / step) + 1)
+    step = next(s for s in (25, 50, 250, 500) if largest / (s * up / down) < 8)
+    count = int(largest / (step * up / down)) + 1
+    # One division at last: 0.15, and not the float above.
+    return step * np.arange(count) * up / down

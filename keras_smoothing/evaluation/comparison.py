@@ -2,7 +2,10 @@ import dataclasses
 
 import numpy as np
 
-from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
+from keras_smoothing.rounding import exact
+from keras_smoothing.rounding import towards_zero
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,40 +59,41 @@ class Comparison:
         return self.p_value <= 1 - self.confidence
 
     def __str__(self):
-        interval = f"{100 * self.confidence:g}% interval"
+        confidence = exact(self.confidence)
+        interval = f"{at_least(100 * confidence, '.6g')}% interval"
         lines = [
             f"{'radius':<9} {'a':>8} {'b':>8} {'a - b':>8} {interval:>18} "
             f"{'only a':>7} {'only b':>7} {'p':>7}"
         ]
         for i, radius in enumerate(self.radii):
-            shares = (f"{share:.1%}" for share in _down(self.accuracy[:, i], 3))
             lines.append(
                 _row(
-                    f"{radius:.6g}",
-                    shares,
-                    f"{_towards_0(self.difference[i], 3):+.1%}",
-                    [f"{edge:+.1%}" for edge in _outwards(self.interval[i], 3)],
+                    at_least(radius, ".6g"),
+                    (at_least(share, ".1%") for share in self.accuracy[:, i]),
+                    towards_zero(self.difference[i], "+.1%"),
+                    _outwards(self.interval[i], "+.1%"),
                 )
                 + "".join(f" {number:>7}" for number in self.only[:, i])
-                + f" {_up(self.p_value[i], 4):>7.4f}"
+                + f" {at_most(self.p_value[i], '.4f'):>7}"
                 + (" *" if self.differs[i] else "")
             )
         lines.append(
             _row(
                 "ACR",
-                (f"{acr:.4f}" for acr in _down(self.acr, 4)),
-                f"{_towards_0(self.acr_difference, 4):+.4f}",
-                [f"{edge:+.4f}" for edge in _outwards(self.acr_interval, 4)],
+                (at_least(acr, ".4f") for acr in self.acr),
+                towards_zero(self.acr_difference, "+.4f"),
+                _outwards(self.acr_interval, "+.4f"),
             )
         )
-        draws = np.ceil(self.draws)
-        draws = ("unknown" if np.isnan(n) else f"{n:,.0f}" for n in draws)
+        draws = (
+            "unknown" if np.isnan(n) else at_most(n, ",.0f") for n in self.draws
+        )
         lines.append(_row("draws", draws))
-        seconds = (f"{s:,.1f}" for s in _up(self.seconds, 1))
+        seconds = (at_most(s, ",.1f") for s in self.seconds)
         lines.append(_row("seconds", seconds))
         lines.append(
-            f"* differ, at p <= {1 - self.confidence:.4g} for each radius by "
-            "itself (McNemar, exact)"
+            f"* differ, at p <= {at_most(1 - confidence, '.4g')} for each "
+            "radius by itself (McNemar, exact)"
         )
         return "\n".join(lines)
 
@@ -102,17 +106,5 @@ def _row(name, pair, difference="", interval=None):
     return f"{line} {difference:>8} {'[{}, {}]'.format(*interval):>18}"
 
 
-def _down(value, digits):
-    return round_down(value, digits)
-
-
-def _up(value, digits):
-    return -round_down(-value, digits)
-
-
-def _towards_0(value, digits):
-    return np.copysign(round_down(abs(value), digits), value)
-
-
-def _outwards(interval, digits):
-    return _down(interval[0], digits), _up(interval[1], digits)
+def _outwards(interval, spec):
+    return at_least(interval[0], spec), at_most(interval[1], spec)

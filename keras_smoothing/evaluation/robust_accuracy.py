@@ -6,7 +6,9 @@ from keras_smoothing import checks
 from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
 from keras_smoothing.evaluation.plots import axes
 from keras_smoothing.evaluation.plots import plot_certified_accuracy
-from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
+from keras_smoothing.rounding import exact
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +38,18 @@ class RobustAccuracy:
     def table(self, certified=None):
         """Accuracy in percent, a line for each attacker, as a string.
 
+        Accuracy under attack is rounded up, certified accuracy down.
+
         Args:
             certified: object with the arrays `radius` and `correct`, such as
                 `CertificationResult`, for a further line: certified accuracy
                 at radii equal to the strengths. That compares where a
                 strength is the radius of an attack.
         """
-        rows = self._curves()
+        rows = {
+            name: [at_most(share, ".1%") for share in shares]
+            for name, shares in self._curves().items()
+        }
         if certified is not None:
             if len(certified.radius) != self.correct.shape[-1]:
                 raise ValueError(
@@ -53,13 +60,16 @@ class RobustAccuracy:
             shares = certified_accuracy(
                 certified.radius, certified.correct, self.strengths
             )
-            rows["certified"] = round_down(shares, 3)
+            rows["certified"] = [at_least(share, ".1%") for share in shares]
         width = max(map(len, rows))
         lines = [f"{'strength':<{width}}", *(f"{r:<{width}}" for r in rows)]
         for i, strength in enumerate(self.strengths):
-            lines[0] += f" {strength:>7.4g}"
-            for j, shares in enumerate(rows.values()):
-                lines[j + 1] += f" {100 * shares[i]:>6.1f}%"
+            # Attacks bound from above what certificates bound from below: no
+            # rounding would do for both.
+            text = f"{exact(strength).normalize():f}"
+            cells = (text, *(shares[i] for shares in rows.values()))
+            for j, cell in enumerate(cells):
+                lines[j] += f" {cell:>{max(7, len(text))}}"
         return "\n".join(lines)
 
     def plot(self, certified=None, ax=None):

@@ -2,7 +2,7 @@ from keras_smoothing.evaluation.certified_accuracy import (
     average_certified_radius,
 )
 from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
-from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.rounding import at_least
 
 
 def table(results, radii):
@@ -15,7 +15,7 @@ def table(results, radii):
 
     Returns:
         str, several lines: a heading, then name, number of examples, average
-        certified radius and percentages, both rounded down.
+        certified radius and percentages, all rounded down.
 
     Example:
 
@@ -31,15 +31,15 @@ def table(results, radii):
     """
     width = max(7, *map(len, results))
     heading = f"{'radius':<{width}} {'examples':>8} {'ACR':>7}" + "".join(
-        f" {radius:>7.4g}" for radius in radii
+        f" {at_least(radius, '.4g'):>7}" for radius in radii
     )
     lines = [heading]
     for name, result in results.items():
         acr = average_certified_radius(result.radius, result.correct)
         shares = certified_accuracy(result.radius, result.correct, radii)
-        acr, shares = round_down(acr, 4), round_down(shares, 3)
         lines.append(
-            f"{name:<{width}} {len(result.radius):>8} {acr:>7.4f}"
-            + "".join(f" {100 * share:>6.1f}%" for share in shares)
+            f"{name:<{width}} {len(result.radius):>8} "
+            f"{at_least(acr, '.4f'):>7}"
+            + "".join(f" {at_least(share, '.1%'):>7}" for share in shares)
         )
     return "\n".join(lines)

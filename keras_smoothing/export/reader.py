@@ -31,6 +31,7 @@ PARTS = (
     "noise/laws/laplace.py",
     "noise/laws/law.py",
     "noise/laws/uniform.py",
+    "rounding.py",
     "statistics/bounds.py",
     "statistics/fixed_sampling.py",
     "statistics/majority.py",

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing.certification.examples import largest_value
+from keras_smoothing.rounding import at_least
 from keras_smoothing.voting.draws import FixedSeed
 from keras_smoothing.voting.tiles import tile_size
 
@@ -38,7 +39,7 @@ def signatures(model, counter, shape):
         return backend.require(
             ops.all(ops.abs(x) <= limit),  # Of NaN it is not.
             x,
-            f"Expected finite values in `x`, up to {limit:.3g}.",
+            f"Expected finite values in `x`, up to {at_least(limit, '.3g')}.",
         )
 
     @backend.compile  # One graph, which all others call.

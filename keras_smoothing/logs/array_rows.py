@@ -16,11 +16,11 @@ import zlib
 import numpy as np
 
 from keras_smoothing import checks
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.logs.log_format import parse_rows
 from keras_smoothing.logs.log_format import sidecar_path
 from keras_smoothing.results import record_of
 from keras_smoothing.results import result_of
+from keras_smoothing.rounding import at_least
 
 _DIGITS = 6
 # What is no array.
@@ -48,7 +48,7 @@ def format_row(index, record, result, i):
         i: int, where it does.
     """
     figures = [
-        f"{round_down(values[i], _DIGITS):.{_DIGITS}f}"
+        at_least(values[i], f".{_DIGITS}f")
         for values in result.figures().values()
     ]
     begin = (str(index), claim_digest(result.claim))

@@ -9,7 +9,6 @@ import math
 import numpy as np
 
 from keras_smoothing import checks
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.logs.log_format import FORMAT
 from keras_smoothing.logs.log_format import parse_rows
 from keras_smoothing.logs.log_format import sidecar_path
@@ -17,6 +16,8 @@ from keras_smoothing.promises import Promise
 from keras_smoothing.results import Record
 from keras_smoothing.results import result_of
 from keras_smoothing.results.record import check_rounding
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.votes import ABSTAIN
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
@@ -87,16 +88,16 @@ def format_row(index, record, result, i):
             index,
             label,
             prediction,
-            _rounded_down(result.radius[i], 6),
+            at_least(result.radius[i], ".6f"),
             int(label >= 0 and prediction == label),
-            f"{record.time:.6g}",
-            _rounded_down(result.p_lower[i], 9),
+            at_most(record.time, ".6g"),
+            at_least(result.p_lower[i], ".9f"),
             record.num_samples,
             record.candidate,
             record.nan_draws,
             repr(float(record.scale)),
             repr(float(record.mean_scale)),
-            _rounded_down(result.volume_radius[i], 6),
+            at_least(result.volume_radius[i], ".6f"),
             repr(float(record.rounding)),
             _format_numbers(record.counts),
             record.digest,
@@ -126,11 +127,6 @@ def _parse_array(text, size):
             raise ValueError(f"class:number expected, {pair!r} received")
         numbers[index] = number
     return numbers
-
-
-def _rounded_down(value, digits):
-    """Decimal text of a number that never exceeds it."""
-    return f"{round_down(value, digits):.{digits}f}"
 
 
 def _parse_promise(row, scale, classes, stddev):

@@ -5,8 +5,8 @@ import io
 
 import numpy as np
 
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.example_digest import example_digest
+from keras_smoothing.rounding import at_least
 
 # Of each kind.
 _SHOWN = 8
@@ -91,7 +91,7 @@ def _figure(result, i, image):
         if not result.abstained[i] and not result.correct[i]:
             said.append("wrong")
             kind = ' class="wrong"'
-    radius = f"{round_down(result.radius[i], 4):.4f}"
+    radius = at_least(result.radius[i], ".4f")
     alt = f"Example {i}: {', '.join(said)}, radius {radius}"
     return (
         f'<figure{kind}><img src="data:image/png;base64,{_png(image)}" '

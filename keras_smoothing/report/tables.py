@@ -5,8 +5,9 @@ import html
 import numpy as np
 
 from keras_smoothing import evaluation
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.report.figures import key
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
 
 # Of more labels the table opens at a click.
 _OPEN = 20
@@ -33,18 +34,17 @@ def run_name(i, name, result):
 
 def share_table(results, counted, radii):
     """Shares of examples at radii, a row for each run."""
-    # The share is that of the radius as it is printed.
-    texts = [f"{radius:.6g}" for radius in radii]
-    printed = [float(text) for text in texts]
+    # A share is that of the radius itself, which is no smaller than its text.
+    texts = [at_least(radius, ".6g") for radius in radii]
     rows = []
     for i, (name, result) in enumerate(results.items()):
         shares = evaluation.certified_accuracy(
-            result.radius, counted[name], printed
+            result.radius, counted[name], radii
         )
         rows.append(
             [
                 run_name(i, name, result),
-                *(f"{share:.1%}" for share in round_down(shares, 3)),
+                *(at_least(share, ".1%") for share in shares),
             ]
         )
     return _table("shares", ["radius", *texts], rows)
@@ -107,18 +107,14 @@ def settings_table(results, settings):
 def _figures(result, labelled):
     yield f"{len(result):,}"
     if labelled:
-        yield f"{round_down(result.average_certified_radius(), 4):.4f}"
-    yield f"{_round_up(np.mean(result.abstained), 3):.1%}"
-    yield f"{round_down(np.median(result.radius), 4):.4f}"
+        yield at_least(result.average_certified_radius(), ".4f")
+    yield at_most(np.mean(result.abstained), ".1%")
+    yield at_least(np.median(result.radius), ".4f")
     if result.num_samples is None:
         yield "unknown"
     else:
-        yield f"{np.ceil(np.mean(result.num_samples)):,.0f}"
-    yield f"{_round_up(np.sum(result.time), 1):,.1f}"
-
-
-def _round_up(value, digits):
-    return -round_down(-value, digits)
+        yield at_most(np.mean(result.num_samples), ",.0f")
+    yield at_most(np.sum(result.time), ",.1f")
 
 
 def _conditions(result):
@@ -126,9 +122,10 @@ def _conditions(result):
     if result.noise is None:
         return {}
     least, median, most = np.quantile(result.sigma, [0, 0.5, 1])
-    sigma = f"{least:.3g}"
+    sigma = repr(float(least))
     if least < most:
-        sigma += f" to {most:.3g}, median {median:.3g}"
+        least, median = (at_least(s, ".3g") for s in (least, median))
+        sigma = f"{least} to {at_most(most, '.3g')}, median {median}"
     return {
         "noise": repr(result.noise),
         "sigma of examples": sigma,

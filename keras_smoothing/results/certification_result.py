@@ -6,10 +6,10 @@ import numpy as np
 from keras_smoothing import checks
 from keras_smoothing import evaluation
 from keras_smoothing import report
-from keras_smoothing.evaluation.rounding import round_down
-from keras_smoothing.evaluation.rounding import text_rounded_up
 from keras_smoothing.results.by_example import ByExample
 from keras_smoothing.results.notebook import to_html
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.claim import Claim
 from keras_smoothing.statistics.votes import ABSTAIN
 from keras_smoothing.statistics.votes import Votes
@@ -496,19 +496,18 @@ class CertificationResult(ByExample):
         lines = [f"{len(self)} examples, {self._conditions()}"]
         if len(self):
             # Abstentions are rounded up: nothing looks better than it is.
-            abstained = -round_down(-np.mean(self.abstained), 3)
             lines.append(
-                f"abstained {abstained:.1%}, median radius "
-                f"{round_down(np.median(self.radius), 4):.4f}, "
-                f"{self.time.sum():.1f} s"
+                f"abstained {at_most(np.mean(self.abstained), '.1%')}, median "
+                f"radius {at_least(np.median(self.radius), '.4f')}, "
+                f"{at_most(self.time.sum(), '.1f')} s"
             )
             if self.num_samples is not None:
-                draws = np.mean(self.num_samples)
-                lines[-1] += f", {draws:,.0f} draws per example"
+                draws = at_most(np.mean(self.num_samples), ",.0f")
+                lines[-1] += f", {draws} draws per example"
             lines += self._of_scales()
             draws = max(1, self.num_samples.sum()) if self.findings else 1
             lines += [
-                f"{name}: {found.sum() / draws:.4g} per draw"
+                f"{name}: {at_most(found.sum() / draws, '.4g')} per draw"
                 for name, found in (self.findings or {}).items()
             ]
         return lines
@@ -518,17 +517,17 @@ class CertificationResult(ByExample):
         lines = []
         if self.claim and np.any(self.mean_scale != 1):
             least, median, most = np.quantile(self.sigma, [0, 0.5, 1])
-            lines.append(
-                f"sigma {least:.3g} to {most:.3g}, median {median:.3g}"
-            )
+            least, median = (at_least(s, ".3g") for s in (least, median))
+            most = at_most(most, ".3g")
+            lines.append(f"sigma {least} to {most}, median {median}")
         if self.claim and np.any(self.mean_scale != self.scale):
-            volume = round_down(np.median(self.volume_radius), 4)
-            lines[-1] += f"; median radius of equal volume {volume:.4f}"
+            volume = at_least(np.median(self.volume_radius), ".4f")
+            lines[-1] += f"; median radius of equal volume {volume}"
         if self.promises is not None:
             answered = np.sum(self.num_samples == 0)
             lines.append(f"{answered} answered by earlier promises")
             if self.memory_alpha is not None:
-                spent = text_rounded_up(self.memory_alpha)
+                spent = at_most(self.memory_alpha, ".6g")
                 lines[-1] += f"; alphas of the memory add up to {spent}"
         return lines
 
@@ -547,7 +546,7 @@ class CertificationResult(ByExample):
                 f"{', '.join(sorted(set(noise[other])))}."
             )
         if self.memory_alpha is not None:
-            spent = text_rounded_up(self.memory_alpha)
+            spent = at_most(self.memory_alpha, ".6g")
             sentences.append(
                 "A memory keeps its answers, so their failure probabilities "
                 "add up: by the last of these examples the alphas of all "

@@ -5,8 +5,9 @@ import types
 import numpy as np
 
 from keras_smoothing import evaluation
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.results.by_example import ByExample
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.component_claim import ComponentClaim
 from keras_smoothing.statistics.votes import ABSTAIN
 
@@ -168,12 +169,13 @@ class ComponentResult(ByExample):
         lines = [f"{len(self)} examples {self._conditions()}"]
         if len(self):
             # Abstentions are rounded up: nothing looks better than it is.
-            abstained = -round_down(-np.mean(self.abstained), 3)
+            abstained = at_most(np.mean(self.abstained), ".1%")
             lines.append(
-                f"abstained {abstained:.1%} of {self.claim.component}s, median "
-                f"radius {round_down(np.median(self.radius), 4):.4f}, "
-                f"{self.time.sum():.1f} s, "
-                f"{np.mean(self.num_samples):,.0f} draws per example"
+                f"abstained {abstained} of {self.claim.component}s, median "
+                f"radius {at_least(np.median(self.radius), '.4f')}, "
+                f"{at_most(self.time.sum(), '.1f')} s, "
+                f"{at_most(np.mean(self.num_samples), ',.0f')} draws per "
+                "example"
             )
         if self.label is not None and self.labelled.any():
             if radii is None:
@@ -233,12 +235,12 @@ class ComponentResult(ByExample):
     def _table(self, radii):
         measures = self._measures()
         width = max(map(len, measures))
-        lines = [f"{'radius':<{width}}" + "".join(f" {r:>7.4g}" for r in radii)]
+        headings = "".join(f" {at_least(r, '.4g'):>7}" for r in radii)
+        lines = [f"{'radius':<{width}}{headings}"]
         for name, measure in measures.items():
-            shares = round_down(measure(radii), 3)
+            shares = (at_least(share, ".1%") for share in measure(radii))
             lines.append(
-                f"{name:<{width}}"
-                + "".join(f" {100 * share:>6.1f}%" for share in shares)
+                f"{name:<{width}}" + "".join(f" {s:>7}" for s in shares)
             )
         return lines
 
@@ -247,7 +249,7 @@ class ComponentResult(ByExample):
         correction = self.claim.correction or "no correction"
         return (
             f"of {size} {self.claim.component}s, {self.noise}, {self.distance} "
-            f"distance, alpha={self.alpha:g}, {correction}"
+            f"distance, alpha={self.alpha}, {correction}"
         )
 
 

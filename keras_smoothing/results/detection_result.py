@@ -4,9 +4,9 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.evaluation.plots import axes
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.evaluation.worst_iou import worst_iou
 from keras_smoothing.results.intervals import Intervals
+from keras_smoothing.rounding import at_least
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -130,7 +130,7 @@ class DetectionResult(Intervals):
         ax.plot(self.radii, shares, marker="o")
         ax.set(
             xlabel=f"{self.distance} radius",
-            ylabel=f"certified recall at IoU {iou:g}",
+            ylabel=f"certified recall at IoU {at_least(iou, '.6g')}",
             ylim=(0, 1),
         )
         ax.grid(alpha=0.3)
@@ -143,6 +143,6 @@ class DetectionResult(Intervals):
                 recall = self.certified_recall(self.radii, iou)
                 shares[f"recall {iou}"] = recall
         return {
-            name: [f"{round_down(share, 3):.1%}" for share in values]
+            name: [at_least(share, ".1%") for share in values]
             for name, values in shares.items()
         }

@@ -2,10 +2,10 @@ import dataclasses
 
 import numpy as np
 
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.results.intervals import Intervals
 from keras_smoothing.results.intervals import quantile
-from keras_smoothing.results.intervals import rounded_up
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -110,13 +110,13 @@ class IntervalResult(Intervals):
 
     def _columns(self):
         shares = [self.bounded[:, i].mean() for i in self._steps()]
-        columns = {"bounded": [f"{round_down(s, 3):.1%}" for s in shares]}
+        columns = {"bounded": [at_least(s, ".1%") for s in shares]}
         spreads = {"width": [self.width[:, i] for i in self._steps()]}
         if self.label is not None:
             spreads["error"] = [self.certified_error(r) for r in self.radii]
         for name, values in spreads.items():
             for what, share in (("median", 0.5), ("90 %", 0.9)):
                 columns[f"{what} {name}"] = [
-                    rounded_up(quantile(v, share)) for v in values
+                    at_most(quantile(v, share), ".4g") for v in values
                 ]
         return columns

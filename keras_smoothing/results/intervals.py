@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 
 from keras_smoothing.evaluation.plots import axes
-from keras_smoothing.evaluation.rounding import round_down
 from keras_smoothing.results.by_example import ByExample
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.median_claim import MedianClaim
 
 
@@ -95,12 +96,12 @@ class Intervals(ByExample):
         """
         lines = [f"{len(self)} examples, {self._conditions()}"]
         if len(self):
-            lines[0] += f", {self.time.sum():.1f} s"
+            lines[0] += f", {at_most(self.time.sum(), '.1f')} s"
             columns = self._columns()
             lines.append(_row(["radius", *columns]))
             for i, radius in enumerate(self.radii):
                 values = [column[i] for column in columns.values()]
-                lines.append(_row([f"{radius:.4g}", *values]))
+                lines.append(_row([at_least(radius, ".4g"), *values]))
         lines.append(self.statement)
         print_fn("\n".join(lines))
 
@@ -160,14 +161,6 @@ def quantile(values, share):
     """One of the values, which so many of them are not above."""
     # Between two values, of which one may be infinite, there is nothing.
     return np.quantile(values, share, method="higher")
-
-
-def rounded_up(value):
-    """A text of four digits that is not below."""
-    if not 0 < value < np.inf:
-        return f"{value:.4g}"
-    digits = 3 - int(np.floor(np.log10(value)))
-    return f"{-round_down(-value, digits):.4g}"
 
 
 def _mean_of_example(array):

@@ -5,7 +5,7 @@ import html
 import numpy as np
 
 from keras_smoothing import evaluation
-from keras_smoothing.evaluation.rounding import round_down
+from keras_smoothing.rounding import at_least
 
 # Of the plot, in pixels; the margins hold what is written at the axes.
 _WIDTH, _HEIGHT = 320, 180
@@ -50,10 +50,10 @@ def to_html(lines, share, axis, radius, counted, radii):
 
 def _shares(radius, counted, radii):
     """Yields radii and shares, as text."""
-    for name in (f"{r:.6g}" for r in radii):
-        # The share is that of the radius as it is printed.
-        reached = evaluation.certified_accuracy(radius, counted, float(name))
-        yield name, f"{round_down(reached, 3):.1%}"
+    for r in radii:
+        # The share is that of the radius itself, which its text is not above.
+        reached = evaluation.certified_accuracy(radius, counted, r)
+        yield at_least(r, ".6g"), at_least(reached, ".1%")
 
 
 def _curve(share, axis, radius, counted):
@@ -74,7 +74,7 @@ def _curve(share, axis, radius, counted):
         for s in (0.0, 0.5, 1.0)
     ) + "".join(
         f'<text x="{_LEFT + _WIDTH * r / largest:.0f}" y="{bottom + 15}" '
-        f'text-anchor="middle">{r:.6g}</text>'
+        f'text-anchor="middle">{at_least(r, ".6g")}</text>'
         for r in evaluation.default_radii(largest)
     )
     return (

@@ -7,6 +7,8 @@ from scipy import stats
 from keras_smoothing import checks
 from keras_smoothing.groups import Group
 from keras_smoothing.noise import Noise
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.bounds import around_given
 from keras_smoothing.statistics.bounds import lower_confidence_bound
 from keras_smoothing.statistics.needed_probability import needed_probability
@@ -86,9 +88,11 @@ class ComponentClaim(SavedClaim):
             whose = f"each {one} on its own, and not for all together"
         radius, which = f"the radius of a {one}", f"that {one}"
         if self.radius is not None:
-            radius, which = f"{self.radius:g}", f"each {one} that is certified"
+            radius = at_least(self.radius, ".6g")
+            which = f"each {one} that is certified"
+        alpha = at_most(self.alpha, ".6g")
         return (
-            f"With probability at least 1 - {self.alpha:g}, for {whose}: at "
+            f"With probability at least 1 - {alpha}, for {whose}: at "
             f"every input closer to the example than {radius}, in "
             f"{self.distance} distance and in the units of the input, the "
             f"smoothed model gives {which} its predicted class. An abstention "

@@ -8,6 +8,7 @@ import numpy as np
 from keras_smoothing import checks
 from keras_smoothing.groups import Group
 from keras_smoothing.noise import Noise
+from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.bounds import upper_rank
 from keras_smoothing.statistics.needed_probability import needed_probability
 from keras_smoothing.statistics.saved_claim import SavedClaim
@@ -101,8 +102,9 @@ class MedianClaim(SavedClaim):
             "bonferroni": "all coordinates of an example together",
             None: "each coordinate of an example by itself",
         }[self.correction]
+        alpha = at_most(self.alpha, ".6g")
         return (
-            f"With probability at least {1 - self.alpha:.12g}, for {which} and "
+            f"With probability at least 1 - {alpha}, for {which} and "
             f"each radius by itself: at every point closer than the radius "
             f"({self.distance}, in input units), and at the example itself, "
             f"all medians of the base model's output under {self.noise} lie in "

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_smoothing import checks
 from keras_smoothing.noise.laws import Law
+from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.bounds import around_given
 from keras_smoothing.statistics.bounds import lower_confidence_bound
 from keras_smoothing.statistics.bounds import upper_confidence_bound
@@ -74,8 +75,9 @@ class Statement:
                 f"has the predicted class among its {self.top_k} most probable"
             )
         which = f"({self.classifier}) " if self.classifier else ""
+        alpha = at_most(self.alpha, ".6g")
         return (
-            f"With probability at least 1 - {self.alpha:g}, for each example "
+            f"With probability at least 1 - {alpha}, for each example "
             f"on its own, the smoothed classifier {which}{answers} at every "
             f"input closer than the radius, in {self.distance} distance and in "
             "the units of the input. An abstention states nothing."

@@ -2,6 +2,8 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing.equilibrium.cells.cell import Cell
+from keras_smoothing.rounding import at_least
+from keras_smoothing.rounding import at_most
 
 # Relative to a kernel, more than a compiled and an eager call differ by when
 # they normalise it in float32.
@@ -96,8 +98,9 @@ class ProvedCell(Cell):
             raise ValueError(
                 f"Expected weights of {type(self).__name__} {self.name!r} that "
                 "leave room for a bound beside the rounding. Received: "
-                f"weights with ||G|| = {norm:.6g} and a smallest eigenvalue "
-                f"{gap:.3g} of I - G, in {self.compute_dtype}"
+                f"weights with ||G|| <= {at_most(norm, '.6g')} and a smallest "
+                f"eigenvalue >= {at_least(gap, '.3g')} of I - G, in "
+                f"{self.compute_dtype}"
             )
         return norm / gap * np.asarray(residual, np.float64)
 
