@@ -13,8 +13,8 @@ def l2_norm(tensor, keepdims=False):
         keepdims: bool, whether the other axes stay, of size 1.
 
     Returns:
-        tensor, shape `(batch,)` or `(batch, 1, ...)`: 0 for zeros alone, and
-        not finite where an example is not.
+        tensor, shape `(batch,)` or `(batch, 1, ...)`: 0 for zeros alone, which
+        subnormal numbers are on a CPU; not finite where an example is not.
     """
     axes = tuple(range(1, len(tensor.shape)))
     power = power_of_two(tensor, axes)

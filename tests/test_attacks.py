@@ -50,6 +50,15 @@ def test_pgd_takes_the_shortest_way(linear, points):
     np.testing.assert_allclose(margins(attacked), expected, atol=1e-4)
 
 
+def test_pgd_follows_gradients_however_small(points):
+    model = linear_model(np.float32(1e-25) * WEIGHTS)
+    y = np.zeros(10, int)
+    attacked = ks.attacks.l2_pgd(model, points, y, 0.3, **SETTINGS)
+    np.testing.assert_allclose(
+        attacked - points, np.tile(-0.3 * WEIGHTS, (10, 1)), atol=1e-4
+    )
+
+
 def test_pgd_stays_inside_ball_and_bounds():
     x = np.random.default_rng(0).random((7, 8, 8, 1)).astype("float32")
     model = small_convnet()

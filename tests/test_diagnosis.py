@@ -115,6 +115,22 @@ def test_spectral_radius_is_that_of_numpy(kind):
     np.testing.assert_allclose(found, exact, rtol=0.03)
 
 
+@pytest.mark.parametrize("scale", [2.0**-73, 2.0**73])
+def test_spectral_radius_is_the_same_at_all_scales(scale):
+    a = ops.convert_to_tensor(matrices(4, 6, 6).astype("float32"))
+
+    def radius(scale):
+        return spectral_radius(
+            lambda z: ops.einsum("bij,bj->bi", scale * a, z),
+            ops.zeros((4, 6)),
+            seed_generator=seeds(),
+        )
+
+    # The mean of 50 logarithms up to 52, whose sum is rounded 50 times.
+    rtol = 50 * 52 * 2.0**-24
+    np.testing.assert_allclose(radius(scale), scale * radius(1.0), rtol=rtol)
+
+
 def test_spectral_radius_of_a_structure_and_of_nothing():
     def f(z):
         return {"a": 0.5 * z["b"], "b": 0.5 * z["a"]}

@@ -145,7 +145,7 @@ def test_gram_iteration_falls_to_the_norm_from_above(imaginary):
 def test_gram_iteration_scales_without_overflow():
     matrix = np.random.default_rng(0).normal(size=(9, 9)).astype("float32")
     norm = float(norms.gram_norm(matrix))
-    for scale in (1e-10, 1e10):
+    for scale in (1e-22, 1e-10, 1e10, 1e22):
         scaled = float(norms.gram_norm(scale * matrix))
         np.testing.assert_allclose(scaled, scale * norm, rtol=1e-4)
     assert 0 <= float(norms.gram_norm(np.zeros((3, 3), "float32"))) < 1e-20

@@ -1,5 +1,7 @@
 """Serialized smoothing of equilibrium networks, end to end."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -142,43 +144,99 @@ def scaled_network(kind, of_state, of_logits=1.0):
     return model
 
 
-# Powers of two near 1e-12, 1e-18, 1e-22, 1e-30, 1e-38 and 1e18: all that does
-# not under- or overflow is the same, bit by bit.
+@functools.cache
+def scaled_result(kind, of_state=1.0, of_logits=1.0):
+    model = scaled_network(kind, of_state, of_logits)
+    model = ks.SmoothedModel(model, ks.noise.Gaussian(1.0))
+    x = np.float32([[0.3, 0.5], [-0.3, 0.5], [1.0, 0.1], [0.0, 0.0]])
+    return model.certify(x, **SETTINGS, serialized=ks.serialized.Exact())
+
+
+# Powers of two, near 1e-12, 1e-18, 1e-22, 1e-30, 1e-38 and 1e18: what does not
+# under- or overflow is the same, bit by bit.
 @pytest.mark.parametrize(
-    "of_state,of_logits",
+    "kind,of_state,of_logits",
     [
-        *[(2.0**k, 1.0) for k in (-40, -60, -73, -100, -123, -126, 60)],
-        *[(2.0**k, 2.0**k) for k in (-60, -73, -100, -126, 60, 120)],
-        *[(1.0, 2.0**k) for k in (-73, -100, -126, 60, 124)],
-        (2.0**-73, 2.0**-100),
-        (2.0**60, 2.0**100),
+        *[("linear", 2.0**k, 1.0) for k in (-40, -60, -73, -100, -126, 60)],
+        *[("lagging", 2.0**k, 1.0) for k in (-73, -126)],
+        *[("lagging", 1.0, 2.0**k) for k in (-126, 124)],
     ],
 )
-@pytest.mark.parametrize("kind", ["linear", "lagging"])
 def test_votes_are_the_same_at_all_scales(kind, of_state, of_logits):
-    x = np.array([[0.3, 0.5], [-0.3, 0.5], [1.0, 0.1], [0.0, 0.0]], "float32")
-    noise = ks.noise.Gaussian(1.0)
-    settings = dict(SETTINGS, n=500, serialized=ks.serialized.Exact())
-
-    def certify(*scales):
-        model = ks.SmoothedModel(scaled_network(kind, *scales), noise)
-        return model.certify(x, **settings)
-
-    expected, result = certify(1.0), certify(of_state, of_logits)
+    expected = scaled_result(kind)
+    result = scaled_result(kind, of_state, of_logits)
     missing = expected.counts - result.counts
     assert (missing >= 0).all()
     unsettled = result.findings["unsettled"]
     np.testing.assert_array_equal(missing.sum(axis=1), unsettled)
-    # Far from where numbers underflow nothing is missing.
-    lowest = of_state * 2.0**-20 if of_state < 1 else of_logits
-    if min(of_state, of_logits) >= 2.0**-100:
-        assert (unsettled == 0).all(), lowest
+    if min(of_state, of_logits) > 2.0**-126:
+        assert (unsettled == 0).all()
         np.testing.assert_array_equal(result.radius, expected.radius)
-    # The distance to the other class, where class 0 is x0 > 0.
     if kind == "linear":
-        assert (result.radius <= np.abs(x[:, 0])).all()
+        assert (result.radius <= [0.3, 0.3, 1.0, 0.0]).all()
     else:
         assert set(result.prediction) <= {0, ks.ABSTAIN}
+
+
+def test_rounding_counts_what_underflows():
+    # Products near 2^-126, in the cell and in the head.
+    rng = np.random.default_rng(0)
+    cell = cells.ContractiveDense(64, activation="linear")
+    layer = ks.layers.DeepEquilibrium(cell)
+    dense = keras.layers.Dense(5)
+    model = keras.Sequential([keras.Input((64,)), layer, dense])
+    small = 2.0**-62 * rng.normal(size=(64, 5))
+    dense.set_weights([small.astype("float32"), np.zeros(5, "float32")])
+    counter = ExactCounter(model, NOISE, None, None, 100)
+    kernel = cell.constants()
+    state = 2.0**-123 * rng.normal(size=(32, 64)).astype("float32")
+    image = cell.iterate(np.zeros_like(state), kernel)(state)
+    exact = state.astype(float) @ np.asarray(kernel, float)
+    error = np.linalg.norm(np.asarray(image, float) - exact, axis=1)
+    sizes = (np.linalg.norm(t, axis=1) for t in (image - state, image))
+    allowed = counter.rounding(*sizes, np.zeros(32, "float32"))
+    assert (error <= np.asarray(allowed)).all()
+    assert (error > 64 * 2.0**-24 * np.linalg.norm(state, axis=1)).any()
+    state = 2.0**-62 * rng.normal(size=(32, 64)).astype("float32")
+    logits = np.asarray(counter.head.logits(state), float)
+    error = np.abs(logits - state.astype(float) @ dense.kernel.numpy())
+    slope, offset = counter.head.rounding
+    size = np.linalg.norm(state, axis=1, keepdims=True)
+    assert (error <= slope * size + offset).all()
+    assert (error > slope * size).any()
+
+
+def test_a_head_keeps_gains_that_float32_does_not_hold():
+    shrinking = [keras.layers.Rescaling(1e-25) for _ in range(2)]
+    dense = keras.layers.Dense(2)
+    head = Head(
+        keras.Sequential(
+            [
+                keras.Input((2, 2, 1)),
+                *shrinking,
+                keras.layers.MaxPooling2D(),
+                keras.layers.Flatten(),
+                dense,
+            ]
+        )
+    )
+    dense.set_weights([np.float32([[1, -1]]), np.zeros(2, "float32")])
+    assert head.lipschitz[0, 1] > 0
+
+
+def test_what_is_not_finite_is_never_settled():
+    # Class 0 leads by infinity, or its logit is NaN.
+    for weight, bias in ((3e38, 0.0), (3e38, -np.inf)):
+        model = scaled_network("lagging", 1.0)
+        head = np.zeros((3, 2), "float32")
+        head[:, 0] = weight
+        model.layers[-1].set_weights([head, np.float32([bias, 0])])
+        model.layers[-2].cell.injection.kernel.assign(np.full((2, 3), 10.0))
+        counter = ExactCounter(model, NOISE, None, None, 50)
+        settings = dict(seed=0, stream=1, start=0, stop=20, batch_size=64)
+        votes = counter.count(np.ones((2, 2), "float32"), **settings)
+        assert (votes.counts == 0).all()
+        np.testing.assert_array_equal(votes.nan_draws, 20)
 
 
 def test_tiny_margins_are_settled_in_float64_and_ties_are_not():

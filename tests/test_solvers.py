@@ -175,6 +175,35 @@ def test_trace_ends_with_the_residual(kind):
     assert np.all(np.array(solution.residual) <= 1e-3)
 
 
+@pytest.mark.parametrize("exponent", [-73, 60, 100])
+@every_solver
+def test_solutions_are_the_same_at_all_scales(kind, exponent):
+    # By powers of two nothing but under- and overflow makes a difference.
+    rng = np.random.default_rng(0)
+    q, _ = np.linalg.qr(rng.normal(size=(10, 10)))
+    a = (q * np.linspace(-0.9, 0.9, 10) @ q.T).astype("float32")
+    b = rng.normal(size=(6, 10)).astype("float32")
+    scale = np.float32(2.0**exponent)
+    solver = kind(max_iter=60, tol=1e-5)
+
+    def solved(b):
+        return solver.solve(lambda z: ops.matmul(z, a) + b, ops.zeros((6, 10)))
+
+    expected, solution = solved(b), solved(scale * b)
+    np.testing.assert_array_equal(solution.value, scale * expected.value)
+    for name in ("status", "num_steps", "residual", "trace"):
+        np.testing.assert_array_equal(
+            getattr(solution, name), getattr(expected, name)
+        )
+
+
+def test_an_image_of_zero_is_not_taken_for_a_divergence():
+    solver = FixedPointIteration(5, iterate="last")
+    solution = solver.solve(lambda z: 0.0 * z, 1e3 * ops.ones((2, 3)))
+    assert np.all(solution.status == CONVERGED)
+    np.testing.assert_array_equal(solution.num_steps, 2)
+
+
 def test_absolute_and_relative_stopping():
     def f(z):
         return 0.5 * z + 500

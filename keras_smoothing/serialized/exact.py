@@ -12,7 +12,8 @@ class Exact(Form):
     The certificates are those of solving every draw to the end. Where rounding
     in float32 stands in the way, steps are taken in float64. Votes that stay
     open, because logits are equal, states so small that they underflow, or
-    `max_iter` is reached, count against the candidate; `result.findings["unsettled"]` says how many they were, and
+    `max_iter` is reached, count against the candidate;
+    `result.findings["unsettled"]` says how many they were, and
     `result.findings["steps"]` how many steps were taken in all.
 
     The certificates are of the network at its fixed point. A network whose
