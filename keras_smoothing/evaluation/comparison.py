@@ -22,7 +22,8 @@ class Comparison:
         interval: float64 array, shape `(r, 2)`: of the difference, a - b.
         p_value: float64 array, shape `(r,)`: of McNemar's exact test.
         acr: float64 array, shape `(2,)`: average certified radii.
-        acr_interval: float64 array, shape `(2,)`: of their difference.
+        acr_interval: float64 array, shape `(2,)`: of their difference; NaN
+            where it is not known which radius none can exceed.
         draws: float64 array, shape `(2,)`: mean draws per example; NaN where
             unknown.
         seconds: float64 array, shape `(2,)`, in all.
@@ -68,7 +69,9 @@ class Comparison:
                     f"{radius:.6g}",
                     shares,
                     f"{_towards_0(self.difference[i], 3):+.1%}",
-                    [f"{edge:+.1%}" for edge in _outwards(self.interval[i], 3)],
+                    "[{:+.1%}, {:+.1%}]".format(
+                        *_outwards(self.interval[i], 3)
+                    ),
                 )
                 + "".join(f" {number:>7}" for number in self.only[:, i])
                 + f" {_up(self.p_value[i], 4):>7.4f}"
@@ -79,7 +82,7 @@ class Comparison:
                 "ACR",
                 (f"{acr:.4f}" for acr in _down(self.acr, 4)),
                 f"{_towards_0(self.acr_difference, 4):+.4f}",
-                [f"{edge:+.4f}" for edge in _outwards(self.acr_interval, 4)],
+                self._acr_interval(),
             )
         )
         draws = np.ceil(self.draws)
@@ -91,7 +94,17 @@ class Comparison:
             f"* differ, at p <= {1 - self.confidence:.4g} for each radius by "
             "itself (McNemar, exact)"
         )
+        if np.isnan(self.acr_interval).any():
+            lines.append(
+                "unknown without `largest_radius`, which no radius can exceed"
+            )
         return "\n".join(lines)
+
+    def _acr_interval(self):
+        if np.isnan(self.acr_interval).any():
+            return "unknown"
+        low, high = _outwards(self.acr_interval, 4)
+        return f"[{low:+.4f}, {high:+.4f}]"
 
 
 def _row(name, pair, difference="", interval=None):
@@ -99,7 +112,7 @@ def _row(name, pair, difference="", interval=None):
     line = f"{name:<9} {a:>8} {b:>8}"
     if interval is None:
         return line
-    return f"{line} {difference:>8} {'[{}, {}]'.format(*interval):>18}"
+    return f"{line} {difference:>8} {interval:>18}"
 
 
 def _down(value, digits):
