@@ -5,8 +5,15 @@ from scipy import stats
 
 import keras_smoothing as ks
 from keras_smoothing import cli
+from keras_smoothing.evaluation.mean_interval import mean_interval
 from keras_smoothing.evaluation.paired_interval import paired_interval
+from keras_smoothing.statistics import AuditedClaim
 from keras_smoothing.statistics import Claim
+
+CLAIM = Claim(ks.noise.Gaussian(0.25), 0.001, ks.FixedSampling(100_000))
+
+# Which no radius of such a run exceeds.
+LIMIT = 0.25 * stats.norm.ppf(0.001 ** (1 / 100_000))
 
 
 def result(radius, label=None, digest=None, **fields):
@@ -22,10 +29,17 @@ def result(radius, label=None, digest=None, **fields):
     )
 
 
+def known(radius, **fields):
+    """The same, of a run whose settings are known."""
+    counts = np.zeros((len(radius), 2), int)
+    fields = {"claim": CLAIM, "counts": counts, "mean_scale": 1.0, **fields}
+    return result(radius, **fields)
+
+
 @pytest.fixture
 def pair():
     """Of ten examples eight tell the runs apart at 0.25, in one direction."""
-    return result([0.5] * 9 + [0.0]), result([0.5] + [0.125] * 9)
+    return known([0.5] * 9 + [0.0]), known([0.5] + [0.125] * 9)
 
 
 def test_pairs_are_counted_by_hand(pair):
@@ -41,8 +55,8 @@ def test_pairs_are_counted_by_hand(pair):
     np.testing.assert_allclose(found.acr, [0.45, 0.1625])
     gains = [0.0] + [0.375] * 8 + [-0.125]
     np.testing.assert_allclose(found.acr_difference, np.mean(gains))
-    test = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
-    np.testing.assert_allclose(found.acr_interval, test)
+    low, high = found.acr_interval
+    assert -LIMIT < low < np.mean(gains) < high < LIMIT
     np.testing.assert_array_equal(found.seconds, [5.0, 5.0])
     assert np.isnan(found.draws).all()
 
@@ -52,7 +66,9 @@ def test_the_other_way_round_everything_is_mirrored(pair):
     other = ks.evaluation.compare(*pair[::-1], radii=[0.0, 0.25])
     np.testing.assert_allclose(other.difference, -one.difference)
     np.testing.assert_allclose(other.interval, -one.interval[:, ::-1])
-    np.testing.assert_allclose(other.acr_interval, -one.acr_interval[::-1])
+    np.testing.assert_allclose(
+        other.acr_interval, -one.acr_interval[::-1], atol=1e-9
+    )
     np.testing.assert_array_equal(other.p_value, one.p_value)
 
 
@@ -101,26 +117,105 @@ def test_extreme_counts_have_intervals(pairs):
     assert high - low > 0.2
 
 
-@pytest.mark.parametrize("only_a,only_b", [(0.1, 0.02), (0.01, 0.01)])
-def test_intervals_cover_the_difference_they_are_of(only_a, only_b):
+@pytest.mark.parametrize(
+    "only_a,only_b",
+    [(0.02, 0.02), (0.04, 0.0), (0.01, 0.15), (0.1, 0.005), (0.15, 0.15)],
+)
+def test_paired_intervals_cover_the_difference_they_are_of(only_a, only_b):
+    # Over all outcomes of 50 examples that are not too improbable to matter.
+    pairs = [(i, j) for i in range(22) for j in range(22)]
+    likely = stats.multinomial.pmf(
+        [(i, j, 50 - i - j) for i, j in pairs],
+        50,
+        [only_a, only_b, 1 - only_a - only_b],
+    )
+    covered = 0.0
+    for (i, j), p in zip(pairs, likely, strict=True):
+        if p > 1e-6:
+            low, high = paired_interval(i, j, 50, 0.95)
+            covered += p * (low <= only_a - only_b <= high)
+    assert likely.sum() > 0.999
+    # Approximate: the worst of all pairs of shares is 0.9404.
+    assert covered > 0.935
+
+
+def rare(rng, size):
+    return np.where(rng.random(size) < 0.02, 0.9, 0.3), 0.3 + 0.02 * 0.6
+
+
+def bernoulli(rng, size):
+    return 0.9 * (rng.random(size) < 0.5), 0.45
+
+
+def uniform(rng, size):
+    return 0.9 * rng.random(size), 0.45
+
+
+def skewed(rng, size):
+    return 0.9 * rng.random(size) ** 12, 0.9 / 13
+
+
+def identical(rng, size):
+    return np.full(size, 0.3), 0.3
+
+
+@pytest.mark.parametrize("of_a", [rare, bernoulli, uniform, skewed, identical])
+def test_acr_intervals_cover_whatever_the_distribution(of_a):
     rng = np.random.default_rng(0)
-    runs, examples = 1_000, 200
-    # Radii of the discordant pairs spread, so that ACR differs as well.
-    covered = acr_covered = 0
+    runs, examples = 100, 50
+    covered, shortest = 0, np.inf
+    other = known([0.3] * examples)
     for _ in range(runs):
-        u, radius = rng.random((2, examples))
-        a, b = np.full((2, examples), 0.0)
-        a[u < only_a] = radius[u < only_a]
-        b[u > 1 - only_b] = radius[u > 1 - only_b]
-        found = ks.evaluation.compare(result(a), result(b), radii=1e-9)
-        low, high = found.interval[0]
-        covered += low <= only_a - only_b <= high
+        radius, mean = of_a(rng, examples)
+        found = ks.evaluation.compare(known(radius), other, radii=[0.0])
         low, high = found.acr_interval
-        acr_covered += low <= (only_a - only_b) / 2 <= high
-    # Both are approximate, by two in a hundred at these sizes.
-    least = stats.binom.ppf(0.001, runs, 0.93)
-    assert covered >= least
-    assert acr_covered >= least
+        covered += low <= mean - 0.3 <= high
+        shortest = min(shortest, high - low)
+    assert covered >= stats.binom.ppf(0.001, runs, 0.95)
+    assert shortest > 0
+
+
+def test_the_edges_are_where_the_capital_is_enough():
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=40).clip(-2, 1)
+    low, high = mean_interval(values, -2.0, 1.0, 0.9)
+    assert -2 < low < values.mean() < high < 1
+
+    def capital(x, mean):
+        # Each of the gamblers by itself, as the docstring says.
+        ends = np.sqrt(8 * np.log(20) / len(x)), 1 / mean
+        bets = np.geomspace(*ends, 8)
+        return np.mean([np.prod(1 + bet * (x - mean)) for bet in bets])
+
+    share, below, above = ((v + 2) / 3 for v in (values, low, high))
+    assert capital(share, below) == pytest.approx(20)
+    assert capital(1 - share, 1 - above) == pytest.approx(20)
+    # Neither does it depend on the order, nor on the unit.
+    order = rng.permutation(40)
+    again = mean_interval(10 * values[order], -20.0, 10.0, 0.9)
+    np.testing.assert_allclose(again, (10 * low, 10 * high), rtol=1e-9)
+
+
+def test_no_bet_wins_more_than_the_truth_allows():
+    # The expected capital at the true mean, exactly, of all 2^8 outcomes.
+    p, n = 0.3, 8
+    ones = np.arange(n + 1)
+    reached = [
+        mean_interval(np.repeat([0.0, 1.0], [n - k, k]), 0.0, 1.0, 0.8)
+        for k in ones
+    ]
+    for edge, sign in ((0, 1), (1, -1)):
+        wrong = [sign * ends[edge] > sign * p for ends in reached]
+        assert stats.binom.pmf(ones, n, p)[wrong].sum() <= 0.1
+
+
+@pytest.mark.parametrize("values", [[0.0] * 50, [1.0] * 50, [0.0, 1.0], [0.5]])
+def test_extreme_values_have_intervals(values):
+    low, high = mean_interval(np.array(values), 0.0, 1.0, 0.95)
+    assert 0 <= low <= np.mean(values) <= high <= 1
+    # As of Clopper and Pearson, of which no other can be much shorter.
+    assert high - low > stats.beta.ppf(0.9, 1, len(values))
+    assert mean_interval(np.zeros(3), 0.0, 0.0, 0.95) == (0.0, 0.0)
 
 
 def test_a_run_against_itself_differs_nowhere(pair):
@@ -128,13 +223,85 @@ def test_a_run_against_itself_differs_nowhere(pair):
     assert not found.differs.any() and (found.p_value == 1).all()
     # Ten equal examples do not prove that all others are.
     assert (found.interval[:, 0] < -0.2).all()
-    np.testing.assert_array_equal(found.acr_interval, [0, 0])
+    low, high = found.acr_interval
+    assert low < -0.2 * LIMIT and high > 0.2 * LIMIT
+
+
+def test_the_largest_radius_is_that_of_the_settings(pair):
+    assert pair[0].radius_limit == pytest.approx(LIMIT)
+    adaptive = ks.AdaptiveSampling([0.0], max_n=100_000)
+    claim = Claim(CLAIM.noise, 0.001, adaptive)
+    limit = known([0.5] * 2, claim=claim).radius_limit
+    looks = adaptive.looks
+    assert limit == max(claim.largest_radius(n, 2) for n in looks) < LIMIT
+    # More audits than are expected prove more.
+    audited = AuditedClaim.of(100, CLAIM.noise, 0.001, CLAIM.stopping)
+    limit = known([0.5] * 2, claim=audited).radius_limit
+    assert audited.largest_radius(100_000, 2) < limit < LIMIT
+    votes = audited.unanimous(100_000, 2)
+    votes.findings["audited"][:] = votes.counts
+    assert audited.prove(votes, np.array([0]))[1][0] == limit
+
+
+def test_where_no_radius_is_too_large_acr_has_no_interval(pair):
+    one, other = (result(r.radius) for r in pair)
+    promises = {"prediction": None, "radius": None, "alpha": None}
+    evidence = Claim(CLAIM.noise, 0.001, CLAIM.stopping, deployable=False)
+    without = [
+        one,
+        known(one.radius, promises=promises),
+        known(one.radius, claim=evidence),
+        known(one.radius, mean_scale=np.full(10, 2.0)),
+    ]
+    compare = ks.evaluation.compare
+    for run in without:
+        assert run.radius_limit is None
+        for both in ((run, other), (run, pair[1])):
+            found = compare(*both)
+            assert np.isnan(found.acr_interval).all()
+            acr, *_, note = str(found).splitlines()[-5:]
+            assert acr.startswith("ACR") and acr.endswith(" unknown")
+            assert "largest_radius" in note
+    given = compare(one, other, largest_radius=LIMIT)
+    np.testing.assert_allclose(given.acr_interval, compare(*pair).acr_interval)
+    assert "largest_radius" not in str(given)
+    # What is known of each makes it shorter; what is given counts.
+    shorter = compare(*pair, largest_radius=(0.5, 0.6)).acr_interval
+    assert np.ptp(shorter) < np.ptp(given.acr_interval)
+    np.testing.assert_array_equal(
+        compare(one, other, largest_radius=0.6).acr_interval,
+        compare(one, other, largest_radius=[0.6]).acr_interval,
+    )
+
+
+@pytest.mark.parametrize(
+    "largest_radius,message",
+    [
+        (0.4, "no radius above 0.4.*Received: a radius of 0.5"),
+        ((0.9, 0.4), "no radius above 0.4"),
+        (-1.0, "argument `largest_radius`"),
+        (np.inf, "argument `largest_radius`"),
+        ((1.0, 1.0, 1.0), "one number `largest_radius`, or two"),
+    ],
+    ids=str,
+)
+def test_bounds_that_are_none(pair, largest_radius, message):
+    with pytest.raises(ValueError, match=message):
+        ks.evaluation.compare(*pair, largest_radius=largest_radius)
+
+
+def test_radii_beyond_what_settings_prove_are_refused():
+    beyond = known([0.5, LIMIT + 0.01])
+    with pytest.raises(ValueError, match="Expected no radius above 0.9"):
+        ks.evaluation.compare(beyond, beyond)
 
 
 def test_the_table_favours_nobody():
     rng = np.random.default_rng(1)
     a, b = (result(rng.gamma(2.0, 0.2, 700)) for _ in range(2))
-    found = ks.evaluation.compare(a, b, radii=[0.1, 0.3], confidence=0.9)
+    found = ks.evaluation.compare(
+        a, b, radii=[0.1, 0.3], confidence=0.9, largest_radius=4.0
+    )
     heading, *rows, acr, draws, seconds, note = str(found).splitlines()
     assert "90% interval" in heading and "p <= 0.1 " in note
     for i, row in enumerate(rows):
@@ -150,6 +317,10 @@ def test_the_table_favours_nobody():
         assert float(cells[8]) >= found.p_value[i]
         assert row.endswith("*") == found.differs[i]
     assert acr.startswith("ACR") and draws.split()[1:] == ["unknown"] * 2
+    edges = acr[acr.index("[") + 1 : -1].split(",")
+    low, high = found.acr_interval
+    assert low - 0.0001 < float(edges[0]) <= low
+    assert high <= float(edges[1]) < high + 0.0001
     assert seconds.split()[1:] == ["350.0"] * 2
 
 
@@ -230,5 +401,9 @@ def test_the_command_compares_logs(digits_model, digits, tmp_path, capsys):
     found = ks.evaluation.compare(a, b, [0, 0.25], 0.9)
     assert output == f"a: {few}: {a}\nb: {many}: {b}\n{found}\n"
     np.testing.assert_array_equal(found.draws, [50, 500])
+    assert np.isfinite(found.acr_interval).all()
+    assert cli.main([*command, "--largest-radius", "0.9", "1"]) == 0
+    given = ks.evaluation.compare(a, b, [0, 0.25], largest_radius=(0.9, 1))
+    assert capsys.readouterr().out.endswith(f"{given}\n")
     assert cli.main(["compare", few, part]) == 2
     assert "12 and 9 examples" in capsys.readouterr().err

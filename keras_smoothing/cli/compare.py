@@ -13,9 +13,23 @@ def add_to(commands):
     add("b", metavar="B.tsv", help="of the same examples in the same order")
     add("--radii", type=float, nargs="+", help="lines of the table")
     add("--confidence", type=float, default=0.95, help="of each interval")
+    add(
+        "--largest-radius",
+        type=float,
+        nargs="+",
+        metavar="R",
+        help="which no radius can exceed, or one for each log: for the "
+        "interval of ACR, where the settings of a log do not say it",
+    )
 
 
 def run(arguments):
     a, b = (read_log(log) for log in (arguments.a, arguments.b))
-    comparison = evaluation.compare(a, b, arguments.radii, arguments.confidence)
+    comparison = evaluation.compare(
+        a,
+        b,
+        arguments.radii,
+        arguments.confidence,
+        arguments.largest_radius,
+    )
     print(f"a: {arguments.a}: {a}\nb: {arguments.b}: {b}\n{comparison}")

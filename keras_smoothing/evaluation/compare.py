@@ -10,10 +10,14 @@ from keras_smoothing.evaluation.certified_accuracy import check_one_radius
 from keras_smoothing.evaluation.certified_accuracy import default_radii
 from keras_smoothing.evaluation.comparison import Comparison
 from keras_smoothing.evaluation.distance import one_distance
+from keras_smoothing.evaluation.mean_interval import mean_interval
 from keras_smoothing.evaluation.paired_interval import paired_interval
 
+# A limit that is computed again may differ in its last digits.
+_ROUNDING = 1 + 1e-9
 
-def compare(a, b, radii=None, confidence=0.95):
+
+def compare(a, b, radii=None, confidence=0.95, largest_radius=None):
     """Two runs on the same examples, with what chance may account for.
 
     Most examples are certified by both runs or by neither, and only the others
@@ -23,11 +27,21 @@ def compare(a, b, radii=None, confidence=0.95):
     At each radius, McNemar's exact test asks whether the examples that one run
     alone certifies are as often those of a as of b, and Tango's score interval
     holds the difference of certified accuracies; it is meaningful also where
-    no example tells the runs apart, as a bootstrap is not. The interval of the
-    difference in ACR is Student's, of the differences of single examples.
+    no example tells the runs apart, as a bootstrap is not. It is approximate:
+    at a confidence of 0.95, and 20 to 200 examples, it covers the difference
+    with a probability of 0.93 or more.
+
+    The interval of the difference in ACR is a betting interval, which covers
+    it with the confidence stated whatever the distribution of the differences:
+    also where a few examples that were not drawn differ by much. For that it
+    needs a bound on radii that was known beforehand. The settings of a run say
+    which radius unanimous votes prove; where they are not known (six-column
+    logs), or the noise was chosen for each example, pass `largest_radius`.
 
     All of them take the examples as drawn independently from where further
-    ones would come from, and models, settings and draws as they are. So they
+    ones would come from, and models, settings and draws as they are. Examples
+    that were selected by their certificates are not; nor are certificates of
+    a memory, which depend on the examples before. So they
     say which run certifies more of such examples, whether draws are shared or
     not; that a certificate fails with probability `alpha` is not part of it.
     The tests of several radii are not corrected for being several.
@@ -39,6 +53,11 @@ def compare(a, b, radii=None, confidence=0.95):
         radii: float array, shape `(r,)`; or None for round steps up to the
             largest radius.
         confidence: float in (0, 1), of each interval by itself.
+        largest_radius: float >= 0, which no radius of either run could have
+            exceeded, or two floats, for a and b; or None for what the
+            settings of each say. The interval of ACR is NaN where they say
+            nothing. `ks.plan` has it, as `largest_radius`, of other runs
+            without audits. It is not the largest radius observed.
 
     Returns:
         `Comparison`, which prints as a table.
@@ -46,7 +65,7 @@ def compare(a, b, radii=None, confidence=0.95):
     Raises:
         ValueError: for results of other examples (by their digests, or where
             one has none by their labels), of fewer than two, without labels,
-            or of different distances.
+            or of different distances; and for radii above `largest_radius`.
 
     Example:
 
@@ -58,7 +77,9 @@ def compare(a, b, radii=None, confidence=0.95):
     time = np.ones(100)
     a = ks.CertificationResult(label, np.full(100, 0.5), time, label=label)
     b = ks.CertificationResult(label, label / 10, time, label=label)
-    print(ks.evaluation.compare(a, b, radii=[0.0, 0.25, 0.5]))
+    print(
+        ks.evaluation.compare(a, b, radii=[0.0, 0.25, 0.5], largest_radius=0.95)
+    )
     ```
     """
     checks.probability("confidence", confidence)
@@ -76,7 +97,7 @@ def compare(a, b, radii=None, confidence=0.95):
         ]
     )
     gains = np.subtract(*(np.where(r.correct, r.radius, 0.0) for r in pair))
-    reach = stats.t.isf((1 - confidence) / 2, len(a) - 1) * stats.sem(gains)
+    limits = _radius_limits(pair, largest_radius)
     return Comparison(
         examples=len(a),
         confidence=confidence,
@@ -92,10 +113,40 @@ def compare(a, b, radii=None, confidence=0.95):
         acr=np.array(
             [average_certified_radius(r.radius, r.correct) for r in pair]
         ),
-        acr_interval=np.mean(gains) + np.array([-reach, reach]),
+        acr_interval=_acr_interval(gains, limits, confidence),
         draws=np.array([_mean_draws(r) for r in pair]),
         seconds=np.array([np.sum(r.time) for r in pair]),
     )
+
+
+def _radius_limits(pair, largest_radius):
+    """What no radius of each run can exceed; None where that is not known."""
+    if largest_radius is None:
+        limits = [result.radius_limit for result in pair]
+    else:
+        if np.shape(largest_radius) not in ((), (1,), (2,)):
+            raise ValueError(
+                "Expected one number `largest_radius`, or two. Received: "
+                f"largest_radius={largest_radius}"
+            )
+        limits = [
+            checks.nonnegative_float("largest_radius", limit)
+            for limit in np.broadcast_to(largest_radius, 2).tolist()
+        ]
+    for result, limit in zip(pair, limits, strict=True):
+        if limit is not None and result.radius.max() > limit * _ROUNDING:
+            raise ValueError(
+                f"Expected no radius above {limit}, the largest that there can "
+                f"be. Received: a radius of {result.radius.max()}"
+            )
+    return limits
+
+
+def _acr_interval(gains, limits, confidence):
+    if None in limits:
+        return np.full(2, np.nan)
+    most_a, most_b = (limit * _ROUNDING for limit in limits)
+    return np.array(mean_interval(gains, -most_b, most_a, confidence))
 
 
 def _mcnemar(only_a, only_b):

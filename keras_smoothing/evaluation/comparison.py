@@ -25,7 +25,8 @@ class Comparison:
         interval: float64 array, shape `(r, 2)`: of the difference, a - b.
         p_value: float64 array, shape `(r,)`: of McNemar's exact test.
         acr: float64 array, shape `(2,)`: average certified radii.
-        acr_interval: float64 array, shape `(2,)`: of their difference.
+        acr_interval: float64 array, shape `(2,)`: of their difference; NaN
+            where it is not known which radius none can exceed.
         draws: float64 array, shape `(2,)`: mean draws per example; NaN where
             unknown.
         seconds: float64 array, shape `(2,)`, in all.
@@ -95,6 +96,10 @@ class Comparison:
             f"* differ, at p <= {at_most(1 - confidence, '.4g')} for each "
             "radius by itself (McNemar, exact)"
         )
+        if np.isnan(self.acr_interval).any():
+            lines.append(
+                "unknown without `largest_radius`, which no radius can exceed"
+            )
         return "\n".join(lines)
 
 
@@ -103,8 +108,10 @@ def _row(name, pair, difference="", interval=None):
     line = f"{name:<9} {a:>8} {b:>8}"
     if interval is None:
         return line
-    return f"{line} {difference:>8} {'[{}, {}]'.format(*interval):>18}"
+    return f"{line} {difference:>8} {interval:>18}"
 
 
 def _outwards(interval, spec):
-    return at_least(interval[0], spec), at_most(interval[1], spec)
+    if np.isnan(interval).any():
+        return "unknown"
+    return f"[{at_least(interval[0], spec)}, {at_most(interval[1], spec)}]"

@@ -9,7 +9,8 @@ def paired_interval(only_a, only_b, examples, confidence):
     Tango's score interval: all differences that the score test of paired
     shares does not reject. It does not collapse where few examples, or none,
     tell the runs apart, as the bootstrap and Wald's interval do, and
-    McNemar's statistic is its test at a difference of 0.
+    McNemar's statistic is its test at a difference of 0. Its coverage is
+    approximate: of a confidence of 0.95, 20 to 200 examples leave 0.93.
 
     Args:
         only_a: int, examples counted by the first run alone.

@@ -80,6 +80,9 @@ class CertificationResult(ByExample):
         family: int, how many examples share alpha wherever it is shared: as
             many as `certify` was given, also after a selection.
         statement: str, what is stated of each certificate, in a sentence.
+        radius_limit: float, the radius that no votes would have exceeded under
+            these settings; None where it is not known: without vote counts,
+            and where `sigma` or a memory chose the noise of an example.
 
     Of a six-column log only the first four arrays, `correct` and `abstained`
     are known; the others are None.
@@ -255,6 +258,14 @@ class CertificationResult(ByExample):
     @property
     def volume_radius(self):
         return self.claim and self.radius * (self.mean_scale / self.scale)
+
+    @property
+    def radius_limit(self):
+        if self.counts is None or self.promises is not None:
+            return None
+        if not self.deployable or np.any(self.mean_scale != 1):
+            return None
+        return self.claim.radius_limit(self.counts.shape[1])
 
     @property
     def memory_alpha(self):

@@ -89,10 +89,16 @@ class AuditedClaim(Claim):
         """How many of all draws are audited in expectation, as an int."""
         return round(self.audit_share * self.stopping.max_n)
 
+    def radius_limit(self, num_classes):
+        return super(AuditedClaim, self._at_best).radius_limit(num_classes)
+
     def smallest_n(self, level, num_classes):
-        # At best all of them are audited.
-        claim = dataclasses.replace(self, audit_share=1.0)
-        return super(AuditedClaim, claim).smallest_n(level, num_classes)
+        return super(AuditedClaim, self._at_best).smallest_n(level, num_classes)
+
+    @property
+    def _at_best(self):
+        """The same, with audits that happen to be of all draws."""
+        return dataclasses.replace(self, audit_share=1.0)
 
     def unanimous(self, num_samples, num_classes):
         votes = super().unanimous(num_samples, num_classes)

@@ -150,6 +150,12 @@ class Statement:
         votes = self.unanimous(num_samples, num_classes)
         return float(self.prove(votes, np.array([0]))[1][0])
 
+    def radius_limit(self, num_classes):
+        """The radius that no votes exceed at scale 1, as a float."""
+        # Whenever sampling stops: shares of alpha differ from look to look.
+        looks = self.stopping.looks
+        return max(self.largest_radius(n, num_classes) for n in looks)
+
     def smallest_n(self, level, num_classes):
         """The smallest number of draws that proves anything at a level."""
         for n in itertools.count(1):

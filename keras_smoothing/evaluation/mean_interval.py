@@ -1,0 +1,70 @@
+import numpy as np
+from scipy import optimize
+
+# The capital is split over so many bets. More make no narrower intervals.
+_BETS = 8
+
+# As close to an end of the range as edges are looked for.
+_LEAST = 1e-12
+
+
+def mean_interval(values, low, high, confidence):
+    """Interval for the mean of a bounded distribution, whatever its shape.
+
+    Scaled to [0, 1], a value x pays a gambler who bets against the mean m:
+    it multiplies the capital by `1 + bet * (x - m)`, which is not negative as
+    long as the bet is at most 1 / m. If m is the true mean or above it, the
+    capital stays at 1 or below in expectation, and by Markov's inequality it
+    reaches 2 / (1 - confidence) with a probability of at most
+    (1 - confidence) / 2. The lower edge is where it does; the upper edge that
+    of 1 - x.
+
+    The capital is split evenly over bets that are fixed beforehand, so that
+    the interval does not depend on the order of the values. They lie between
+    1 / m and `sqrt(8 log(2 / (1 - confidence)) / n)`, the best bet at the
+    largest variance, 1/4. Each factor falls as m rises, so that there is one
+    edge.
+
+    Args:
+        values: float array, shape `(n,)`, drawn independently.
+        low: float, the least value there can be.
+        high: float >= low, the greatest.
+        confidence: float in (0, 1).
+
+    Returns:
+        (low, high): floats.
+
+    Reference:
+    - [Waudby-Smith and Ramdas, 2024](https://arxiv.org/abs/2010.09686)
+    """
+    if low == high:
+        return float(low), float(high)
+    shares, counts = np.unique(
+        np.clip((values - low) / (high - low), 0, 1), return_counts=True
+    )
+    enough = np.log(2 / (1 - confidence))
+    edges = (
+        _lower_edge(shares, counts, enough),
+        1 - _lower_edge(1 - shares, counts, enough),
+    )
+    return tuple(float(low + (high - low) * edge) for edge in edges)
+
+
+def _lower_edge(shares, counts, enough):
+    """The mean at which the logarithm of the capital is `enough`."""
+    n = counts.sum()
+    timid, weights = np.sqrt(8 * enough / n), np.linspace(0, 1, _BETS)
+
+    def excess(mean):
+        bets = min(timid, 1 / mean) ** (1 - weights) * (1 / mean) ** weights
+        gains = np.maximum(bets[:, np.newaxis] * (shares - mean), -1)
+        with np.errstate(divide="ignore"):  # The largest bet may lose all.
+            logs = np.log1p(gains) @ counts
+        return np.logaddexp.reduce(logs) - np.log(_BETS) - enough
+
+    # At the mean of the values the capital is at most 1: the logarithm is
+    # concave.
+    mean = shares @ counts / n
+    if mean <= _LEAST or excess(_LEAST) <= 0:
+        return 0.0
+    return optimize.brentq(excess, _LEAST, mean, xtol=_LEAST)
