@@ -755,7 +755,7 @@ def test_values_beside_which_the_least_sigma_is_lost(stripes, memory):
     x = np.full((1, 2), 1_000, "float32")
     model.certify(x, **SETTINGS)
     search = ks.DataDependentSigma(0.001, 2.0, steps=2)
-    with pytest.raises(ValueError, match="values in `x` up to 16.4"):
+    with pytest.raises(ValueError, match="values in `x` up to 16.3"):
         model.certify(x, sigma=search, memory=memory, **SETTINGS)
 
 
