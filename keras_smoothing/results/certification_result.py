@@ -279,7 +279,7 @@ class CertificationResult(ByExample):
         """What the certificates state, in sentences; None where not known."""
         if self.claim is None:
             return None
-        return " ".join([self.claim.statement, *self._of_the_memory()])
+        return " ".join([super().statement, *self._of_the_memory()])
 
     @property
     def correct(self):
