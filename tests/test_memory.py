@@ -556,7 +556,7 @@ def test_a_memory_of_another_classifier_is_refused_by_name(bad, words):
     with pytest.raises(ValueError, match=words):
         memory.bind(**{**dict(model=MODEL, norm="l2", shape=(2,)), **bad})
     memory.bind(MODEL, "l2", (2,))
-    assert memory.identity == (MODEL, "l2", (2,), "")
+    assert memory.identity == (MODEL, "l2", (2,), "", "hard", "")
 
 
 def test_nothing_is_answered_before_bind_and_after_close(monkeypatch):

@@ -455,7 +455,7 @@ def test_a_total_is_shared_out_and_stated(tmp_path):
         model.certify(x, memory=other, **calls)
 
 
-def test_examples_that_share_draws_with_a_promise_count():
+def test_examples_that_share_draws_with_a_promise_count(tmp_path):
     # Which examples a call answers by its own promises depends on its draws.
     model = smoothed(linear_model([1.0, 0.0]), sigma=0.5)
     x = np.tile(np.array([[0.9, 0.0]], "float32"), (40, 1))
@@ -468,6 +468,12 @@ def test_examples_that_share_draws_with_a_promise_count():
         assert (again.num_samples == 0).all() and memory.num_queries == 40
         model.classify(x, memory=memory, n=100)
         assert memory.num_queries == 40
+    # So they do where a run goes on.
+    with ks.CertificationMemory() as memory:
+        for part in (16, 40):
+            calls = dict(SETTINGS, log=tmp_path / "run.tsv", memory=memory)
+            model.certify(x[:part], **calls)
+            assert memory.num_queries == part
 
 
 def test_a_log_wants_the_memory_that_had_spent_as_much(tmp_path):
@@ -569,7 +575,7 @@ def test_evidence_is_marked(stripes, memory, tmp_path):
     np.testing.assert_array_equal(
         joined.recertify(0.001).radius[4:], kept.recertify(0.001).radius[:2]
     )
-    with pytest.raises(ValueError, match="is of another run.*deployable"):
+    with pytest.raises(ValueError, match="is of another run.*classifier"):
         model.certify(x[:4], sigma=SEARCH, memory=memory, log=log, **SETTINGS)
     other = dict(log=tmp_path / "other.tsv", memory=memory, **SETTINGS)
     model.certify(x[:4], sigma=SEARCH, **other)

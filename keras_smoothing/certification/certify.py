@@ -78,7 +78,8 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
             memory,
             claim=claim,
             no_votes=counter.no_votes(1, num_classes),
-            first=len(memory),
+            # What goes on shares its draws with the promises made before.
+            first=0 if log.records else len(memory),
         )
     return run(
         examples, num_classes, log, sample_all, settings, memory, certify_window

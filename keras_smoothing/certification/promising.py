@@ -86,7 +86,7 @@ def certify_new(
     Returns:
         list of `Record`.
     """
-    stddev, noise = claim.noise.stddev, in_words(claim.noise)
+    stddev, noise = claim.noise.stddev, claim.noise_in_words
     recalled = functools.partial(_recalled, no_votes=no_votes, stddev=stddev)
     known = memory.look_up(x, rounding)
     records = [
@@ -117,10 +117,8 @@ def certify_new(
         for i, own, record, promise in zip(
             new, scale, sampled, promises, strict=True
         ):
-            if (promise.noise, promise.stddev) == (
-                noise,
-                stddev,
-            ) and np.array_equal(promise.scale, own):
+            same = promise.noise == noise and promise.stddev == stddev
+            if same and np.array_equal(promise.scale, own):
                 records[i] = record._replace(promise=promise)
             else:  # Of a ball that was promised meanwhile, with its noise.
                 other = recalled(promise, x[i], labels[i], rounding[i])
@@ -160,7 +158,7 @@ def classify_new(memory, decide, x, index, rounding, claim, first):
             least,
             alpha,
             claim.noise.stddev,
-            in_words(claim.noise),
+            claim.noise_in_words,
             rounding[new],
         )
         for i, promise in zip(new, promises, strict=True):
@@ -200,11 +198,6 @@ def check_kept(memory, records, x, rounding, first):
                 f"at radius {wanted.radius}, with {record.memory_alpha} spent. "
                 f"Received: a memory with {promise} and {spent} spent"
             )
-
-
-def in_words(noise):
-    """Noise as promises name it: a str of one line."""
-    return " ".join(str(noise).split())
 
 
 def _uncertified(known):

@@ -57,11 +57,12 @@ class CertificationMemory:
       that the memory will ever give are right. The k-th query draws at `alpha =
       min(alpha, total_alpha * 6 / (pi k)^2)`, and these add up to no more.
 
-    Both hold however queries follow from earlier answers, and however draws of
-    one call depend on each other, as long as each call has a fresh seed, which
-    is the default. Later shares are smaller, and prove smaller radii by the
-    same draws. What was counted stays counted: a call that is killed and
-    resumed goes on with the share that is next.
+    Both hold however queries follow from earlier answers, as long as each call
+    has a fresh seed, which is the default, and nobody chooses queries by
+    answers of a call that still runs. Later shares are smaller, and prove
+    smaller radii by the same draws. What was counted stays counted: a call that
+    is killed and resumed goes on with the share that is next, and counts all
+    examples that are left.
 
     With a path, promises live in an SQLite file that several processes of a
     machine may share: lookup and insertion are one transaction, and a promise

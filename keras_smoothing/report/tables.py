@@ -128,6 +128,7 @@ def _conditions(result):
         sigma = f"{least} to {at_most(most, '.3g')}, median {median}"
     return {
         "noise": repr(result.noise),
+        "classifier": result.claim.classifier or "unknown",
         "sigma of examples": sigma,
         "distance": result.distance,
         "alpha": repr(result.alpha),

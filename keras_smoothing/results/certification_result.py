@@ -548,7 +548,7 @@ class CertificationResult(ByExample):
             return []
         sentences = []
         noise = self.promises["noise"]
-        other = (noise != "") & (noise != " ".join(str(self.noise).split()))
+        other = (noise != "") & (noise != self.claim.noise_in_words)
         other &= self.promises["prediction"] != ABSTAIN
         if other.any():
             sentences.append(
@@ -563,8 +563,8 @@ class CertificationResult(ByExample):
                 "add up: by the last of these examples the alphas of all "
                 "queries that it let draw, abstentions included, were "
                 f"{spent} in sum. For a sum fixed beforehand, with probability "
-                "at least 1 minus that sum, all answers that were drawn for "
-                "within it are right."
+                "at least 1 minus that sum, all answers given within it are "
+                "right."
             )
         if self.claim.total_alpha is not None:
             sentences.append(

@@ -67,6 +67,11 @@ class Statement:
         return f"{self.noise.distance} up to {self.group}"
 
     @property
+    def noise_in_words(self):
+        """The noise in one line, as promises keep it."""
+        return " ".join(str(self.noise).split())
+
+    @property
     def statement(self):
         """What a certificate states, in a sentence: str."""
         answers = "answers with the predicted class"
