@@ -328,12 +328,12 @@ def ask_until_answered(method, memory, rng):
         votes = rng.binomial(100, 0.5)
         return np.array([[votes, 100 - votes]])
 
-    def decide(x, index, alpha):
+    def decide(x, index, rounding, alpha):
         votes = Votes(counts(), np.array([100]))
         label, decided = majority(votes, alpha)
         return np.where(decided, label, ks.ABSTAIN), np.ones(1, np.float32)
 
-    def sample(x, labels, index):
+    def sample(x, labels, index, rounding):
         record = Record(
             *(None, int(rng.integers(2)), counts()[0], 100, 0, 1.0, 1.0, 0.0),
             *("digest", {}),
@@ -343,12 +343,13 @@ def ask_until_answered(method, memory, rng):
     for _ in range(10):
         if method == "classify":
             (label,) = promising.classify_new(
-                memory, decide, x, index, COIN, len(memory)
+                memory, decide, x, index, np.zeros(1), COIN, len(memory)
             )
         else:
             no_votes = Votes(np.zeros((1, 2), np.int64), np.zeros(1, np.int64))
             (record,) = promising.certify_new(
-                *(memory, sample, x, [None], index, COIN, no_votes),
+                *(memory, sample, x, [None], index, np.zeros(1)),
+                *(COIN, no_votes),
                 first=len(memory),
             )
             label = record.promise.prediction
