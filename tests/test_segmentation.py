@@ -669,9 +669,8 @@ def test_on_a_cluster(images):
 def test_certificates_are_around_the_input_as_it_was_given(tmp_path):
     # Beside 1, float32 numbers are 2^-23 apart: the rounding is 1e-7 or so.
     rng = np.random.default_rng(0)
-    model = segmented(
-        linear_pixels(rng.normal(size=(16, 4)), np.ones(4), (2, 2))
-    )
+    base = linear_pixels(rng.normal(size=(16, 4)), np.ones(4), (2, 2))
+    model = segmented(base, from_logits=True)
     x = 1 + rng.random((3, 4, 4, 1))
     rounded = x.astype("float32")
     moved = np.linalg.norm((x - rounded).reshape(3, -1), axis=1)

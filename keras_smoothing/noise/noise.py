@@ -34,7 +34,14 @@ class Noise(Law):
         raise TypeError(f"{type(self).__name__} does not define `sample`.")
 
     def checked_sample(self, shape, seed):
-        """As `sample`.
+        """What `sample` draws, if it is fit for certificates.
+
+        Args:
+            shape: as of `sample`.
+            seed: as there.
+
+        Returns:
+            float32 tensor of the given shape.
 
         Raises:
             ValueError: for draws that are narrower than float32: on a coarse
