@@ -166,7 +166,7 @@ def test_smallest_n():
 def test_the_statement_says_what_holds():
     noise = ks.noise.Laplace(0.5)
     text = MedianClaim(noise, 0.01, 10, 0.5).statement
-    assert "at least 0.99" in text and "l1, in input units" in text
+    assert "at least 1 - 0.01," in text and "l1, in input units" in text
     assert "all coordinates of an example together" in text
     text = MedianClaim(noise, 0.01, 10, 0.5, None, ks.groups.D4()).statement
     assert "each coordinate of an example by itself" in text
