@@ -3,13 +3,14 @@ from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing import checks
+from keras_smoothing.eager_steps import EagerSteps
 from keras_smoothing.insertion import split_input_noise
 from keras_smoothing.smoothed_model import SmoothedModel
 from keras_smoothing.voting import log_probabilities
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
-class RandomSelfEnsemble(keras.Model):
+class RandomSelfEnsemble(EagerSteps):
     """A model with noise inside, averaged over its own random passes.
 
     The output is the mean of the model's probabilities over `num_draws` passes,
@@ -88,6 +89,16 @@ class RandomSelfEnsemble(keras.Model):
                 outputs = keras.activations.softmax(outputs)
             return outputs
         return ops.exp(self.log_probabilities(inputs))
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        backend.refuse_python()
+        return logs
+
+    def predict_step(self, data):
+        outputs = super().predict_step(data)
+        backend.refuse_python()
+        return outputs
 
     def log_probabilities(self, inputs):
         """Logarithms of the mean probabilities, without loss of digits.

@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_smoothing import backend
 from keras_smoothing import certification
 from keras_smoothing import checks
 from keras_smoothing.answers import numbers_shape
@@ -104,7 +105,8 @@ class SmoothedRegression(Smoothed):
             outputs = ops.cast(outputs, "float32")
             return ops.where(ops.isnan(outputs), float("inf"), outputs)
 
-        outputs = ops.map(of_draw, ops.arange(self.num_draws))
+        outputs = backend.map(of_draw, ops.arange(self.num_draws))
+        backend.refuse_python()
         return ops.sort(outputs, axis=0)[(self.num_draws - 1) // 2]
 
     def certify(

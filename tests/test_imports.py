@@ -47,6 +47,7 @@ ORDER = [
     "groups",
     "noise",
     "datasets",
+    "eager_steps",
     "backend",
     "data_format",
     "l2_ball",

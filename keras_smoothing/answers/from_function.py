@@ -1,3 +1,5 @@
+import threading
+
 import keras
 import numpy as np
 from keras import ops
@@ -10,8 +12,16 @@ def from_function(function, num_classes, name, input_shape=None):
     """A base model that asks any function: scikit-learn's, a service's.
 
     It has no gradients and no weights: smoothed, it is for `predict`,
-    `classify` and `certify`. All else, logs, memories, adaptive sampling and
-    groups, is as with a Keras model.
+    `classify` and `certify`. Logs, memories, adaptive sampling and groups work
+    as with a Keras model.
+
+    The function is called by the thread that calls `predict`, `classify` or
+    `certify`, one call at a time, outside of TensorFlow's graphs. So it may run
+    another Keras model or a `tf.function`, it may keep something between the
+    steps of a call, as the interpreters of TFLite and ONNX do, and it may use
+    what belongs to a thread, such as `torch.no_grad()` or an SQLite connection.
+    Its errors reach the caller as they are. A worker of a cluster calls it on
+    one thread of its own process, and so does the service.
 
     Args:
         function: from a float32 array, shape `(batch, ...)`, to class numbers,
@@ -73,6 +83,7 @@ class FunctionModel(keras.layers.Layer):
         self._function = function
         self._num_classes = num_classes
         self._function_name = name
+        self._one_at_a_time = threading.RLock()
         if input_shape is not None:
             self.input_shape = (None, *input_shape)
             self.build(self.input_shape)
@@ -83,7 +94,12 @@ class FunctionModel(keras.layers.Layer):
                 "Expected a Keras model, to be trained. Received: the function "
                 f"{self._function_name!r}, which has no weights"
             )
-        return backend.call_on_host(self._scores, x, self._num_classes)
+        try:
+            return backend.call_on_host(self._scores, x, self._num_classes)
+        except Exception as error:
+            # Keras raises another one in its place, unless it did before.
+            error._keras_call_info_injected = True
+            raise
 
     def __repr__(self):
         return f"<the function {self._function_name!r}>"
@@ -108,7 +124,9 @@ class FunctionModel(keras.layers.Layer):
 
     def _scores(self, x):
         """float32 array, shape `(batch, classes)`: scores of each class."""
-        answers = np.asarray(ops.convert_to_numpy(self._function(x)))
+        with self._one_at_a_time:
+            answers = self._function(x)
+        answers = np.asarray(ops.convert_to_numpy(answers))
         shape = (len(x), self._num_classes)
         is_labels = np.issubdtype(answers.dtype, np.integer)
         if answers.shape == shape and answers.dtype.kind in "fiu":

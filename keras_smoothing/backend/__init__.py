@@ -10,23 +10,27 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from keras_smoothing.backend.tensorflow import VERSION as VERSION
+from keras_smoothing.backend.tensorflow import PythonInGraph as PythonInGraph
 from keras_smoothing.backend.tensorflow import call_on_host as call_on_host
 from keras_smoothing.backend.tensorflow import compile as compile
 from keras_smoothing.backend.tensorflow import compile_model as compile_model
 from keras_smoothing.backend.tensorflow import fresh_words as fresh_words
 from keras_smoothing.backend.tensorflow import gradient_of as gradient_of
+from keras_smoothing.backend.tensorflow import graph_or_eager as graph_or_eager
 from keras_smoothing.backend.tensorflow import hidden_state as hidden_state
 from keras_smoothing.backend.tensorflow import (
     implicit_gradient as implicit_gradient,
 )
 from keras_smoothing.backend.tensorflow import input_gradient as input_gradient
 from keras_smoothing.backend.tensorflow import is_eager as is_eager
+from keras_smoothing.backend.tensorflow import map as map
 from keras_smoothing.backend.tensorflow import minimize as minimize
 from keras_smoothing.backend.tensorflow import num_replicas as num_replicas
 from keras_smoothing.backend.tensorflow import (
     outside_of_graphs as outside_of_graphs,
 )
 from keras_smoothing.backend.tensorflow import prefers_xla as prefers_xla
+from keras_smoothing.backend.tensorflow import refuse_python as refuse_python
 from keras_smoothing.backend.tensorflow import require as require
 from keras_smoothing.backend.tensorflow import (
     rounds_products as rounds_products,

@@ -1,28 +1,29 @@
 """The TensorFlow backend."""
 
 import functools
-import uuid
 import warnings
 
+import keras
 import tensorflow as tf
+from keras import ops
 
 VERSION = tf.__version__
 
 
+class PythonInGraph(RuntimeError):
+    """A graph that was being traced would call Python."""
+
+
 def compile(function):
-    """Compiles a function of tensors to a graph.
+    """Compiles a function of tensors to a graph, unless it calls Python.
 
     Not to XLA: on a CPU it draws noise some thirty times slower.
     """
-    # TensorFlow warns of retracing by code object, and the counters of all
-    # models share one; a `partial` has none and is judged by itself.
-    function = functools.partial(function)
-    graph = tf.function(function, reduce_retracing=True, autograph=False)
-    return functools.partial(_with_errors_of_host, graph)
+    return _compiled(function, reduce_retracing=True)
 
 
 def compile_model(model):
-    """A model's forward pass at inference as a graph.
+    """A model's forward pass at inference as a graph, unless it calls Python.
 
     It is traced once for each shape of an example, whatever the size of the
     batch, also where it is called from inside another graph.
@@ -31,24 +32,88 @@ def compile_model(model):
     @functools.cache
     def graph(shape, dtype):
         batch = tf.TensorSpec((None, *shape), dtype)
-        return tf.function(
-            lambda x: model(x, training=False),
-            autograph=False,
-            input_signature=[batch],
+        return _compiled(
+            lambda x: model(x, training=False), input_signature=[batch]
         )
 
     def forward(x):
-        return _with_errors_of_host(graph(tuple(x.shape[1:]), x.dtype), x)
+        return graph(tuple(x.shape[1:]), x.dtype)(x)
 
     return forward
 
 
-# What was raised on the host from within graphs, by a text of its own.
-_raised = {}
+def _compiled(function, **options):
+    def traced(*args):
+        result = function(*args)
+        refuse_python()
+        return result
+
+    # TensorFlow warns of retracing by code object, and the counters of all
+    # models share one; a `partial` has none and is judged by itself.
+    graph = tf.function(functools.partial(traced), autograph=False, **options)
+    return graph_or_eager(graph, function)
+
+
+def graph_or_eager(graph, function):
+    """A compiled function, or the plain one once a trace has met Python.
+
+    TensorFlow calls Python on threads of its own, several at once, and waits
+    for ever where that runs a graph. Outside of graphs it is called by the
+    thread that asks, and by no other.
+
+    Args:
+        graph: the compiled function, whose traces end with `refuse_python`.
+        function: the same function of tensors, which is not compiled.
+
+    Returns:
+        function with the arguments and results of both.
+    """
+    calls_python = False
+
+    def call(*args):
+        nonlocal calls_python
+        if not calls_python:
+            try:
+                return graph(*args)
+            except PythonInGraph:
+                calls_python = True
+        if not tf.executing_eagerly():
+            raise PythonInGraph(_NO_GRAPH)
+        return function(*args)
+
+    return call
+
+
+_NO_GRAPH = (
+    "Expected a model that calls Python to run outside of graphs, which would "
+    "call it on several threads at once. Received: a graph around it. "
+    "`model.compile(run_eagerly=True)` is for Keras's own."
+)
+
+
+def refuse_python():
+    """Raises `PythonInGraph` if the graph being traced calls Python so far."""
+    if tf.executing_eagerly():
+        return
+    nodes = _nodes(tf.compat.v1.get_default_graph())
+    if {node.op for node in nodes} & {
+        "PyFunc",
+        "PyFuncStateless",
+        "EagerPyFunc",
+    }:
+        raise PythonInGraph(_NO_GRAPH)
+
+
+def _nodes(graph):
+    """The operations of a graph, and of the functions that it calls."""
+    definition = graph.as_graph_def()
+    yield from definition.node
+    for inner in definition.library.function:
+        yield from inner.node_def
 
 
 def call_on_host(function, x, size):
-    """A function of arrays, called from a graph; it has no gradient.
+    """A function of arrays, called outside of graphs, by this thread.
 
     Args:
         function: from an array, shape `(batch, ...)`, to a float32 array,
@@ -58,33 +123,44 @@ def call_on_host(function, x, size):
 
     Returns:
         float32 tensor, shape `(batch, size)`.
+
+    Raises:
+        ValueError: where a gradient is asked for: there is none.
     """
 
     if tf.executing_eagerly():
-        return tf.constant(function(x.numpy()))
+        result = tf.constant(function(x.numpy()))
+    else:
+        # For `refuse_python` to see.
+        result = tf.numpy_function(_refuse, [x], tf.float32)
+        result.set_shape((x.shape[0], size))
 
-    def call(x):
-        try:
-            return function(x)
-        except Exception as error:
-            text = f"on the host, error {uuid.uuid4().hex}"
-            _raised[text] = error
-            raise RuntimeError(text) from error
+    def no_gradient(*upstream):
+        raise ValueError(
+            "Expected a model with gradients. Received: one that calls a "
+            "function of arrays"
+        )
 
-    result = tf.numpy_function(call, [x], tf.float32, stateful=False)
-    result.set_shape((x.shape[0], size))
-    return result
+    @tf.custom_gradient
+    def attach(x):
+        return tf.identity(result), no_gradient
+
+    return attach(x)
 
 
-def _with_errors_of_host(graph, *args):
-    """What a graph returns, or the error itself that the host raised in it."""
-    try:
-        return graph(*args)
-    except tf.errors.OpError as error:
-        for text in list(_raised):
-            if text in error.message:
-                raise _raised.pop(text) from None
-        raise
+def _refuse(x):
+    raise PythonInGraph(_NO_GRAPH)
+
+
+def map(function, rows):
+    """`ops.map`, with one call for each row also outside of graphs.
+
+    There Keras's own calls the function once more, to see what it returns.
+    """
+    if not tf.executing_eagerly():
+        return ops.map(function, rows)
+    results = [function(row) for row in rows]
+    return keras.tree.map_structure(lambda *of: tf.stack(of), *results)
 
 
 def prefers_xla():
@@ -185,12 +261,9 @@ def hidden_state(function, variables):
     graph = function.get_concrete_function().graph
     known = {variable.value.ref() for variable in variables}
     names = {v.name for v in graph.variables if v.ref() not in known}
-    definition = graph.as_graph_def()
-    nodes = [*definition.node]
-    for inner in definition.library.function:
-        nodes.extend(inner.node_def)
     # Operations that draw without being given a seed have these attributes.
-    return sorted(names | {node.op for node in nodes if "seed2" in node.attr})
+    draws = {node.op for node in _nodes(graph) if "seed2" in node.attr}
+    return sorted(names | draws)
 
 
 def num_replicas():

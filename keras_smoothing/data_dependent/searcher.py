@@ -101,7 +101,7 @@ class Searcher(Rebuilt):
 
             return self._search.climb(gap, stddev, shape)
 
-        return ops.map(of_one, x)
+        return backend.map(of_one, x)
 
 
 def soft_radius(log_p, noise, beta):

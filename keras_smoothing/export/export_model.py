@@ -5,7 +5,6 @@ import keras
 import numpy as np
 
 from keras_smoothing import backend
-from keras_smoothing.answers import FunctionModel
 from keras_smoothing.certification import Request
 from keras_smoothing.export.reader import write_reader
 from keras_smoothing.export.signatures import signatures
@@ -41,11 +40,6 @@ def export_model(
             f"exported one take one. Received: noise={model.noise}"
         )
     law = _law(model.noise)
-    if isinstance(model.base_model, FunctionModel):
-        raise ValueError(
-            "Expected a Keras model, whose graph a file can hold. Received: "
-            f"{model.base_model!r}, which calls Python"
-        )
     if not model.base_model.built or shape is None or None in shape:
         raise ValueError(
             "Expected a base model that is built, for examples of a known "
@@ -65,8 +59,14 @@ def export_model(
     archive = keras.export.ExportArchive()
     archive.track(counter.base_model)
     for name, (function, inputs) in signatures(model, counter, shape).items():
-        graph = archive.add_endpoint(name, function, inputs)
-        _check_draws_nothing(graph, counter.base_model)
+        try:
+            graph = archive.add_endpoint(name, function, inputs)
+            _check_draws_nothing(graph, counter.base_model)
+        except backend.PythonInGraph:
+            raise ValueError(
+                "Expected a Keras model, whose graph a file can hold. "
+                f"Received: {model.base_model!r}, which calls Python"
+            ) from None
     settings = {
         "format": FORMAT,
         "model": fingerprint(counter.base_model),

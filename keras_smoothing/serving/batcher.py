@@ -1,5 +1,4 @@
 import asyncio
-import concurrent.futures
 import contextlib
 import dataclasses
 import typing
@@ -15,6 +14,7 @@ class Batcher:
     Whatever is no longer waited for when its turn comes is dropped.
 
     Args:
+        thread: `concurrent.futures.Executor` of that thread.
         window: int, the number of examples that fill a batch. What is asked for
             at once stays together, also where it is more.
         on_batch: called with the number of examples of each batch.
@@ -23,8 +23,9 @@ class Batcher:
         waiting: list of what has not begun.
     """
 
-    def __init__(self, window, on_batch):
+    def __init__(self, thread, window, on_batch):
         self.waiting = []
+        self._thread = thread
         self._window = window
         self._on_batch = on_batch
         self._arrived = None
@@ -40,6 +41,7 @@ class Batcher:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            self._thread.submit(lambda: None).result()
 
     async def ask(self, function, x):
         """The answers to some examples, once it is their turn.
@@ -64,27 +66,26 @@ class Batcher:
 
     async def _run(self):
         loop = asyncio.get_running_loop()
-        with concurrent.futures.ThreadPoolExecutor(1, "model") as thread:
-            while True:
-                await self._arrived.wait()
-                batch = self._next_batch()
-                if not batch:
-                    self._arrived.clear()
-                    continue
-                x = np.concatenate([question.x for question in batch])
-                self._on_batch(len(x))
-                try:
-                    answers = await loop.run_in_executor(
-                        thread, batch[0].function, x
-                    )
-                except Exception as error:
-                    for question in batch:
-                        question.fail(error)
-                else:
-                    for question in batch:
-                        number = len(question.x)
-                        question.succeed(answers[:number])
-                        answers = answers[number:]
+        while True:
+            await self._arrived.wait()
+            batch = self._next_batch()
+            if not batch:
+                self._arrived.clear()
+                continue
+            x = np.concatenate([question.x for question in batch])
+            self._on_batch(len(x))
+            try:
+                answers = await loop.run_in_executor(
+                    self._thread, batch[0].function, x
+                )
+            except Exception as error:
+                for question in batch:
+                    question.fail(error)
+            else:
+                for question in batch:
+                    number = len(question.x)
+                    question.succeed(answers[:number])
+                    answers = answers[number:]
 
     def _next_batch(self):
         """Takes the first in the queue, and what of its kind follows it."""

@@ -83,7 +83,7 @@ def create_app(
     checks.positive_int("max_requests", max_requests)
     checks.positive_float("timeout", timeout)
     metrics = Metrics()
-    batcher = Batcher(service.window, metrics.on_batch)
+    batcher = Batcher(service.thread, service.window, metrics.on_batch)
     metrics.watch(batcher.waiting)
 
     @contextlib.asynccontextmanager

@@ -1,3 +1,4 @@
+import concurrent.futures
 import secrets
 
 import numpy as np
@@ -49,6 +50,9 @@ class Service:
         shape: tuple of ints, the shape of one example.
         limit: float, the largest magnitude of a value that is answered.
         window: int, how many examples share their draws.
+        thread: `concurrent.futures.Executor` of the one thread on which the
+            model has been tried, and on which `create_app` runs it: a base
+            model that calls Python may keep what belongs to a thread.
         answers: dict from what is asked for to a function of a float array,
             shape `(examples, ...)`, to a list with an answer for each example.
             There is no "predict" where a memory or the input decides about
@@ -110,7 +114,8 @@ class Service:
         self._seed = seed
         self.limit = largest_value(model.noise, sigma)
         self._fingerprint = fingerprint(model.classifier)
-        self._distance = self._warm_up()
+        self.thread = concurrent.futures.ThreadPoolExecutor(1, "model")
+        self._distance = self.thread.submit(self._warm_up).result()
 
     def check(self, instances):
         """Examples as they are answered, if they are fit for it.

@@ -5,13 +5,14 @@ from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing import checks
+from keras_smoothing.eager_steps import EagerSteps
 from keras_smoothing.training.gaussian_augmentation import GaussianAugmentation
 from keras_smoothing.training.indexed import split_index
 from keras_smoothing.training.indexed import with_index
 from keras_smoothing.training.objective import Objective
 
 
-class Trainer(keras.Model):
+class Trainer(EagerSteps):
     """A Keras model that is trained for an `Objective`. Base class.
 
     Attributes:
@@ -133,6 +134,7 @@ class Trainer(keras.Model):
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         logs = super().test_step((self._without_index(x), y, sample_weight))
+        backend.refuse_python()
         not_tested = [metric.name for metric in self._of_objective.trackers]
         return {
             name: value

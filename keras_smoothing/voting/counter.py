@@ -24,7 +24,7 @@ class Counter(Rebuilt):
     Attributes:
         base_model: Keras model from `(batch, ...)` to `(batch, classes)`.
         forward: function from inputs `(batch, ...)` to its outputs, at
-            inference, compiled.
+            inference, compiled unless the model calls Python.
         noise: `keras_smoothing.noise.Noise`.
         voting: "hard", each draw votes for its largest output; or "soft", it
             votes for a class sampled from its outputs, which are
@@ -49,6 +49,7 @@ class Counter(Rebuilt):
         self.noise = noise
         self.voting = voting
         self.group = group
+        self._draw = backend.compile(draws.draw_tiles)
         self._find_in_block = backend.compile(self._block)
 
     def count(
@@ -262,7 +263,7 @@ class Counter(Rebuilt):
 
     def _block(self, shape, x, scale, seeds, start, stop, draws_per_batch):
         x = ops.reshape(x, (-1, *shape))
-        drawn = draws.draw_tiles(seeds, shape, self.noise, self.group)
+        drawn = self._draw(seeds, shape, self.noise, self.group)
         # Split evenly, so that all batches of a block are equally full.
         batches = -(-(stop - start) // draws_per_batch)
         draws_per_batch = -(-(stop - start) // batches)

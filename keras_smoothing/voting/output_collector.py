@@ -1,6 +1,7 @@
 import numpy as np
 from keras import ops
 
+from keras_smoothing import backend
 from keras_smoothing.answers import numbers_shape
 from keras_smoothing.voting import tiles
 from keras_smoothing.voting.counter import Counter
@@ -82,7 +83,9 @@ class OutputCollector(Counter):
             noisy = ops.reshape(copies + noise, (-1, *x.shape[1:]))
             return ops.cast(self.forward(noisy), "float32")
 
-        outputs = ops.map(of_batch, ops.arange(start, stop, draws_per_batch))
+        outputs = backend.map(
+            of_batch, ops.arange(start, stop, draws_per_batch)
+        )
         # (batches, examples * draws, ...) to (examples, batches * draws, ...)
         outputs = ops.reshape(
             outputs, (-1, examples, draws_per_batch, *answers)

@@ -3,6 +3,7 @@ import functools
 import numpy as np
 from keras import ops
 
+from keras_smoothing import backend
 from keras_smoothing.voting.vote_counter import count_votes
 
 
@@ -35,4 +36,5 @@ def vote_shares(counter, x, num_draws, ballot, seed):
     answers = np.atleast_1d(counter.answers(tuple(x.shape[1:])))
     no_votes = ops.zeros((ops.shape(x)[0], *answers))
     votes = ops.fori_loop(0, num_draws, add_draw, no_votes)
+    backend.refuse_python()
     return votes / num_draws
