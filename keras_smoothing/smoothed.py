@@ -121,7 +121,22 @@ class Smoothed(Trainer):
                 "with several inputs or outputs: others take one tensor of "
                 f"each. Received: objective={self.objective}"
             )
+        if self.train_function is None:
+            self._warn_of_own_training()
         return super().make_train_function(force)
+
+    def _warn_of_own_training(self):
+        """`fit` is that of this model: the base model has no say in it."""
+        for name in ("train_step", "compute_loss"):
+            kinds = type(self.base_model).__mro__
+            definer = next((k for k in kinds if name in vars(k)), keras.Model)
+            if definer.__module__.partition(".")[0] != "keras":
+                warn_caller(
+                    f"The base model's own `{name}`, of {definer.__name__}, is "
+                    "not used by `fit` of a smoothed model. Define it in a "
+                    f"subclass of {type(self).__name__}, or train the base "
+                    "model by itself, behind `ks.add_input_noise`.",
+                )
 
     @property
     def answer_model(self):

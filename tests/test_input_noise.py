@@ -72,6 +72,21 @@ def test_smoothed_models_add_the_noise_once(model, x, noise):
     )
 
 
+def test_outputs_in_a_list_keep_their_names():
+    inputs = keras.Input((4,))
+    label = keras.layers.Dense(3, name="label")(inputs)
+    sick = keras.layers.Dense(1, activation="sigmoid", name="sick")(inputs)
+    base = keras.Model(inputs, [label, sick])
+    noisy = ks.add_input_noise(base, ks.noise.Gaussian(0.3))
+    assert noisy.output_names == ["label", "sick"]
+    noisy.compile("sgd", {"sick": "binary_crossentropy", "label": "mse"})
+    x, y = np.zeros((4, 4)), {"sick": np.zeros((4, 1)), "label": np.eye(4, 3)}
+    noisy.fit(x, y, verbose=0)
+    # The activation of the last layer is found behind its name.
+    model = ks.SmoothedModel(noisy, output="sick")
+    assert model.certify(x, n=100, verbose=0).counts.shape == (4, 2)
+
+
 def test_noise_has_its_law_at_the_input():
     identity = keras.Sequential([keras.Input((2,)), keras.layers.Identity()])
     noisy = ks.add_input_noise(identity, ks.noise.Gaussian(0.3))

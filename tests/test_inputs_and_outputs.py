@@ -1,12 +1,14 @@
 """Base models with several inputs, of which one is noisy, or outputs."""
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import columns_without_time
+from conftest import logits_loss
 from conftest import smoothed
 from keras import ops
 
@@ -305,6 +307,27 @@ def test_a_head_is_read_by_its_own_activation(data):
     ]
     for other in counts[1:]:
         assert np.abs(other - counts[0]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "in_list", [(True, True), (True, False), (False, True)]
+)
+def test_one_of_each_in_a_list_is_one_of_each(in_list):
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dense(3)(inputs)
+    base = keras.Model(
+        [inputs] if in_list[0] else inputs, [outputs] if in_list[1] else outputs
+    )
+    model = smoothed(base)
+    assert model.answer_model is base
+    model.compile("sgd", logits_loss(), objective=ks.training.Stability())
+    x = np.random.default_rng(0).random((6, 4)).astype("float32")
+    with warnings.catch_warnings():
+        # Keras's own, of a tensor where a list of one is meant.
+        warnings.filterwarnings("ignore", "The structure of `inputs`")
+        model.fit(x, np.arange(6) % 3, verbose=0)
+        plan = ks.plan(1_000, 0.001, model.noise, model=base)
+    assert plan.largest_radius > 0
 
 
 def test_noise_in_front_of_several_outputs(data):

@@ -1,5 +1,7 @@
 """What a smoothed model is trained for."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -707,6 +709,41 @@ def test_masks_are_refused_by_name_and_kept_by_default():
 def test_bad_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=f"{message}.*Received"):
         make()
+
+
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(CLASSES)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+class OwnStep(Own):
+    def train_step(self, data):
+        raise AssertionError("not to be called")
+
+
+class OwnLoss(Own):
+    def compute_loss(self, *args, **kwargs):
+        raise AssertionError("not to be called")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(OwnStep, "train_step"), (OwnLoss, "compute_loss")]
+)
+def test_training_of_the_base_model_s_own_is_not_passed_over_in_silence(
+    kind, name
+):
+    x, y = data()
+    model = ks.SmoothedModel(kind(), ks.noise.Gaussian(SIGMA))
+    model.compile("sgd", logits_loss())
+    with pytest.warns(UserWarning, match=f"own `{name}`, of {kind.__name__}"):
+        model.fit(x, y, verbose=0)
+    with warnings.catch_warnings():  # Once is enough.
+        warnings.simplefilter("error")
+        model.fit(x, y, verbose=0)
 
 
 def test_an_objective_of_ones_own():

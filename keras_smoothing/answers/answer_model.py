@@ -1,5 +1,7 @@
 import keras
 
+from keras_smoothing.answers.output_spec import only_one
+
 
 def answer_model(model, shape, packing=None, output=None):
     """A model as draws go through it: from one array to one answer.
@@ -27,7 +29,7 @@ def answer_model(model, shape, packing=None, output=None):
     else:
         inputs = keras.Input(shape, dtype="float32")
     taken = inputs if packing is None else packing.unpack(inputs)
-    spec = model.compute_output_spec(taken)
+    spec = only_one(model.compute_output_spec(taken))
     names = _names(model, spec)
     if output is None and len(names) > 1:
         raise ValueError(

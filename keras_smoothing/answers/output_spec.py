@@ -12,4 +12,11 @@ def output_spec(model, shape):
         `keras.KerasTensor`, or a structure of them.
     """
     examples = keras.KerasTensor((None, *shape), dtype="float32")
-    return model.compute_output_spec(examples)
+    return only_one(model.compute_output_spec(examples))
+
+
+def only_one(outputs):
+    """The output in a list of one, which a call of the model returns bare."""
+    if isinstance(outputs, list | tuple) and len(outputs) == 1:
+        return outputs[0]
+    return outputs

@@ -85,8 +85,13 @@ def last_activation(model):
         function, such as `keras.activations.sigmoid`, and the last layer.
     """
     last, index = model, 0
-    while getattr(last, "outputs", None):
-        last, _, index = last.outputs[index]._keras_history
+    while True:
+        if getattr(last, "outputs", None):
+            last, _, index = last.outputs[index]._keras_history
+        elif type(last) is keras.layers.Identity:
+            last, _, index = last.input._keras_history
+        else:
+            break
     if isinstance(last, keras.layers.Softmax):
         return keras.activations.softmax, last
     return (last.activation if isinstance(last, _LAST) else None), last

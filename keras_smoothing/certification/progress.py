@@ -20,7 +20,7 @@ class Progress:
             total,
             verbose=1 if verbose == "auto" else verbose,
             unit_name="example",
-            stateless_metrics=[],
+            stateful_metrics=(),
         )
         self._examples = 0
         self._drawn = 0.0
@@ -37,6 +37,8 @@ class Progress:
         self._drawn = 0.0
         for name, values in result.figures().items():
             self._sums[name] = self._sums.get(name, 0.0) + float(values.sum())
+        # They are means already, and not to be averaged over the updates.
+        self._bar.stateful_metrics.update(self._sums)
         self._update(finalize=False)
 
     def on_certify_end(self):

@@ -74,7 +74,9 @@ def add_input_noise(model, noise, seed=None):
         name=own_inputs[0].name if own_inputs else None,
     )
     outputs = model(_noise_layer(noise, seed)(inputs))
-    return keras.Model(inputs, outputs, name=f"noisy_{model.name}")
+    return keras.Model(
+        inputs, _named(outputs, model), name=f"noisy_{model.name}"
+    )
 
 
 def check_float_inputs(model):
@@ -137,6 +139,17 @@ def _noise_layer(noise, seed):
         )
     (scale,) = noise.get_config().values()
     return _LAYERS[type(noise)](scale, seed=seed)
+
+
+def _named(outputs, model):
+    """Outputs in a list, under the names that losses and metrics know."""
+    names = getattr(model, "output_names", None) or []
+    if not isinstance(outputs, list | tuple) or len(set(names)) < len(outputs):
+        return outputs
+    return [
+        keras.layers.Identity(name=name, dtype=output.dtype)(output)
+        for name, output in zip(names, outputs, strict=True)
+    ]
 
 
 def _input_shape(model):

@@ -142,7 +142,9 @@ class MonotoneConv2D(MonotoneCell):
         symmetric = ops.transpose(symmetric, (1, 2, 0, 3))
         around = [(n - n // 2, n // 2) for n in (height, width)]
         b = ops.pad(self.skew_kernel, (*around, (0, 0), (0, 0)))
-        skew = ops.transpose(ops.flip(b, (0, 1)), (0, 1, 3, 2)) - b
+        # Keras 3.12 flips one axis at a time.
+        flipped = ops.flip(ops.flip(b, 0), 1)
+        skew = ops.transpose(flipped, (0, 1, 3, 2)) - b
         return self.margin * self._identity() + symmetric + skew
 
     @property
