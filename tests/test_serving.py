@@ -124,6 +124,7 @@ def test_answers_are_those_of_the_model(model, images):
             "abstained": abstained,
             "alpha": 0.01,
             "deployable": True,
+            "memory_alpha": None,
             "radius": result.radius[i],
             "norm": "l2",
             "p_lower": result.p_lower[i],
@@ -302,7 +303,7 @@ def test_a_memory_keeps_what_was_answered(model, images, tmp_path):
             assert client.post("/predict", json=payload(images)).is_error
             assert client.get("/model").json()["deployable"]
             spent = [a["memory_alpha"] for a in labels["predictions"]]
-            assert spent == [memory.alpha_spent] * 17
+            assert len(spent) == 17 and max(spent) == memory.alpha_spent
             assert memory.num_queries >= np.sum(radius > 0)
     assert np.sum(radius > 0) > 10
     for one, other, label in zip(
