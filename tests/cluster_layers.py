@@ -29,6 +29,9 @@ class OneThread:
     def __init__(self):
         self.thread = self.model = None
 
+    def __reduce__(self):
+        return OneThread, ()
+
     def __call__(self, x):
         if self.thread is None:
             self.thread = threading.get_ident()

@@ -119,7 +119,7 @@ def test_a_function_is_called_by_one_thread(nodes, examples, tmp_path):
     model = smoothed(ks.from_function(OneThread(), 2, "half", (4,)))
     x, y = examples
     cluster = ks.cluster.Ray(num_workers=2)
-    one, many = assert_same_log(tmp_path, model, (x[:40], y[:40]), cluster)
+    one, many = assert_same_log(tmp_path, model, (x[:40], y[:40] % 2), cluster)
     np.testing.assert_array_equal(many.counts, one.counts)
 
 
