@@ -18,6 +18,7 @@ from cluster_layers import DiesWhenLoaded
 from cluster_layers import FillsMemoryOnce
 from cluster_layers import NanAboveOne
 from cluster_layers import NotesGPUs
+from cluster_layers import OneThread
 from cluster_layers import RefusesLarge
 from cluster_layers import memory
 from conftest import columns_without_time
@@ -111,6 +112,15 @@ def test_one_worker(nodes, examples, tmp_path):
         tmp_path, network(), examples, ks.cluster.Ray(num_workers=1), **settings
     )
     assert len(set(one.num_samples)) > 1
+
+
+@pytest.mark.slow
+def test_a_function_is_called_by_one_thread(nodes, examples, tmp_path):
+    model = smoothed(ks.from_function(OneThread(), 2, "half", (4,)))
+    x, y = examples
+    cluster = ks.cluster.Ray(num_workers=2)
+    one, many = assert_same_log(tmp_path, model, (x[:40], y[:40] % 2), cluster)
+    np.testing.assert_array_equal(many.counts, one.counts)
 
 
 @pytest.mark.slow

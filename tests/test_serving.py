@@ -254,6 +254,24 @@ def test_vote_shares_leave_the_seed_of_the_model_alone(model):
     np.testing.assert_allclose(np.sum(shares, axis=1), 1, atol=1e-6)
 
 
+def test_a_function_is_called_by_one_thread():
+    threads = set()
+
+    def positive(x):
+        threads.add(threading.get_ident())
+        return (x[:, 0] > 0).astype("int64")
+
+    base = ks.from_function(positive, 2, "positive", (3,))
+    service = serving.Service(smoothed(base, num_draws=3), **SMALL)
+    for _ in range(2):  # Of one process, several applications.
+        with TestClient(serving.create_app(service)) as client:
+            for name in ("certify", "classify", "predict"):
+                answer = client.post(f"/{name}", json=payload(np.eye(3)))
+                assert answer.status_code == 200, answer.text
+    (thread,) = threads
+    assert thread != threading.get_ident()
+
+
 def test_a_binary_model_is_served_with_two_classes():
     base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     service = serving.Service(smoothed(base), **SMALL)

@@ -84,10 +84,11 @@ def graph_or_eager(graph, function):
     return call
 
 
+_PYTHON = "PyFunc", "PyFuncStateless", "EagerPyFunc"
 _NO_GRAPH = (
     "Expected a model that calls Python to run outside of graphs, which would "
-    "call it on several threads at once. Received: a graph around it. "
-    "`model.compile(run_eagerly=True)` is for Keras's own."
+    "call it on several threads at once. Received: a graph around it. A Keras "
+    "model goes without after `compile(run_eagerly=True)`."
 )
 
 
@@ -96,11 +97,7 @@ def refuse_python():
     if tf.executing_eagerly():
         return
     nodes = _nodes(tf.compat.v1.get_default_graph())
-    if {node.op for node in nodes} & {
-        "PyFunc",
-        "PyFuncStateless",
-        "EagerPyFunc",
-    }:
+    if any(node.op in _PYTHON for node in nodes):
         raise PythonInGraph(_NO_GRAPH)
 
 
