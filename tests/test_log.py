@@ -58,7 +58,7 @@ def test_log_gives_the_result_back(run, path):
 def test_the_rounding_of_an_input_is_kept(run, path, digits, digits_model):
     x, y = digits
     x = x.astype("float64")
-    x[::2] += 1e-9
+    x[::2] *= 1 + 1e-12
     result = digits_model.certify(x, y, log=path, **SETTINGS)
     assert (result.rounding[::2] > 0).all() and not result.rounding[1::2].any()
     read = ks.read_log(path)

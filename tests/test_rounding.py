@@ -189,7 +189,9 @@ def test_texts_of_a_result(result, tmp_path):
 def test_texts_of_a_comparison(result):
     other = dataclasses.replace(result, radius=result.radius[::-1] * 0.9)
     for confidence in (0.95, 0.99, 0.987654321):
-        found = evaluation.compare(result, other, RADII, confidence)
+        found = evaluation.compare(
+            result, other, RADII, confidence, largest_radius=2.0
+        )
         between = [*found.interval.ravel(), *found.acr_interval]
         apart = [*found.difference, found.acr_difference]
         check(
