@@ -583,8 +583,8 @@ def test_who_waits_takes_little_memory(service):
     finally:
         tracemalloc.stop()
         service.answers = answers
-    # The text and an array, but no lists.
-    assert taken < 4 * 2 * (len(text) + 4 * x.size)
+    # The text and an array of float64, but no lists.
+    assert taken < 4 * 2 * (len(text) + 8 * x.size)
 
 
 def test_a_memory_that_is_locked_is_not_the_fault_of_a_client(service, images):
