@@ -63,3 +63,10 @@ def test_same_seed_same_noise():
         for _ in range(2)
     ]
     np.testing.assert_array_equal(*draws)
+
+
+@pytest.mark.parametrize("kind,_", LAYERS)
+def test_complex_inputs_do_not_lose_their_imaginary_part(kind, _):
+    x = np.ones((2, 3), "complex64")
+    with pytest.raises(ValueError, match="Expected inputs of real numbers"):
+        kind(0.1)(x)

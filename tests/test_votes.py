@@ -135,3 +135,29 @@ def test_noise_is_added_in_float32_under_any_policy(policy):
     assert count(counter, np.zeros((1, 4), "float32"), stop=10).sum() == 10
     narrow = tf.as_dtype(policy.removeprefix("mixed_"))
     assert set(seen) == {(tf.float32, narrow)}
+
+
+def test_loops_over_models_and_sizes_do_not_warn_of_retracing(caplog):
+    logger = tf.get_logger()
+    propagate, logger.propagate = logger.propagate, True
+    rng = np.random.default_rng(0)
+    try:
+        flexible = keras.Sequential(
+            [
+                keras.Input((None, None, 1)),
+                keras.layers.Conv2D(3, 3),
+                keras.layers.GlobalAveragePooling2D(),
+            ]
+        )
+        any_size = VoteCounter(flexible, ks.noise.Gaussian(1.0))
+        for side in range(6, 12):
+            x = rng.random((2, side, side, 1), np.float32)
+            count(any_size, x, stop=10)
+        for sigma in (0.1, 0.2, 0.3, 0.4, 0.5):
+            base = small_convnet((6, 6, 1))
+            model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma))
+            x = rng.random((2, 6, 6, 1), np.float32)
+            model.certify(x, n=100, alpha=0.1, seed=0, verbose=0)
+    finally:
+        logger.propagate = propagate
+    assert "retracing" not in caplog.text

@@ -93,5 +93,12 @@ class Noise(Law):
 
 def exact_sum(x, noise):
     """`x + noise` as in `Noise.add_to`, for noise that is drawn already."""
+    # TensorFlow would drop the imaginary part.
+    if "complex" in keras.backend.standardize_dtype(x.dtype):
+        raise ValueError(
+            "Expected inputs of real numbers, which noise is added to. "
+            f"Received: dtype {x.dtype}. Put the real and the imaginary part "
+            "side by side."
+        )
     dtype = keras.backend.result_type(x.dtype, "float32")
     return ops.cast(x, dtype) + ops.cast(noise, dtype)

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 from keras import ops
 
@@ -50,7 +52,10 @@ class Counter(Rebuilt):
         self.voting = voting
         self.group = group
         self._draw = backend.compile(draws.draw_tiles)
-        self._find_in_block = backend.compile(self._block)
+        # A graph for each shape of examples, as of the forward pass.
+        self._find_in_block = functools.cache(
+            lambda shape: backend.compile(functools.partial(self._block, shape))
+        )
 
     def count(
         self,
@@ -129,8 +134,7 @@ class Counter(Rebuilt):
             seeds = tiles.tile_seeds(
                 seed, stream, first // tile, -(-end // tile)
             )
-            found = self._find_in_block(
-                shape,
+            found = self._find_in_block(shape)(
                 x,
                 scale,
                 ops.convert_to_tensor(seeds),
