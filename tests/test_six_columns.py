@@ -182,6 +182,16 @@ def test_what_holds_no_row_is_refused(read):
             read(text)
 
 
+def test_the_order_of_rows_of_logs_changes_nothing(read):
+    first, *rows = LOG.splitlines()
+    a, b = read(LOG), read("\n".join((first, *rows[::-1])))
+    found = ks.evaluation.compare(a, b)
+    assert not found.only.any() and found.examples == 3
+    other = read(LOG.replace("40\t", "60\t"))
+    with pytest.raises(ValueError, match="example 40 of a, which b does not"):
+        ks.evaluation.compare(a, other)
+
+
 # Cohen et al., CIFAR-10, as published beside these logs: analysis/markdown/
 # vary_noise_cifar10 of locuslab/smoothing. Of other radii and of sigma 0.12
 # there are no cells, or no log.
@@ -206,3 +216,14 @@ def test_published_logs_give_the_published_table(sigma):
     np.testing.assert_array_equal(result.index, 20 * np.arange(500))
     shares = result.certified_accuracy(TABLE_RADII)
     assert [f"{share:.2f}" for share in shares] == TABLE[sigma]
+
+
+def test_published_logs_are_paired_whatever_their_order():
+    a, b = published("0.25"), published("0.50")
+    found = ks.evaluation.compare(a, b, [0.0, 0.25, 0.5, 0.75])
+    np.testing.assert_array_equal(
+        found.only, [[64, 57, 37, 21], [16, 30, 30, 48]]
+    )
+    order = np.random.default_rng(0).permutation(500)
+    again = ks.evaluation.compare(a[order], b[::-1], found.radii)
+    assert str(again) == str(found)
