@@ -314,6 +314,12 @@ def test_certified_true_and_attacked_accuracy_are_in_order(linear, points):
     assert table.splitlines()[-1].startswith("certified")
     labels = [t.get_text() for t in result.plot(certified).get_legend().texts]
     assert labels == ["attacked, 1 draw", "attacked, 64 draws", "certified"]
+    # By their digests, in any order.
+    assert result.table(certified[::-1]) == table
+    for other in (certified[[0] * 10], certified[:9]):
+        for show in (result.table, result.plot):
+            with pytest.raises(ValueError, match="of the examples attacked"):
+                show(other)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import dataclasses
+import pathlib
+
 import numpy as np
 import pytest
 from scipy import optimize
@@ -332,41 +335,127 @@ def test_differences_are_those_of_the_counts():
     assert "+9.6%" in str(found)
 
 
-DIGESTS = np.array(["a", "b", "c", "d"])
+def numbered(radius, **fields):
+    """With labels 0 to 2, indices and digests, and settings that are known."""
+    count = len(radius)
+    names = np.array([f"{i:016x}" for i in range(count)])
+    fields = {
+        "label": np.arange(count) % 3,
+        "mean_scale": np.ones(count),
+        "digest": names,
+        "index": np.arange(count),
+        **fields,
+    }
+    return known(np.asarray(radius), **fields)
+
+
+def without(result, *names):
+    return dataclasses.replace(result, **dict.fromkeys(names))
+
+
+def assert_equal_comparisons(one, other):
+    for field in dataclasses.fields(one):
+        name = field.name
+        np.testing.assert_array_equal(
+            getattr(one, name), getattr(other, name), name
+        )
+
+
+@pytest.mark.parametrize("unknown", [(), ("digest",), ("index",)], ids=str)
+def test_the_order_of_rows_changes_nothing(unknown):
+    rng = np.random.default_rng(2)
+    a, b = (
+        without(numbered(rng.gamma(2.0, 0.1, 60).clip(0, 0.9)), *unknown)
+        for _ in range(2)
+    )
+    a.time[:] = rng.random(60)
+    found = ks.evaluation.compare(a, b)
+    assert found.only.any()
+    for _ in range(3):
+        one, other = a[rng.permutation(60)], b[rng.permutation(60)]
+        assert_equal_comparisons(ks.evaluation.compare(one, other), found)
+
+
+def test_one_run_without_digests_is_paired_by_index():
+    a, b = numbered([0.5, 0.0, 0.3]), numbered([0.5, 0.2, 0.0])
+    found = ks.evaluation.compare(a, b, [0.1])
+    np.testing.assert_array_equal(found.only, [[0], [1]])
+    for one, other in (
+        (a, without(b[::-1], "digest")),
+        (without(a[::-1], "digest"), b),
+    ):
+        again = ks.evaluation.compare(one, other, [0.1])
+        assert_equal_comparisons(again, found)
+
+
+def test_parts_that_were_numbered_by_themselves_are_paired_by_digest():
+    whole = numbered([0.0, 0.5, 0.5, 0.0])
+    own = dataclasses.replace(whole, index=np.array([0, 1, 0, 1]))
+    found = ks.evaluation.compare(own, whole[::-1])
+    assert not found.only.any() and found.examples == 4
+    with pytest.raises(ValueError, match="example 0 of a again, in row 2"):
+        ks.evaluation.compare(without(own, "digest"), whole)
+
+
+def test_an_image_that_the_data_have_twice_counts_twice():
+    digest = np.array(["a", "b", "a", "a"])
+    # Once with another label than before.
+    label = np.array([1, 1, 1, 0])
+    a = numbered([0.5, 0.5, 0.0, 0.5], digest=digest, label=label)
+    b = numbered([0.0, 0.5, 0.0, 0.5], digest=digest, label=label)
+    found = ks.evaluation.compare(a, b, [0.1])
+    np.testing.assert_array_equal(found.only, [[1], [0]])
+    again = ks.evaluation.compare(a[[3, 0, 1, 2]], b[::-1], [0.1])
+    assert_equal_comparisons(again, found)
+    other = numbered([0.5] * 4, digest=np.array(["a", "b", "b", "a"]))
+    with pytest.raises(ValueError, match=r"example 3 \(digest a\) of a, which"):
+        ks.evaluation.compare(a, other)
 
 
 @pytest.mark.parametrize(
-    "one,other,message",
+    "change,message",
     [
+        (lambda r: r[[0, 1, 2, 1]], r"example 1 \(digest .*1\) of b again"),
+        (lambda r: r[[3, 1, 0]], r"example 2 \(digest .*2\) of a, which b"),
+        (lambda r: without(r[:3], "digest"), "example 3 of a, which b does"),
         (
-            dict(digest=DIGESTS),
-            dict(digest=np.array(["a", "b", "d", "c"])),
-            "another digest or label in example 2",
+            lambda r: dataclasses.replace(
+                without(r, "digest"), index=20 * r.index
+            ),
+            "example 1 of a, which b does not have. There are 4 .* and 4 in b",
         ),
         (
-            dict(digest=DIGESTS),
-            dict(label=np.array([1, 0, 1, 1])),
-            "another label in example 1",
+            lambda r: dataclasses.replace(r, label=np.array([0, 1, 0, 1]))[
+                ::-1
+            ],
+            "label 2 in a and 0 in b for example 2",
         ),
         (
-            dict(digest=DIGESTS),
-            dict(digest=DIGESTS, label=np.array([1, 1, 1, 0])),
-            "another digest or label in example 3",
+            lambda r: dataclasses.replace(
+                without(r, "digest", "index"), label=np.array([0, 1, 2, 1])
+            ),
+            "label 0 in a and 1 in b for example 3",
         ),
+        (lambda r: without(r[:3], "digest", "index"), "4 in a and 3 in b, w"),
     ],
 )
-def test_other_examples_are_refused_by_their_index(one, other, message):
-    one, other = (result([0.5] * 4, **fields) for fields in (one, other))
+def test_what_cannot_be_paired_is_named(change, message):
+    whole = numbered([0.5] * 4)
     with pytest.raises(ValueError, match=message):
-        ks.evaluation.compare(one, other)
+        ks.evaluation.compare(whole, change(whole))
+
+
+def test_digests_of_other_examples_are_not_paired_by_index():
+    a = numbered([0.5] * 3)
+    b = dataclasses.replace(a, digest=np.array(["x", "y", "z"]))
+    with pytest.raises(ValueError, match="example 0 .* of a, which b does not"):
+        ks.evaluation.compare(a, b)
 
 
 def test_results_that_do_not_compare():
     whole = result([0.5] * 4)
     compare = ks.evaluation.compare
-    with pytest.raises(ValueError, match="4 and 3 examples, alike up to exam"):
-        compare(whole, whole[:3])
-    with pytest.raises(ValueError, match="two at least. Received: 1 and 1"):
+    with pytest.raises(ValueError, match="two examples at least. Received: 1"):
         compare(whole[:1], whole[:1])
     unlabelled = ks.CertificationResult(
         whole.prediction, whole.radius, whole.time
@@ -406,4 +495,18 @@ def test_the_command_compares_logs(digits_model, digits, tmp_path, capsys):
     given = ks.evaluation.compare(a, b, [0, 0.25], largest_radius=(0.9, 1))
     assert capsys.readouterr().out.endswith(f"{given}\n")
     assert cli.main(["compare", few, part]) == 2
-    assert "12 and 9 examples" in capsys.readouterr().err
+    assert "example 9 (digest " in capsys.readouterr().err
+    assert cli.main(["report", few, many]) == 0
+    assert "Not all logs are of the same" not in capsys.readouterr().out
+    assert cli.main(["report", few, part]) == 0
+    assert "Not all logs are of the same" in capsys.readouterr().out
+    # Six columns of another program, the other way round.
+    heading, *rows = pathlib.Path(many).read_text().splitlines()
+    theirs = tmp_path / "theirs.tsv"
+    lines = [line.split("\t")[:6] for line in (heading, *rows[::-1])]
+    theirs.write_text("\n".join("\t".join(line) for line in lines))
+    command = ["compare", few, str(theirs), "--radii", "0", "0.25"]
+    assert cli.main(command) == 0
+    shown = capsys.readouterr().out.splitlines()[3:5]
+    found = ks.evaluation.compare(a, b, [0, 0.25])
+    assert shown == str(found).splitlines()[1:3]

@@ -26,6 +26,7 @@ def result_of(kind, claim, candidate, votes, label=None):
         time=np.ones(count),
         label=None if label is None else np.asarray(label, np.int32),
         digest=np.array([f"{i:016x}" for i in range(count)]),
+        index=np.arange(count),
         seed=0,
     )
 
@@ -201,6 +202,8 @@ def test_results_are_selected_and_joined(make):
         assert type(one) is type(result) and len(one) == 1
         np.testing.assert_array_equal(one.radius, result.radius[1:])
         np.testing.assert_array_equal(one.label, result.label[1:])
+        np.testing.assert_array_equal(one.index, [1])
+        np.testing.assert_array_equal(one.recertify(0.02).index, [1])
         assert one.family == 2
         assert one.recertify(0.01, True).alpha == 0.01 / 2
         assert "shared by the 2" in one.statement
@@ -208,6 +211,7 @@ def test_results_are_selected_and_joined(make):
     assert joined.family == 4
     np.testing.assert_array_equal(joined.radius, result.radius)
     np.testing.assert_array_equal(joined.digest, result.digest)
+    np.testing.assert_array_equal(joined.index, [0, 1])
     assert joined.seed == 0 and joined.claim == result.claim
     with pytest.raises(ValueError, match="results of one claim"):
         type(result).concatenate([result, result.recertify(0.02)])

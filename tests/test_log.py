@@ -42,10 +42,11 @@ def test_log_gives_the_result_back(run, path):
     result = run()
     read = ks.read_log(path)
     names = ("prediction", "radius", "p_lower", "counts", "num_samples")
-    for name in (*names, "digest"):
+    for name in (*names, "digest", "index"):
         np.testing.assert_array_equal(
             getattr(read, name), getattr(result, name), name
         )
+    np.testing.assert_array_equal(read.index, np.arange(64))
     np.testing.assert_array_equal(read.label, result.label)
     np.testing.assert_allclose(read.time, result.time, rtol=1e-5)
     assert repr(read.noise) == repr(result.noise)
@@ -98,7 +99,7 @@ def test_a_rounding_that_is_none_is_refused(run, path, rounding):
     rows = [line.split("\t") for line in path.read_text().splitlines()]
     rows[3][rows[0].index("rounding")] = rounding
     path.write_text("".join("\t".join(row) + "\n" for row in rows))
-    with pytest.raises(ValueError, match="distance expected|row 2"):
+    with pytest.raises(ValueError, match="expected, .* received|row 2"):
         ks.read_log(path)
 
 
@@ -343,6 +344,34 @@ def test_damaged_logs_are_refused(run, path):
             ks.read_log(path)
 
 
+@pytest.mark.parametrize(
+    "name,text",
+    [
+        ("time", "nan"),
+        ("time", "-1"),
+        ("time", "1_0.5"),
+        ("label", "1_0"),
+        ("label", "\u0663"),
+        ("label", "9" * 20),
+        ("nan_draws", "9" * 20),
+    ],
+)
+def test_numbers_that_no_run_writes_are_refused(run, path, name, text):
+    run(stop=4)
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    rows[3][rows[0].index(name)] = text
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match="Received: line 4 of .* expected, "):
+        ks.read_log(path)
+
+
+def test_a_log_without_its_settings_is_not_read_as_another(run, path):
+    run(stop=4)
+    path.with_name("run.tsv.json").unlink()
+    with pytest.raises(ValueError, match="settings of a log .* Copy both"):
+        ks.read_log(path)
+
+
 def test_a_damaged_sidecar_is_refused(run, path):
     run()
     sidecar = path.with_name("run.tsv.json")
@@ -434,49 +463,6 @@ def test_two_runs_do_not_write_one_log_at_once(run, path, monkeypatch):
     other.join()
     assert len(caught) == 1 and "another process writes" in caught[0]
     np.testing.assert_array_equal(ks.read_log(path).counts, expected.counts)
-
-
-SIX_COLUMNS = """idx\tlabel\tpredict\tradius\tcorrect\ttime
-0\t3\t3\t0.378\t1\t0:00:15.4
-20\t7\t-1\t0.0\t0\t15.6
-40\t1\t2\t0.25\t0\t1:01:01
-"""
-
-
-def test_an_abstention_without_a_label_is_not_correct(path):
-    path.write_text(SIX_COLUMNS + "60\t-1\t-1\t0.0\t0\t1\n")
-    result = ks.read_log(path)
-    assert not result.correct[3]
-    assert result.certified_accuracy(0) == 0.25
-
-
-def test_six_column_logs_are_read(path):
-    path.write_text(SIX_COLUMNS)
-    result = ks.read_log(path)
-    np.testing.assert_array_equal(result.prediction, [3, ks.ABSTAIN, 2])
-    np.testing.assert_array_equal(result.correct, [True, False, False])
-    np.testing.assert_allclose(result.time, [15.4, 15.6, 3661])
-    assert result.average_certified_radius() == pytest.approx(0.126)
-    assert result.digest is None
-    with pytest.raises(ValueError, match="with vote counts"):
-        result.recertify(0.05)
-
-
-@pytest.mark.parametrize(
-    "old,new,message",
-    [
-        ("\t0.378", "\tabc", "line 2"),
-        ("\t0.378", "\tnan", "line 2"),
-        ("\t0.378", "\t-1", "line 2"),
-        ("\t15.6", "", "line 3"),
-        ("0.378\t1", "0.378\t0", "contradict"),
-        ("radius", "distance", "columns"),
-    ],
-)
-def test_damaged_six_column_logs_are_refused(path, old, new, message):
-    path.write_text(SIX_COLUMNS.replace(old, new))
-    with pytest.raises(ValueError, match=message):
-        ks.read_log(path)
 
 
 def test_what_is_no_log_is_refused(tmp_path, path):

@@ -218,6 +218,7 @@ def test_a_log_is_resumed_and_read(tmp_path, x):
         assert_equal_intervals(result, whole, [*ENDS, "label", "num_samples"])
         assert result.statement == whole.statement
         assert type(result) is ks.IntervalResult
+        np.testing.assert_array_equal(result.index, np.arange(len(whole)))
     assert rows_without_time(path) == expected
     for change, message in (
         (dict(n=401), "n=401"),
@@ -253,6 +254,8 @@ def test_damaged_logs_are_refused(tmp_path, x):
     refused("lower", upper)  # An interval that ends before it begins.
     refused("upper", lower)
     refused("upper", upper[:-9])
+    for time in ("nan", "-1", "1_0.5"):
+        refused("time", time)
     refused("upper", upper[:40] + "A" + upper[41:])
     refused("upper", cells[names.index("prediction")])
     refused("prediction", "-")
@@ -435,6 +438,7 @@ def test_what_a_result_says(x):
     assert len(some) == 2 and len(result[4]) == 1
     np.testing.assert_array_equal(some.upper, result.upper[[3, 5]])
     np.testing.assert_array_equal(some.label, y[[3, 5]])
+    np.testing.assert_array_equal(some.index, [3, 5])
     assert some.family == 20 and "shared by the 20" in some.statement
     with pytest.raises(IndexError):
         result[np.zeros((2, 2), int)]

@@ -346,6 +346,19 @@ def test_selections_are_marked(result, tmp_path):
     assert "selected" not in plain.text.lower()
 
 
+def test_runs_of_other_examples_are_said_to_be_so(result, tmp_path):
+    def said(**runs):
+        return "Other examples." in written(tmp_path / "page.html", runs)
+
+    assert not said(one=result, two=result[::-1])
+    assert said(one=result[:20], two=result[20:])
+    theirs = dataclasses.replace(six_columns(40), index=np.arange(0, 800, 20))
+    assert not said(one=theirs, two=theirs[::-1])
+    label = (theirs.label + 1) % 3
+    assert said(one=theirs, two=dataclasses.replace(theirs, label=label))
+    assert said(one=theirs, two=theirs, three=theirs[1:])
+
+
 def pixels(image):
     data = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))
     return matplotlib.image.imread(io.BytesIO(data))
@@ -380,6 +393,14 @@ def test_pictures_are_those_of_the_examples(result, images, tmp_path):
     np.testing.assert_array_equal(least, result.radius[order[:8]])
     abstained = np.flatnonzero(result.abstained)[:8]
     np.testing.assert_array_equal(examples[16:], abstained)
+
+
+def test_pictures_have_the_numbers_of_the_examples(result, images, tmp_path):
+    text = written(
+        tmp_path / "page.html", {"part": result[[30, 7]]}, images=images[0]
+    )
+    numbers = [int(image["alt"].split()[1][:-1]) for image in Page(text).images]
+    assert sorted(numbers) == [7, 30]
 
 
 def test_colours_and_values_beyond_1_are_pictures(tmp_path):

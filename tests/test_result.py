@@ -130,9 +130,22 @@ def test_plot_draws_the_curve(result):
     assert len(ax.lines) == 2
 
 
+def test_examples_keep_their_index(detailed, digits_model, digits):
+    x, y = digits
+    run = digits_model.certify(x[:5], y[:5], n=100, seed=0, verbose=0)
+    np.testing.assert_array_equal(run.index, np.arange(5))
+    assert run.index.dtype == np.int64
+    some = detailed[[3, 1]]
+    for result in (some, some.recertify(0.01), dataclasses.replace(some)):
+        np.testing.assert_array_equal(result.index, [60, 20])
+    joined = ks.CertificationResult.concatenate([some, detailed[0]])
+    np.testing.assert_array_equal(joined.index, [60, 20, 0])
+    np.testing.assert_array_equal(joined.to_dataframe()["index"], joined.index)
+
+
 def test_dataframe_has_a_row_for_each_example(result):
     frame = result.to_dataframe()
-    assert len(frame) == 4
+    assert len(frame) == 4 and "index" not in frame
     np.testing.assert_array_equal(frame["radius"], result.radius)
     np.testing.assert_array_equal(frame["sigma"], result.sigma)
     np.testing.assert_array_equal(frame["correct"], result.correct)
@@ -253,7 +266,7 @@ def test_accuracy_with_confidence_holds_under_shared_draws():
 
 
 ARRAYS = ("prediction", "radius", "time", "label", "p_lower", "counts")
-ARRAYS += ("num_samples", "candidate", "scale", "digest")
+ARRAYS += ("num_samples", "candidate", "scale", "digest", "index")
 
 
 @pytest.fixture
@@ -269,6 +282,7 @@ def detailed(result):
         label=result.label,
         time=np.arange(4.0),
         digest=np.array(["a", "b", "c", "d"]),
+        index=np.array([0, 20, 40, 60]),
         seed=7,
     )
 
@@ -449,6 +463,7 @@ def test_other_kinds_of_results_do_not_concatenate(detailed, six_columns):
     for changes, message in (
         (dict(label=None), "labels='none' in results.1"),
         (dict(digest=None), "digests='none' in results.1"),
+        (dict(index=None), "indices='none' in results.1"),
         (dict(findings={}), r"findings=\[\] in results.1"),
         (dict(counts=detailed.counts[:, :1]), r"classes=\(1,\) in results.1"),
     ):

@@ -219,6 +219,7 @@ def test_a_log_that_was_cut_is_resumed(images, tmp_path, correction):
     assert isinstance(read, ks.SegmentationResult)
     assert_equal(read, result)
     np.testing.assert_array_equal(read.label, y)
+    np.testing.assert_array_equal(read.index, np.arange(len(y)))
     assert read.statement == result.statement
     assert json.loads((tmp_path / "run.tsv.json").read_text())["answers"] == [
         *(6, 5, 3)

@@ -10,7 +10,7 @@ def add_to(commands):
     comparing.set_defaults(run=run)
     add = comparing.add_argument
     add("a", metavar="A.tsv", help="ours or a six-column log")
-    add("b", metavar="B.tsv", help="of the same examples in the same order")
+    add("b", metavar="B.tsv", help="of the same examples, in any order")
     add("--radii", type=float, nargs="+", help="lines of the table")
     add("--confidence", type=float, default=0.95, help="of each interval")
     add(

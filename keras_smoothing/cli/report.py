@@ -4,6 +4,7 @@ from keras_smoothing import checks
 from keras_smoothing import datasets
 from keras_smoothing import evaluation
 from keras_smoothing.evaluation.distance import one_distance
+from keras_smoothing.evaluation.pairing import are_paired
 from keras_smoothing.logs import read_log
 from keras_smoothing.logs import read_settings
 from keras_smoothing.report import write_html
@@ -60,6 +61,8 @@ def run(arguments):
         )
     for name, result in results.items():
         print(f"{name}: {result}")
+    if not are_paired(list(results.values())):
+        print("Not all logs are of the same examples, with the same labels.")
     # Of results without labels, a page is all there is.
     if not arguments.html or all(
         result.label is not None for result in results.values()

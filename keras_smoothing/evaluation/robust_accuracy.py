@@ -1,3 +1,4 @@
+import collections
 import dataclasses
 
 import numpy as np
@@ -6,6 +7,7 @@ from keras_smoothing import checks
 from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
 from keras_smoothing.evaluation.plots import axes
 from keras_smoothing.evaluation.plots import plot_certified_accuracy
+from keras_smoothing.example_digest import example_digest
 from keras_smoothing.rounding import at_least
 from keras_smoothing.rounding import at_most
 from keras_smoothing.rounding import exact
@@ -23,12 +25,15 @@ class RobustAccuracy:
             the label was still predicted.
         distance: float array of that shape: l2 distance of the adversarial
             example.
+        digest: str array, shape `(examples,)`: a hash of each example, by which
+            `CertificationResult` knows it, too; or None.
     """
 
     strengths: np.ndarray
     num_draws: np.ndarray
     correct: np.ndarray
     distance: np.ndarray
+    digest: np.ndarray | None = None
 
     @property
     def accuracy(self):
@@ -45,18 +50,17 @@ class RobustAccuracy:
                 `CertificationResult`, for a further line: certified accuracy
                 at radii equal to the strengths. That compares where a
                 strength is the radius of an attack.
+
+        Raises:
+            ValueError: for certificates of other examples, by their digests
+                where both have them, else by their number.
         """
         rows = {
             name: [at_most(share, ".1%") for share in shares]
             for name, shares in self._curves().items()
         }
         if certified is not None:
-            if len(certified.radius) != self.correct.shape[-1]:
-                raise ValueError(
-                    "Expected certificates of the examples attacked, "
-                    f"{self.correct.shape[-1]}. Received: "
-                    f"{len(certified.radius)} certificates"
-                )
+            self._check_same_examples(certified)
             shares = certified_accuracy(
                 certified.radius, certified.correct, self.strengths
             )
@@ -84,7 +88,10 @@ class RobustAccuracy:
 
         Raises:
             ImportError: if matplotlib is missing.
+            ValueError: as of `table`.
         """
+        if certified is not None:
+            self._check_same_examples(certified)
         ax = axes(ax)
         for label, shares in self._curves().items():
             ax.plot(self.strengths, shares, marker="o", label=label)
@@ -94,6 +101,26 @@ class RobustAccuracy:
         ax.grid(alpha=0.3)
         ax.legend()
         return ax
+
+    def _check_same_examples(self, certified):
+        attacked = self.correct.shape[-1]
+        if len(certified.radius) != attacked:
+            raise ValueError(
+                f"Expected certificates of the examples attacked, {attacked}. "
+                f"Received: {len(certified.radius)} certificates"
+            )
+        digest = getattr(certified, "digest", None)
+        if digest is None or self.digest is None:
+            return
+        left = collections.Counter(self.digest.tolist())
+        left.subtract(digest.tolist())
+        # As many are missing as there are too many.
+        if any(left.values()):
+            other = next(one for one in digest.tolist() if left[one] < 0)
+            raise ValueError(
+                "Expected certificates of the examples attacked. Received: one "
+                f"of another example (digest {other})"
+            )
 
     def _curves(self):
         """Accuracy at each strength, by the name of the attacker."""
@@ -175,4 +202,6 @@ def robust_accuracy(
             correct[i, j] &= np.argmax(outputs, axis=-1) == y
             moved = np.asarray(attacked, np.float64) - x
             distance[i, j] = np.linalg.norm(moved.reshape(len(x), -1), axis=1)
-    return RobustAccuracy(strengths, num_draws, correct, distance)
+    # Those of float32, as certificates are of.
+    digest = np.array([example_digest(np.float32(one)) for one in x])
+    return RobustAccuracy(strengths, num_draws, correct, distance, digest)

@@ -18,13 +18,15 @@ import numpy as np
 from keras_smoothing import checks
 from keras_smoothing.logs.log_format import parse_rows
 from keras_smoothing.logs.log_format import sidecar_path
+from keras_smoothing.logs.numbers import integer
+from keras_smoothing.logs.numbers import nonnegative
 from keras_smoothing.results import record_of
 from keras_smoothing.results import result_of
 from keras_smoothing.rounding import at_least
 
 _DIGITS = 6
 # What is no array.
-_PARSE = {int: int, float: float, str: str}
+_PARSE = {int: integer, float: nonnegative, str: str}
 
 
 def check_settings(settings):
@@ -65,7 +67,7 @@ def parse_records(path, text, settings, claim):
         names.remove("rounding")
 
     def parse(row):
-        if int(row["idx"]) != len(records):
+        if integer(row["idx"]) != len(records):
             raise ValueError(
                 f"idx {len(records)} expected, {row['idx']} received"
             )

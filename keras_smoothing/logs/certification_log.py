@@ -78,10 +78,15 @@ class CertificationLog:
         self._end = self._size = self._end + len(data)
 
     def result(self, start, stop):
-        """The certificates of the records `start..stop`."""
-        records = self.records[start:stop]
+        """The certificates of the records `start..stop`, as of a slice."""
+        first, stop, _ = slice(start, stop).indices(len(self.records))
         kind = result_of(self._claim)
-        return kind.from_records(records, self._claim, self.settings["seed"])
+        return kind.from_records(
+            self.records[first:stop],
+            self._claim,
+            self.settings["seed"],
+            first=first,
+        )
 
     def _open(self):
         if not self._path.parent.is_dir() or self._path.is_dir():

@@ -61,8 +61,23 @@ def parse_rows(path, text, columns, parse):
             f"Expected a log with columns {' '.join(columns)}. Received: "
             f"{path} with columns {' '.join(names)[:80]!r}"
         )
+    return parse_lines(path, names, enumerate(lines[1:], start=2), parse)
+
+
+def parse_lines(path, names, lines, parse):
+    """Parses lines whose columns are known, naming the line that fails.
+
+    Args:
+        path: path of the log, to be named.
+        names: list of str, the columns.
+        lines: iterable of the number of a line and its text.
+        parse: as of `parse_rows`.
+
+    Returns:
+        list of what `parse` returned.
+    """
     parsed = []
-    for number, line in enumerate(lines[1:], start=2):
+    for number, line in lines:
         fields = line.split("\t")
         try:
             if len(fields) != len(names):

@@ -1,24 +1,25 @@
-import math
 import pathlib
-
-import numpy as np
 
 from keras_smoothing.logs.claims import rows_of
 from keras_smoothing.logs.claims import to_claim
-from keras_smoothing.logs.log_format import parse_rows
 from keras_smoothing.logs.log_format import read_settings
-from keras_smoothing.logs.vote_rows import COLUMNS
-from keras_smoothing.results import CertificationResult
+from keras_smoothing.logs.six_columns import read_six_columns
 from keras_smoothing.results import result_of
-from keras_smoothing.statistics.votes import ABSTAIN
 
 
 def read_log(path):
     """Reads a certification log: one of ours, or any six-column log.
 
     The columns `idx label predict radius correct time`, separated by tabs, are
-    the field's own; times are seconds or `H:MM:SS`. Of a log of ours the vote
-    counts are read too, and the certificates are computed from them again.
+    the field's own. They are found by their names, and other columns, such as
+    a sigma of each example, are passed over. `correct` is 0 or 1, or `True` or
+    `False`; times are seconds or `H:MM:SS`. Blank lines, a byte-order mark and
+    the heading once more, as in a log that was appended to, are skipped. A row
+    with radius -1, by which papers say that nothing is certified, is read as an
+    abstention, whatever class it predicts.
+
+    Of a log of ours, which has its settings beside it in `<path>.json`, the
+    vote counts are read too, and the certificates are computed from them again.
 
     Args:
         path: path of the log.
@@ -28,7 +29,9 @@ def read_log(path):
         `certify` gave.
 
     Raises:
-        ValueError: if the file is missing, cut off, or no such log.
+        ValueError: if the file is missing, cut off, or no such log; for a log
+            of ours without its settings, for rows that contradict themselves,
+            and for an `idx` that occurs twice.
 
     Example:
 
@@ -52,7 +55,7 @@ def read_log(path):
         ) from error
     settings = read_settings(path)
     if settings is None:
-        return _read_six_columns(path, text)
+        return read_six_columns(path, text)
     if not text.endswith("\n"):
         raise ValueError(
             "Expected a log whose last line is complete. Received: "
@@ -66,38 +69,3 @@ def read_log(path):
             f"Expected a log with at least one row. Received: {path}"
         )
     return result_of(claim).from_records(records, claim, settings["seed"])
-
-
-def _read_six_columns(path, text):
-    def parse(row):
-        label, predict = int(row["label"]), int(row["predict"])
-        radius, correct = float(row["radius"]), int(row["correct"])
-        if not 0 <= radius < math.inf:
-            raise ValueError(f"radius >= 0 expected, {radius} received")
-        if correct != (label == predict != ABSTAIN):
-            raise ValueError(
-                f"label {label} and predict {predict} contradict "
-                f"correct={correct}"
-            )
-        return label, predict, radius, _seconds(row["time"])
-
-    rows = parse_rows(path, text, COLUMNS, parse)
-    if not rows:
-        raise ValueError(
-            f"Expected a log with at least one row. Received: {path}"
-        )
-    label, prediction, radius, time = zip(*rows, strict=True)
-    return CertificationResult(
-        prediction=np.array(prediction, np.int64),
-        radius=np.array(radius, np.float64),
-        label=None if max(label) < 0 else np.array(label, np.int64),
-        time=np.array(time, np.float64),
-    )
-
-
-def _seconds(text):
-    """Seconds of `15.4` or of `0:00:15.4`."""
-    seconds = 0.0
-    for part in text.split(":"):
-        seconds = 60 * seconds + float(part)
-    return seconds

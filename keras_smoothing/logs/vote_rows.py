@@ -12,6 +12,9 @@ from keras_smoothing import checks
 from keras_smoothing.logs.log_format import FORMAT
 from keras_smoothing.logs.log_format import parse_rows
 from keras_smoothing.logs.log_format import sidecar_path
+from keras_smoothing.logs.numbers import integer
+from keras_smoothing.logs.numbers import nonnegative
+from keras_smoothing.logs.numbers import number
 from keras_smoothing.promises import Promise
 from keras_smoothing.results import Record
 from keras_smoothing.results import result_of
@@ -116,16 +119,16 @@ def _format_numbers(numbers):
 
 def _parse_numbers(text, size):
     """What `_format_numbers` wrote of an int, or of an array of that size."""
-    return int(text) if text.isdecimal() else _parse_array(text, size)
+    return integer(text) if text.isdecimal() else _parse_array(text, size)
 
 
 def _parse_array(text, size):
     numbers = np.zeros(size, np.int64)
     for pair in text.split():
-        index, number = (int(part) for part in pair.split(":"))
-        if not 0 <= index < size or number < 0:
+        index, votes = (integer(part) for part in pair.split(":"))
+        if not 0 <= index < size or votes < 0:
             raise ValueError(f"class:number expected, {pair!r} received")
-        numbers[index] = number
+        numbers[index] = votes
     return numbers
 
 
@@ -134,10 +137,10 @@ def _parse_promise(row, scale, classes, stddev):
     if not any(name in row for name in PROMISE_COLUMNS[FORMAT]):
         return None
     promise = Promise(
-        int(row["promised"]),
-        float(row["promised_radius"]),
+        integer(row["promised"]),
+        number(row["promised_radius"]),
         scale,
-        float(row["promised_alpha"]),
+        number(row["promised_alpha"]),
         stddev,
         row.get("promised_noise", ""),
     )
@@ -154,7 +157,7 @@ def _parse_memory_alpha(row):
     """What the memory of a row had spent, or None where it does not say."""
     if "memory_alpha" not in row:
         return None
-    spent = float(row["memory_alpha"])
+    spent = number(row["memory_alpha"])
     if not 0 <= spent < math.inf:
         raise ValueError(f"a sum of alphas expected, {spent} received")
     return spent
@@ -168,29 +171,33 @@ def parse_records(path, text, settings, claim):
     records, stated = [], []
 
     def parse(row):
-        if int(row["idx"]) != len(records):
+        if integer(row["idx"]) != len(records):
             raise ValueError(
                 f"idx {len(records)} expected, {row['idx']} received"
             )
         stated.append(
-            (int(row["predict"]), float(row["radius"]), float(row["p_lower"]))
+            (
+                integer(row["predict"]),
+                number(row["radius"]),
+                number(row["p_lower"]),
+            )
         )
-        label, candidate = int(row["label"]), int(row["candidate"])
-        num_samples = int(row["num_samples"])
+        label, candidate = integer(row["label"]), integer(row["candidate"])
+        num_samples = integer(row["num_samples"])
         counts = _parse_array(row["counts"], classes)
         if counts.sum() > num_samples:
             raise ValueError(f"{num_samples} votes expected, more received")
         if not ABSTAIN <= candidate < classes:
             raise ValueError(f"a class expected, {candidate=} received")
         # All noise had the scale 1 when the format had no column for it.
-        scale = float(row.get("scale", 1.0))
-        mean_scale = float(row.get("mean_scale", scale))
+        scale = number(row.get("scale", "1"))
+        mean_scale = number(row.get("mean_scale", row.get("scale", "1")))
         if not 0 < scale <= mean_scale < math.inf:
             raise ValueError(
                 f"scales > 0 expected, {scale} and {mean_scale} received"
             )
         # Inputs that float32 does not hold were taken as it rounds them.
-        rounding = float(row.get("rounding", 0.0))
+        rounding = number(row.get("rounding", "0"))
         check_rounding(rounding)
         promise = _parse_promise(row, mean_scale, classes, claim.noise.stddev)
         if not num_samples and promise is None:
@@ -201,10 +208,10 @@ def parse_records(path, text, settings, claim):
                 candidate=candidate,
                 counts=counts,
                 num_samples=num_samples,
-                nan_draws=int(row["nan_draws"]),
+                nan_draws=integer(row["nan_draws"]),
                 scale=scale,
                 mean_scale=mean_scale,
-                time=float(row["time"]),
+                time=nonnegative(row["time"]),
                 digest=row["digest"],
                 findings={
                     name: _parse_numbers(text, classes)

@@ -4,6 +4,7 @@ import html
 
 import numpy as np
 
+from keras_smoothing.evaluation.pairing import are_paired
 from keras_smoothing.report import figures
 from keras_smoothing.report.pictures import gallery
 from keras_smoothing.report.style import STYLE
@@ -24,6 +25,10 @@ _SELECTED = """<p class="warning"><b>Selected examples.</b> Runs marked as
 selected hold some examples of a larger run. If these were chosen by looking at
 certificates, more than a share of alpha may be wrong, unless alpha was shared
 by all that they were chosen from.</p>"""
+
+_OTHERS = """<p class="warning"><b>Other examples.</b> The runs are not all of
+the same examples, with the same labels. So they may also differ because their
+examples do.</p>"""
 
 _LABELLED = """Share of examples that are classified correctly, and stay so
 under every change of the input that is smaller than the radius."""
@@ -89,6 +94,7 @@ def page(results, radii, distance, images, settings):
 def _header(results, radius):
     evidence = any(result.deployable is False for result in results.values())
     selected = any(result.family > len(result) for result in results.values())
+    others = not are_paired(list(results.values()))
     names = "".join(
         f"<li>{run_name(i, *named)}</li>"
         for i, named in enumerate(results.items())
@@ -97,7 +103,7 @@ def _header(results, radius):
         "<header><h1>Certified robustness</h1>"
         f'<p class="soft">{html.escape(radius)}, in the units of the input</p>'
         f'<ul class="legend">{names}</ul>{_EVIDENCE if evidence else ""}'
-        f"{_SELECTED if selected else ''}</header>"
+        f"{_SELECTED if selected else ''}{_OTHERS if others else ''}</header>"
     )
 
 

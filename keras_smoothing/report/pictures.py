@@ -44,7 +44,7 @@ def find_images(name, result, images):
             raise ValueError(
                 "Expected images with all examples of the runs among them. "
                 f"Received: {len(images)} images, none of which is example "
-                f"{i} of {name} (digest {digest})"
+                f"{_number(result, i)} of {name} (digest {digest})"
             )
     return images[[where[digest] for digest in result.digest]]
 
@@ -92,12 +92,17 @@ def _figure(result, i, image):
             said.append("wrong")
             kind = ' class="wrong"'
     radius = at_least(result.radius[i], ".4f")
-    alt = f"Example {i}: {', '.join(said)}, radius {radius}"
+    alt = f"Example {_number(result, i)}: {', '.join(said)}, radius {radius}"
     return (
         f'<figure{kind}><img src="data:image/png;base64,{_png(image)}" '
         f'alt="{alt}" title="{alt}"><figcaption><b>{radius}</b><br>'
         f"{'<br>'.join(said)}</figcaption></figure>"
     )
+
+
+def _number(result, i):
+    """The number of an example: that of the data, where it is known."""
+    return i if result.index is None else result.index[i]
 
 
 def _png(image):

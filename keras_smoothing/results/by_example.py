@@ -13,6 +13,9 @@ class ByExample:
     equal to join them: a dict.
 
     Attributes:
+        index: int64 array, shape `(examples,)`: which example each row is of,
+            by its place among those that `certify` was given, or by the `idx`
+            of the log; None where it is not known.
         family: int, how many examples share alpha wherever it is shared: those
             that `certify` was given, also after a selection of some of them.
     """
@@ -31,7 +34,9 @@ class ByExample:
         these draws again. Each certificate keeps its `alpha`; where that was
         shared out over the examples of each part (`family_wise`), the
         probabilities of the parts add up. So do their families, also where
-        the parts were selected from one result.
+        the parts were selected from one result. Each example keeps its
+        `index`: for parts of one data set that were certified by themselves,
+        pass `dataclasses.replace(part, index=...)`.
 
         Args:
             results: list of results of this kind, all with labels or all

@@ -7,6 +7,7 @@ from keras_smoothing import checks
 from keras_smoothing import evaluation
 from keras_smoothing import report
 from keras_smoothing.results.by_example import ByExample
+from keras_smoothing.results.data_frame import data_frame
 from keras_smoothing.results.notebook import to_html
 from keras_smoothing.rounding import at_least
 from keras_smoothing.rounding import at_most
@@ -68,6 +69,10 @@ class CertificationResult(ByExample):
             classes)`: what was counted beside the votes. Empty unless votes
             were found by serialized smoothing.
         digest: str array, shape `(examples,)`: a hash of each example.
+        index: int64 array, shape `(examples,)`: which example each row is of,
+            by its place among those that `certify` was given, or by the `idx`
+            of the log. `evaluation.compare` pairs by it where digests are not
+            known.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each certificate.
         stopping: `FixedSampling` or `AdaptiveSampling`.
@@ -84,8 +89,8 @@ class CertificationResult(ByExample):
             these settings; None where it is not known: without vote counts,
             and where `sigma` or a memory chose the noise of an example.
 
-    Of a six-column log only the first four arrays, `correct` and `abstained`
-    are known; the others are None.
+    Of a six-column log only the first four arrays, `index`, `correct` and
+    `abstained` are known; the others are None.
 
     `result[:10]`, a boolean mask, indices or an int select examples, as of an
     array. Each certificate keeps its `alpha`, which is the probability of its
@@ -128,13 +133,17 @@ class CertificationResult(ByExample):
     promises: dict | None = None
     findings: dict | None = None
     digest: np.ndarray | None = None
+    index: np.ndarray | None = None
     claim: Claim | None = None
     seed: int | None = None
     family: int | None = None
 
     @classmethod
-    def from_records(cls, records, claim, seed, alpha=None):
-        """The certificates of a list of `Record`. See `from_counts`."""
+    def from_records(cls, records, claim, seed, alpha=None, first=0):
+        """The certificates of a list of `Record`, of examples from `first` on.
+
+        See `from_counts`.
+        """
         labels = [record.label for record in records]
         names = records[0].findings if records else ()
         return cls.from_counts(
@@ -158,6 +167,7 @@ class CertificationResult(ByExample):
             label=None if None in labels else np.array(labels, np.int64),
             time=np.array([record.time for record in records], np.float64),
             digest=np.array([record.digest for record in records], np.str_),
+            index=np.arange(first, first + len(records), dtype=np.int64),
             seed=seed,
         )
 
@@ -383,8 +393,7 @@ class CertificationResult(ByExample):
         if self.claim is None:
             raise ValueError(
                 "Expected a result with vote counts and noise. Received: one "
-                "read from a six-column log, or from a log whose settings, "
-                "<log>.json, are missing"
+                "without, as of a six-column log"
             )
         claim = dataclasses.replace(self.claim, alpha=alpha)
         return CertificationResult.from_counts(
@@ -400,6 +409,7 @@ class CertificationResult(ByExample):
             label=self.label,
             time=self.time,
             digest=self.digest,
+            index=self.index,
             seed=self.seed,
             family=self.family,
         )
@@ -464,23 +474,7 @@ class CertificationResult(ByExample):
 
     def to_dataframe(self):
         """A `pandas.DataFrame`, one row for each example."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "Data frames need pandas: pip install pandas"
-            ) from error
-        columns = {
-            name: getattr(self, name)
-            for name in ("label", "prediction", "radius", "p_lower")
-            + ("sigma", "volume_radius", "num_samples", "candidate", "time")
-            if getattr(self, name) is not None
-        }
-        if self.label is not None:
-            columns["correct"] = self.correct
-        if self.counts is not None:
-            columns["counts"] = list(self.counts)
-        return pd.DataFrame(columns)
+        return data_frame(self)
 
     def __repr__(self):
         return (

@@ -29,11 +29,12 @@ class ComponentResult(ByExample):
     claim: ComponentClaim
     seed: int | None
     rounding: np.ndarray | None = None
+    index: np.ndarray | None = None
     family: int | None = None
 
     @classmethod
-    def from_records(cls, records, claim, seed):
-        """The certificates of a list of `ComponentRecord`."""
+    def from_records(cls, records, claim, seed, first=0):
+        """The certificates of records, of examples from `first` on."""
         labels = [record.label for record in records]
         return cls.from_votes(
             np.stack([record.candidate for record in records]),
@@ -46,6 +47,7 @@ class ComponentResult(ByExample):
             digest=np.array([record.digest for record in records], np.str_),
             seed=seed,
             rounding=np.array([r.rounding for r in records], np.float64),
+            index=np.arange(first, first + len(records), dtype=np.int64),
         )
 
     @classmethod
@@ -150,7 +152,7 @@ class ComponentResult(ByExample):
         if family_wise:
             claim = claim.shared_by(max(1, self.family))
         kept = ("nan_draws", "num_samples", "time", "label", "digest")
-        kept += ("seed", "rounding", "family")
+        kept += ("seed", "rounding", "index", "family")
         return self.from_votes(
             self.candidate,
             self.votes,

@@ -41,6 +41,7 @@ def _description(result):
     for field in dataclasses.fields(result.claim) if result.claim else ():
         description[field.name] = getattr(result.claim, field.name)
     description["digests"] = "none" if result.digest is None else "given"
+    description["indices"] = "none" if result.index is None else "given"
     return {**description, **result.form}
 
 

@@ -31,6 +31,8 @@ class IntervalResult(Intervals):
             model returned a NaN, which is taken for whatever is worst.
         time: float64 array, shape `(examples,)`: seconds.
         digest: str array, shape `(examples,)`: a hash of each example.
+        index: int64 array, shape `(examples,)`: which example each row is of,
+            by its place among those that `certify` was given.
         rounding: float64 array, shape `(examples,)`: how far each example was
             moved by rounding it to float32. Intervals hold in the balls around
             the example as it was passed in.

@@ -24,14 +24,15 @@ class Intervals(ByExample):
     time: np.ndarray
     digest: np.ndarray
     rounding: np.ndarray | None = None
+    index: np.ndarray | None = None
     label: np.ndarray | None = None
     claim: MedianClaim | None = None
     seed: int | None = None
     family: int | None = None
 
     @classmethod
-    def from_records(cls, records, claim, seed):
-        """The intervals of a list of records."""
+    def from_records(cls, records, claim, seed, first=0):
+        """The intervals of records, of examples from `first` on."""
         fields = {
             name: np.array([getattr(record, name) for record in records], kind)
             for name, kind in _FIELDS.items()
@@ -39,6 +40,7 @@ class Intervals(ByExample):
         labels = [record.label for record in records]
         if not any(label is None for label in labels):
             fields["label"] = np.array(labels, np.float64)
+        fields["index"] = np.arange(first, first + len(records), dtype=np.int64)
         return cls(**fields, claim=claim, seed=seed)
 
     @property

@@ -32,6 +32,8 @@ class MultiLabelResult(ComponentResult):
         correct: bool array of that shape; False where abstained.
         abstained: bool array of that shape.
         digest: str array, shape `(examples,)`: a hash of each example.
+        index: int64 array, shape `(examples,)`: which example each row is of,
+            by its place among those that `certify` was given.
         rounding: float64 array, shape `(examples,)`: how far each example was
             moved by rounding it to float32. `radius` is around the example as
             it was passed in.
