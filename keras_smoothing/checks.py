@@ -62,6 +62,17 @@ def positive_int(name, value):
     return _int(name, value, 1, "an integer >= 1")
 
 
+def num_draws(name, value):
+    """Returns `value` as an int; raises unless so many votes can be counted."""
+    value = positive_int(name, value)
+    if value >= 2**31:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected at most 2^31 - 1 "
+            f"draws, which are counted in 32 bits. Received: {name}={value}"
+        )
+    return value
+
+
 def nonnegative_int(name, value):
     """Returns `value` as an int; raises unless it is an integer >= 0."""
     return _int(name, value, 0, "an integer >= 0")

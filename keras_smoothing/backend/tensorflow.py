@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_smoothing.backend.peak_bytes import peak_bytes_per_example
+
 VERSION = tf.__version__
 
 
@@ -22,24 +24,55 @@ def compile(function):
     return _compiled(function, reduce_retracing=True)
 
 
-def compile_model(model):
+class ModelGraph:
     """A model's forward pass at inference as a graph, unless it calls Python.
 
     It is traced once for each shape of an example, whatever the size of the
     batch, also where it is called from inside another graph.
+
+    Args:
+        model: Keras model.
     """
 
-    @functools.cache
-    def graph(shape, dtype):
-        batch = tf.TensorSpec((None, *shape), dtype)
-        return _compiled(
-            lambda x: model(x, training=False), input_signature=[batch]
-        )
+    def __init__(self, model):
+        self._model = model
+        self._graphs = {}
+        self._peaks = {}
 
-    def forward(x):
-        return graph(tuple(x.shape[1:]), x.dtype)(x)
+    def __call__(self, x):
+        key = tuple(x.shape[1:]), x.dtype
+        if key not in self._graphs:
+            batch = tf.TensorSpec((None, *key[0]), key[1])
+            self._graphs[key] = _compiled(
+                functools.partial(self._traced, key), input_signature=[batch]
+            )
+        return self._graphs[key](x)
 
-    return forward
+    def bytes_per_example(self, shape):
+        """What a pass holds at its peak for each example of a batch.
+
+        Args:
+            shape: tuple of ints, the shape of an example.
+
+        Returns:
+            int; 0 where that is not known, of a model that calls Python.
+        """
+        key = tuple(shape), tf.float32
+        if key not in self._peaks:
+            # Traced and not run: a model that changes when called is as it was.
+            zeros = tf.zeros((1, *shape))
+            trace = tf.function(lambda: self(zeros), autograph=False)
+            try:
+                trace.get_concrete_function()
+            except PythonInGraph:
+                self._peaks[key] = 0
+        return self._peaks[key]
+
+    def _traced(self, key, x):
+        outputs = self._model(x, training=False)
+        if not tf.executing_eagerly():
+            self._peaks[key] = peak_bytes_per_example(outputs)
+        return outputs
 
 
 def _compiled(function, **options):

@@ -26,10 +26,13 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
     Returns:
         `CertificationResult`.
     """
-    window = min(claim.stopping.window, settings.batch_size)
-    draws = max(settings.n0, claim.stopping.max_n)
-    copies = min(settings.batch_size, window * draws)
-    examples, num_classes = request.open(counter, window, copies, searcher)
+    examples, num_classes, batch_size = request.open(
+        counter,
+        window=claim.stopping.window,
+        draws=max(settings.n0, claim.stopping.max_n),
+        batch_size=settings.batch_size,
+        searcher=searcher,
+    )
     claim = _named(claim, counter, searcher, memory)
     if searcher is not None and memory is None:
         warn_of_evidence()
@@ -69,7 +72,7 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         searcher=searcher,
         n0=settings.n0,
         seed=log.settings["seed"],
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
     )
     certify_window = None
     if memory is not None:

@@ -24,9 +24,12 @@ def certify_components(counter, claim, request, settings):
     Returns:
         the result that belongs to the claim.
     """
-    window = min(WINDOW, settings.batch_size)
-    copies = min(settings.batch_size, window * max(settings.n0, claim.n))
-    examples, answers = request.open(counter, window, copies)
+    examples, answers, batch_size = request.open(
+        counter,
+        window=WINDOW,
+        draws=max(settings.n0, claim.n),
+        batch_size=settings.batch_size,
+    )
     if settings.family_wise:
         if claim.correction is None:
             raise ValueError(
@@ -54,7 +57,7 @@ def certify_components(counter, claim, request, settings):
         claim=claim,
         n0=settings.n0,
         seed=log.settings["seed"],
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
     )
     return run(examples, answers, log, sample, settings)
 

@@ -4,12 +4,15 @@ import functools
 
 import numpy as np
 
+from keras_smoothing.certification.collecting import bytes_of_one
 from keras_smoothing.certification.collecting import collect
 from keras_smoothing.certification.header import header
 from keras_smoothing.certification.run import run
 from keras_smoothing.logs import CertificationLog
 from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.stopping_rule import WINDOW
+from keras_smoothing.voting import check_fits
+from keras_smoothing.voting import free_bytes
 from keras_smoothing.warn_caller import warn_caller
 
 
@@ -25,9 +28,17 @@ def certify_intervals(counter, claim, request, settings):
     Returns:
         the result that belongs to the claim.
     """
-    window = min(WINDOW, settings.batch_size)
-    copies = min(settings.batch_size, window * claim.n)
-    examples, answers = request.open(counter, window, copies)
+    examples, answers, batch_size = request.open(
+        counter,
+        window=WINDOW,
+        draws=claim.n,
+        batch_size=settings.batch_size,
+    )
+    check_fits(
+        bytes_of_one(answers, claim.n),
+        free_bytes(),
+        f"the outputs of {claim.n:,} draws",
+    )
     if settings.family_wise:
         claim = claim.shared_by(examples.known_total())
     _check_enough(claim, answers)
@@ -47,7 +58,7 @@ def certify_intervals(counter, claim, request, settings):
         counter,
         claim=claim,
         seed=log.settings["seed"],
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
     )
     return run(examples, answers, log, collect_all, settings)
 

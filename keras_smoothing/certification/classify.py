@@ -46,15 +46,19 @@ def classify(
     Returns:
         int64 array, shape `(examples,)`.
     """
-    n = checks.positive_int("n", n)
+    n = checks.num_draws("n", n)
     alpha = checks.probability("alpha", alpha)
     batch_size = checks.positive_int("batch_size", batch_size)
     seed = secrets.randbits(63) if seed is None else checks.seed(seed)
     claim = counter.claim(alpha, FixedSampling(n))
     check_can_classify(n, alpha)
-    window = min(WINDOW, batch_size)
-    copies = min(batch_size, window * n)
-    examples, num_classes = request.open(counter, window, copies, searcher)
+    examples, num_classes, batch_size = request.open(
+        counter,
+        window=WINDOW,
+        draws=n,
+        batch_size=batch_size,
+        searcher=searcher,
+    )
     if memory is not None:
         model = fingerprint(counter.base_model)
         promising.bind(memory, model, counter, examples.first.shape[1:])

@@ -35,14 +35,13 @@ def classify_components(
     Returns:
         int64 array, shape `(examples, *components)`.
     """
-    n = checks.positive_int("n", n)
+    n = checks.num_draws("n", n)
     alpha = checks.probability("alpha", alpha)
     checks.one_of("correction", correction, ("bonferroni", None))
     batch_size = checks.positive_int("batch_size", batch_size)
     seed = secrets.randbits(63) if seed is None else checks.seed(seed)
-    window = min(WINDOW, batch_size)
-    examples, answers = request.open(
-        counter, window, min(batch_size, window * n)
+    examples, answers, batch_size = request.open(
+        counter, window=WINDOW, draws=n, batch_size=batch_size
     )
     components = 1 if correction is None else math.prod(answers[:-1])
     level = alpha / components

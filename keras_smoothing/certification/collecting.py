@@ -8,9 +8,8 @@ from keras_smoothing.example_digest import example_digest
 from keras_smoothing.results import record_of
 from keras_smoothing.warn_caller import warn_caller
 
-# Of outputs that are kept at a time. What finds and sorts them needs about as
-# much again.
-_BYTES = 2**27
+# What is kept and sorted at a time.
+_BYTES = 2**28
 
 
 def collect(
@@ -56,7 +55,13 @@ def fitting(answers, n):
         answers: tuple of ints, the shape of an answer.
         n: int, draws.
     """
-    return max(1, _BYTES // (4 * n * int(np.prod(answers))))
+    return max(1, _BYTES // bytes_of_one(answers, n))
+
+
+def bytes_of_one(answers, n):
+    """What the outputs for one example need; arguments as of `fitting`."""
+    # What finds and sorts them needs about as much again.
+    return 2 * 4 * n * int(np.prod(answers))
 
 
 def _collect_some(

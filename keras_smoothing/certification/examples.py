@@ -66,7 +66,16 @@ class Examples:
         self.total = self.exact_total
         if self.total is None and source.num_batches is not None:
             self.total = source.num_batches * len(first_batch[0])
-        first, self._windows = _peeked(_cut(batches, window))
+        self._windows = batches
+        self.cut(window)
+
+    def cut(self, window):
+        """Goes on with smaller windows.
+
+        Args:
+            window: int, examples in one.
+        """
+        first, self._windows = _peeked(_cut(self._windows, window))
         self.first = first[0]
 
     def known_total(self, advice=""):

@@ -2,7 +2,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_smoothing.voting import copies_that_fit
+
 _FEWEST_COPIES = 8
+# Inputs and outputs are held several times over, beside the forward pass.
+_TIMES_HELD = 8
 # Numbers in a batch of inputs or outputs, of four bytes. A few are held.
 _VALUES = 2**26
 _REPEATS = 4
@@ -44,7 +48,8 @@ def check_independence(counter, x, copies):
         x: float32 array, shape `(examples, ...)`, at least one.
         copies: int, noisy copies in the largest forward pass of the run. The
             batch has as many, eight at least, and at most as many as hold
-            2^26 numbers (256 MiB) in their inputs or outputs.
+            2^26 numbers (256 MiB) in their inputs or outputs, and fit into
+            memory.
 
     Raises:
         ValueError: as said.
@@ -107,7 +112,9 @@ def _count(counter, x, copies):
     """How many copies are tried together."""
     answers = np.prod(counter.answers(x.shape[1:]), dtype=int)
     fitting = _VALUES // max(x[0].size, int(answers))
-    return max(_FEWEST_COPIES, min(copies, fitting))
+    count = max(_FEWEST_COPIES, min(copies, fitting))
+    held = copies_that_fit(counter, x.shape[1:]) // _TIMES_HELD
+    return max(2, min(count, held))
 
 
 def _copies(counter, x, count):

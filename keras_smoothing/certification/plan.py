@@ -11,6 +11,7 @@ from keras_smoothing.statistics import Claim
 from keras_smoothing.statistics import FixedSampling
 from keras_smoothing.statistics.stopping_rule import WINDOW
 from keras_smoothing.voting import VoteCounter
+from keras_smoothing.voting import copies_that_fit
 from keras_smoothing.voting import tiles
 
 
@@ -108,8 +109,8 @@ def plan(
     print(ks.plan(100_000, 0.001, noise, serialized=form))
     ```
     """
-    n = checks.positive_int("n", n)
-    n0 = checks.positive_int("n0", n0)
+    n = checks.num_draws("n", n)
+    n0 = checks.num_draws("n0", n0)
     num_examples = checks.positive_int("num_examples", num_examples)
     num_draws = num_examples * (n0 + n)
     stopping = FixedSampling(n)
@@ -126,9 +127,10 @@ def plan(
         # Of a smoothed model, what its draws go through.
         model = getattr(model, "classifier", model)
         batch_size = checks.positive_int("batch_size", batch_size)
-        window = min(WINDOW, num_examples, batch_size)
-        x = np.zeros((window, *example_shape(model)), "float32")
-        counter = find(model, noise).tuned(x, claim)
+        counter, shape = find(model, noise), example_shape(model)
+        batch_size = min(batch_size, copies_that_fit(counter, shape))
+        x = np.zeros((min(WINDOW, num_examples, batch_size), *shape), "float32")
+        counter = counter.tuned(x, claim)
         seconds = num_draws * seconds_per_vote(counter, x, batch_size)
     return Plan(
         n=n,

@@ -4,6 +4,7 @@ from keras_smoothing import checks
 from keras_smoothing.certification.plan import Plan
 from keras_smoothing.certification.plan import seconds_per_vote
 from keras_smoothing.statistics.stopping_rule import WINDOW
+from keras_smoothing.voting import copies_that_fit
 
 
 def plan_components(counter, claim, shape, *, n0, num_examples, batch_size):
@@ -20,9 +21,10 @@ def plan_components(counter, claim, shape, *, n0, num_examples, batch_size):
     Returns:
         `Plan`.
     """
-    n0 = checks.positive_int("n0", n0)
+    n0 = checks.num_draws("n0", n0)
     num_examples = checks.positive_int("num_examples", num_examples)
     batch_size = checks.positive_int("batch_size", batch_size)
+    batch_size = min(batch_size, copies_that_fit(counter, shape))
     *sizes, _ = counter.answers(shape)
     components = int(np.prod(sizes))
     x = np.zeros((min(WINDOW, num_examples, batch_size), *shape), "float32")

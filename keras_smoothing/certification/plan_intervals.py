@@ -10,6 +10,7 @@ from keras_smoothing.rounding import at_least
 from keras_smoothing.rounding import at_most
 from keras_smoothing.rounding import exact
 from keras_smoothing.statistics.stopping_rule import WINDOW
+from keras_smoothing.voting import copies_that_fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,7 @@ def plan_intervals(counter, claim, num_examples, batch_size):
     """
     batch_size = checks.positive_int("batch_size", batch_size)
     shape = example_shape(counter.base_model)
+    batch_size = min(batch_size, copies_that_fit(counter, shape))
     answers = counter.answers(shape)
     rank = claim.ranks(answers)
     examples = min(WINDOW, num_examples, batch_size, fitting(answers, claim.n))

@@ -12,6 +12,7 @@ from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.independence import check_independence
 from keras_smoothing.certification.open_source import open_source
 from keras_smoothing.voting import ballots
+from keras_smoothing.voting import copies_that_fit
 from keras_smoothing.warn_caller import warn_caller
 
 
@@ -52,22 +53,25 @@ class Request:
         examples = self._examples(base_model, 1, limit=math.inf, norm=None)
         base_model(examples.first, training=False)
 
-    def open(self, counter, window, copies, searcher=None):
-        """Validates what can be seen at once, and builds the model for it.
+    def open(self, counter, *, window, draws, batch_size, searcher=None):
+        """Validates what can be seen at once.
 
         Args:
-            counter: `Counter`.
-            window: int, examples drawn for together.
-            copies: int, noisy copies in the largest forward pass.
+            counter: `Counter`, whose base model is built.
+            window: int, examples drawn for together, if so many fit into a
+                batch.
+            draws: int, the most that are made at once for an example.
+            batch_size: int, noisy copies in one forward pass.
             searcher: `Searcher` for the noise of each example, or None.
 
         Returns:
-            `Examples`, and what the counter says of the answers: of classes
-            their number.
+            `Examples`; what the counter says of the answers, of classes their
+            number; and the batch size, made smaller where memory wants it.
 
         Raises:
             ValueError: if the examples are bad, or the model is unfit.
         """
+        window = min(window, batch_size)
         noise, base_model = counter.noise, counter.base_model
         limit = largest_value(noise, searcher)
         examples = self._examples(
@@ -81,9 +85,17 @@ class Request:
                 "of the input. Scale the images, or the noise.",
             )
         first = examples.first[:1]
-        if not base_model.built:
-            base_model(first, training=False)
         answers = counter.answers(first.shape[1:])
+        copies = min(batch_size, window * draws)
+        fitting = copies_that_fit(counter, first.shape[1:])
+        if fitting < copies:
+            warn_caller(
+                f"Not {copies:,} noisy copies at a time go through the base "
+                f"model, but {fitting:,}: more would take over half of the "
+                "memory that is free.",
+            )
+            copies = batch_size = fitting
+            examples.cut(min(window, fitting))
         if counter.voting == "soft":
             outputs = base_model(first, training=False)
             if not ops.all(ballots.is_distribution(outputs)):
@@ -95,7 +107,7 @@ class Request:
                 )
         if self.check_independence:
             check_independence(counter, examples.first, copies)
-        return examples, answers
+        return examples, answers, batch_size
 
     def _examples(self, base_model, window, limit, norm, size=None):
         source = open_source(

@@ -32,7 +32,7 @@ class Settings:
     cluster: Ray | None = None
 
     def __post_init__(self):
-        checks.positive_int("n0", self.n0)
+        checks.num_draws("n0", self.n0)
         checks.positive_int("batch_size", self.batch_size)
         checks.one_of("verbose", self.verbose, ("auto", 0, 1, 2))
         if self.seed is not None:

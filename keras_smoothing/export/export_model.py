@@ -55,7 +55,9 @@ def export_model(
         )
     zeros = np.zeros((1, *shape), "float32")
     request = Request(zeros, shape=shape, check_independence=check_independence)
-    _, classes = request.open(counter, window=1, copies=_COPIES)
+    _, classes, _ = request.open(
+        counter, window=1, draws=_COPIES, batch_size=_COPIES
+    )
     archive = keras.export.ExportArchive()
     archive.track(counter.base_model)
     for name, (function, inputs) in signatures(model, counter, shape).items():

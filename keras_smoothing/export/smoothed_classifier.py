@@ -97,7 +97,7 @@ class SmoothedClassifier:
         Raises:
             ValueError: for bad input, or `n` too small to decide anything.
         """
-        n = checks.positive_int("n", n)
+        n = checks.num_draws("n", n)
         alpha = checks.probability("alpha", alpha)
         check_can_classify(n, alpha)
         votes, rounding = self._count(
@@ -149,7 +149,7 @@ class SmoothedClassifier:
         Raises:
             ValueError: for bad input, or `n` too small to certify anything.
         """
-        n0, n = checks.positive_int("n0", n0), checks.positive_int("n", n)
+        n0, n = checks.num_draws("n0", n0), checks.num_draws("n", n)
         statement = Statement(
             *(self._noise, alpha, FixedSampling(n), top_k),
             *(self.settings["group"], self._classifier),

@@ -74,7 +74,7 @@ class AdaptiveSampling(StoppingRule):
         self.width = width
         if width is not None:
             self.width = checks.positive_float("width", width)
-        looks = [checks.positive_int("max_n", max_n)]
+        looks = [checks.num_draws("max_n", max_n)]
         while looks[0] / _RATIO >= _FIRST_LOOK:
             looks.insert(0, round(looks[0] / _RATIO))
         super().__init__(

@@ -29,7 +29,7 @@ class FixedSampling(StoppingRule):
     """
 
     def __init__(self, n):
-        self.n = checks.positive_int("n", n)
+        self.n = checks.num_draws("n", n)
         super().__init__(looks=(self.n,), shares=(1.0,), window=WINDOW)
 
     def is_decided(self, prove, candidate, votes):

@@ -73,7 +73,7 @@ class MedianClaim(SavedClaim):
     def __post_init__(self):
         checks.instance("noise", self.noise, Noise, "Gaussian(sigma=0.25)")
         checks.probability("alpha", self.alpha)
-        checks.positive_int("n", self.n)
+        checks.num_draws("n", self.n)
         checks.one_of("correction", self.correction, ("bonferroni", None))
         if self.group is not None:
             checks.instance("group", self.group, Group, "D4()")

@@ -4,6 +4,9 @@ from keras_smoothing.voting.component_counter import (
     ComponentCounter as ComponentCounter,
 )
 from keras_smoothing.voting.counter import Counter as Counter
+from keras_smoothing.voting.fitting import check_fits as check_fits
+from keras_smoothing.voting.fitting import copies_that_fit as copies_that_fit
+from keras_smoothing.voting.fitting import free_bytes as free_bytes
 from keras_smoothing.voting.log_probabilities import (
     log_probabilities as log_probabilities,
 )

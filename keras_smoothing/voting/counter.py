@@ -47,7 +47,7 @@ class Counter(Rebuilt):
 
     def __init__(self, base_model, noise, voting="hard", group=None):
         self.base_model = base_model
-        self.forward = backend.compile_model(base_model)
+        self.forward = backend.ModelGraph(base_model)
         self.noise = noise
         self.voting = voting
         self.group = group
