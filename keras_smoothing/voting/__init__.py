@@ -4,6 +4,7 @@ from keras_smoothing.voting.component_counter import (
     ComponentCounter as ComponentCounter,
 )
 from keras_smoothing.voting.counter import Counter as Counter
+from keras_smoothing.voting.log_probabilities import LOG_ZERO as LOG_ZERO
 from keras_smoothing.voting.log_probabilities import (
     log_probabilities as log_probabilities,
 )
