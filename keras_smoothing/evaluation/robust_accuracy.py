@@ -45,18 +45,17 @@ class RobustAccuracy:
                 `CertificationResult`, for a further line: certified accuracy
                 at radii equal to the strengths. That compares where a
                 strength is the radius of an attack.
+
+        Raises:
+            ValueError: for certificates of other examples, or of balls in l1
+                or l2 that an adversarial example lies outside of.
         """
         rows = {
             name: [at_most(share, ".1%") for share in shares]
             for name, shares in self._curves().items()
         }
         if certified is not None:
-            if len(certified.radius) != self.correct.shape[-1]:
-                raise ValueError(
-                    "Expected certificates of the examples attacked, "
-                    f"{self.correct.shape[-1]}. Received: "
-                    f"{len(certified.radius)} certificates"
-                )
+            self._check_comparable(certified)
             shares = certified_accuracy(
                 certified.radius, certified.correct, self.strengths
             )
@@ -84,7 +83,10 @@ class RobustAccuracy:
 
         Raises:
             ImportError: if matplotlib is missing.
+            ValueError: as of `table`.
         """
+        if certified is not None:
+            self._check_comparable(certified)
         ax = axes(ax)
         for label, shares in self._curves().items():
             ax.plot(self.strengths, shares, marker="o", label=label)
@@ -94,6 +96,29 @@ class RobustAccuracy:
         ax.grid(alpha=0.3)
         ax.legend()
         return ax
+
+    def _check_comparable(self, certified):
+        """Raises unless certificates are about the balls of the attacks."""
+        if len(certified.radius) != self.correct.shape[-1]:
+            raise ValueError(
+                "Expected certificates of the examples attacked, "
+                f"{self.correct.shape[-1]}. Received: "
+                f"{len(certified.radius)} certificates"
+            )
+        # An l1 ball lies inside the l2 ball of that radius. A thousandth is
+        # more than the rounding of examples of up to 2^14 radii in float32.
+        if getattr(certified, "distance", None) not in ("l1", "l2"):
+            return
+        for i, strength in enumerate(self.strengths):
+            outside = self.distance[:, i] > 1.001 * strength
+            if outside.any():
+                raise ValueError(
+                    "Expected adversarial examples no farther away than the "
+                    "strength of the attack, to be compared with "
+                    "certificates. Received: distances up to "
+                    f"{self.distance[:, i].max()} at strength {strength}, "
+                    f"outside in example(s) {_numbers(outside.any(axis=0))}"
+                )
 
     def _curves(self):
         """Accuracy at each strength, by the name of the attacker."""
@@ -118,7 +143,8 @@ def robust_accuracy(
         x: array, shape `(examples, ...)`.
         y: int array, shape `(examples,)` or `(examples, 1)`.
         attack: function `attack(model, x, y, strength, num_draws=...)` that
-            returns adversarial examples, such as `ks.attacks.l2_pgd`.
+            returns adversarial examples of finite numbers, such as
+            `ks.attacks.l2_pgd`.
         strengths: float array, shape `(strengths,)`. At 0 nothing is attacked.
         num_draws: sequence of ints, over how many passes of the model the
             attacker averages gradients: one line of the table for each.
@@ -128,8 +154,9 @@ def robust_accuracy(
         `RobustAccuracy`.
 
     Raises:
-        ValueError: for no examples, strengths or draws, negative strengths, or
-            labels that are not of shape `(examples,)`.
+        ValueError: for no examples, strengths or draws, negative strengths,
+            labels that are not of shape `(examples,)`, adversarial examples
+            that are not finite, or outputs that are NaN and predict nothing.
 
     Example:
 
@@ -169,10 +196,35 @@ def robust_accuracy(
                 attacked = attack(
                     model, x, y, strength, num_draws=draws, **kwargs
                 )
-            outputs = model.predict(attacked, verbose=0)
-            # What is not finite predicts nothing.
-            correct[i, j] = np.all(np.isfinite(outputs), axis=-1)
-            correct[i, j] &= np.argmax(outputs, axis=-1) == y
             moved = np.asarray(attacked, np.float64) - x
-            distance[i, j] = np.linalg.norm(moved.reshape(len(x), -1), axis=1)
+            moved = np.linalg.norm(moved.reshape(len(x), -1), axis=1)
+            if not np.isfinite(moved).all():
+                raise ValueError(
+                    "Expected adversarial examples of finite numbers. "
+                    f"Received: others at strength {strength}, in example(s) "
+                    f"{_numbers(~np.isfinite(moved))}"
+                )
+            distance[i, j] = moved
+            correct[i, j] = _predict(model, attacked, strength) == y
     return RobustAccuracy(strengths, num_draws, correct, distance)
+
+
+def _predict(model, x, strength):
+    """The classes of the largest outputs, if the outputs say something."""
+    outputs = np.asarray(model.predict(x, verbose=0))
+    says_nothing = np.isnan(outputs).any(axis=-1)
+    if hasattr(model, "vote_shares") and outputs.shape[-1] > 1:
+        # A draw of which the base model makes NaN has no vote.
+        says_nothing |= ~outputs.any(axis=-1)
+    if says_nothing.any():
+        raise ValueError(
+            "Expected a model that predicts a class of each example. Received: "
+            f"NaN at strength {strength}, of example(s) "
+            f"{_numbers(says_nothing)}"
+        )
+    return np.argmax(outputs, axis=-1)
+
+
+def _numbers(which):
+    """The first few numbers of the examples that `which` marks."""
+    return np.flatnonzero(which)[:10].tolist()
