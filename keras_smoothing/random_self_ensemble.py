@@ -107,7 +107,8 @@ class RandomSelfEnsemble(EagerSteps):
             inputs: tensor, shape `(batch, ...)`.
 
         Returns:
-            float32 tensor, shape `(batch, classes)`.
+            float32 tensor, shape `(batch, classes)`; of classes that are masked
+            in all passes, by logits of -inf, -1e30.
         """
 
         def add_pass(i, total):

@@ -62,6 +62,24 @@ class Constant(keras.layers.Layer):
         )
 
 
+class Masked(keras.layers.Layer):
+    """A further class, which is masked."""
+
+    def call(self, inputs):
+        outputs = keras.ops.pad(inputs, [[0, 0], [0, 1]])
+        mask = np.zeros(outputs.shape[-1])
+        mask[-1] = -np.inf
+        return outputs + keras.ops.cast(mask, outputs.dtype)
+
+
+class RootNorm(keras.layers.Layer):
+    """The norm, whose gradient in TensorFlow is NaN at 0."""
+
+    def call(self, inputs):
+        squares = keras.ops.square(inputs)
+        return keras.ops.sqrt(keras.ops.sum(squares, axis=-1, keepdims=True))
+
+
 def assert_solved(value, exact, tol, radius):
     """That a relative residual of `tol` allows the error, per example.
 

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from conftest import Masked
+from conftest import RootNorm
 from conftest import linear_model
 from conftest import logits_loss
 from conftest import small_convnet
@@ -269,6 +271,126 @@ def test_foolbox_attacks_run_against_noisy_models(linear, points):
     )
 
 
+def masked(model):
+    """The same classifier, with a third class that it never predicts."""
+    return keras.Sequential([keras.Input((3,)), *model.layers, Masked()])
+
+
+def inside_norm(radius):
+    """Class 0 where the norm is less than `radius`."""
+    dense = keras.layers.Dense(2)
+    model = keras.Sequential([keras.Input((3,)), RootNorm(), dense])
+    dense.set_weights([np.array([[-1.0, 1.0]]), np.array([radius, -radius])])
+    return model
+
+
+def test_a_masked_class_hides_no_attack(linear, points):
+    y = np.zeros(10, int)
+    for name, strength in (("l2_pgd", 0.3), ("carlini_wagner", 5.0)):
+        attacked, expected = (
+            getattr(ks.attacks, name)(
+                model, points, y, strength, num_draws=2, **SETTINGS
+            )
+            for model in (masked(linear), linear)
+        )
+        # Adam's steps amplify what exp rounds in 300 of them.
+        np.testing.assert_allclose(attacked, expected, atol=1e-4)
+        assert (margins(points) - margins(attacked) > 0.04).all()
+
+
+def test_attacks_on_a_masked_label_stay_finite(linear, points):
+    for name in ("l2_pgd", "carlini_wagner"):
+        attacked = getattr(ks.attacks, name)(
+            masked(linear),
+            points,
+            np.full(10, 2),
+            0.3,
+            num_steps=20,
+            **SETTINGS,
+        )
+        distance = np.linalg.norm(attacked - points, axis=1)
+        assert (distance <= 0.3 * (1 + 1e-5)).all()
+
+
+@pytest.mark.parametrize("name", ["l2_pgd", "carlini_wagner"])
+def test_a_gradient_that_is_nan_leaves_its_example_where_it_is(name, points):
+    model, attack = inside_norm(5.0), getattr(ks.attacks, name)
+    x = points / np.linalg.norm(points, axis=1, keepdims=True)
+    x[3] = 0.0
+    settings = dict(SETTINGS, num_steps=20)
+    attacked = attack(model, x, np.zeros(10, int), 0.3, **settings)
+    # 0.999999 * arctanh is as close as C&W begins.
+    np.testing.assert_allclose(attacked[3], 0.0, atol=1e-5)
+    others = np.arange(10) != 3
+    expected = attack(model, x[others], np.zeros(9, int), 0.3, **settings)
+    np.testing.assert_allclose(attacked[others], expected, atol=1e-6)
+    assert (np.linalg.norm(expected, axis=1) > 1.05).all()
+
+
+class Roots(keras.layers.Layer):
+    """sqrt of the square of each number."""
+
+    def call(self, inputs):
+        return keras.ops.sqrt(keras.ops.square(inputs))
+
+
+def test_a_coordinate_whose_gradient_is_nan_leaves_the_others(linear):
+    x = np.array([[0.0, -1.0, 0.0]], "float32")  # Margin 0.8 of class 1.
+    model = keras.Sequential([keras.Input((3,)), Roots(), *linear.layers])
+    attacked = ks.attacks.l2_pgd(model, x, np.ones(1, int), 0.3, **SETTINGS)
+    np.testing.assert_allclose(attacked, [[0.0, -0.7, 0.0]], atol=1e-5)
+
+
+def test_passes_whose_gradient_is_nan_leave_the_others():
+    # Under noise ReLU is at 0 in half of the passes.
+    dense = keras.layers.Dense(2)
+    base = keras.Sequential(
+        [keras.Input((1,)), keras.layers.ReLU(), RootNorm(), dense]
+    )
+    dense.set_weights([np.array([[0.0, 1.0]]), np.zeros(2)])
+    model = smoothed(base, sigma=0.25, seed=0)
+    attacked = ks.attacks.l2_pgd(
+        model,
+        np.zeros((4, 1), "float32"),
+        np.zeros(4, int),
+        0.2,
+        num_draws=32,
+        **SETTINGS,
+    )
+    np.testing.assert_allclose(attacked, 0.2, atol=1e-6)
+
+
+def test_foolbox_attacks_stay_finite(linear, points):
+    foolbox = pytest.importorskip("foolbox")
+    import tensorflow as tf
+
+    at_zero = np.zeros((10, 3), "float32")
+    attacks = (
+        foolbox.attacks.L2PGD(steps=10, random_start=False),
+        foolbox.attacks.L2DeepFoolAttack(),
+        foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=1, steps=20),
+    )
+    for model, x in ((masked(linear), points), (inside_norm(0.5), at_zero)):
+        fmodel = ks.attacks.foolbox_model(
+            model, num_draws=2, from_logits=True, bounds=BOUNDS
+        )
+        for attack in attacks:
+            _, attacked, _ = attack(
+                fmodel, tf.constant(x), tf.zeros(10, tf.int64), epsilons=0.3
+            )
+            distance = np.linalg.norm(np.array(attacked) - x, axis=1)
+            assert (distance <= 0.3 * (1 + 1e-5)).all(), attack
+    # Where a class is masked DeepFool goes the same shortest way as ever.
+    fmodel = ks.attacks.foolbox_model(
+        masked(linear), from_logits=True, bounds=BOUNDS
+    )
+    _, attacked, _ = attacks[1](
+        fmodel, tf.constant(points), tf.zeros(10, tf.int64), epsilons=5.0
+    )
+    moved = margins(points) - margins(attacked)
+    np.testing.assert_allclose(moved, margins(points), rtol=0.05)
+
+
 def test_robust_accuracy_of_a_linear_classifier_is_known(linear, points):
     strengths = [0.0, 0.125, 0.275, 0.6]
     result = ks.evaluation.robust_accuracy(
@@ -286,6 +408,68 @@ def test_robust_accuracy_of_a_linear_classifier_is_known(linear, points):
         "strength               0   0.125   0.275     0.6",
         "attacked, 1 draw  100.0%   80.0%   50.0%    0.0%",
     ]
+
+
+def test_robust_accuracy_with_a_masked_class(linear, points):
+    y = np.zeros(10, int)
+    result = ks.evaluation.robust_accuracy(
+        masked(linear),
+        points,
+        y,
+        ks.attacks.l2_pgd,
+        [0.0, 0.125, 0.275, 0.6],
+        **SETTINGS,
+    )
+    np.testing.assert_allclose(result.accuracy, [[1.0, 0.8, 0.5, 0.0]])
+    model = smoothed(masked(linear), sigma=0.25, num_draws=1_000, seed=0)
+    certified = model.certify(points, y, n=1_000, seed=0, verbose=0)
+    result = ks.evaluation.robust_accuracy(
+        model, points, y, ks.attacks.l2_pgd, [0.11], num_draws=[16], **SETTINGS
+    )
+    # Above 2/3 of the votes at 0.11 from the boundary: seven deviations.
+    assert 0.5 < certified.certified_accuracy(0.11) <= result.accuracy[0, 0]
+
+
+class NaNBelow(keras.layers.Layer):
+    """NaN for examples whose first number is less than -1."""
+
+    def call(self, inputs):
+        return keras.ops.where(inputs[:, :1] < -1.0, np.nan, inputs)
+
+
+def test_robust_accuracy_refuses_what_is_not_finite(linear, points):
+    x, y = np.zeros((5, 3), "float32"), np.zeros(5, int)
+    model = keras.Sequential([keras.Input((3,)), NaNBelow(), *linear.layers])
+
+    def to_nan(model, x, y, strength, num_draws):
+        moved = x.copy()
+        moved[[1, 3], 0] = -strength
+        return moved
+
+    for judged in (model, smoothed(model, sigma=1e-3, seed=0)):
+        with pytest.raises(ValueError, match=r"NaN at strength 2.0.*\[1, 3\]"):
+            ks.evaluation.robust_accuracy(judged, x, y, to_nan, [0.0, 2.0])
+    with pytest.raises(
+        ValueError, match=r"of finite numbers.*strength inf.*\[1, 3\]"
+    ):
+        ks.evaluation.robust_accuracy(model, x, y, to_nan, [np.inf])
+
+
+def test_only_attacks_inside_the_balls_are_compared(linear, points):
+    y = np.zeros(10, int)
+    model = smoothed(linear, seed=0)
+    certified = model.certify(points, y, n=1_000, seed=0, verbose=0)
+
+    def too_far(model, x, y, strength, num_draws):
+        return x - np.outer(np.where(np.arange(10) == 4, 2, 1), WEIGHTS) / 8
+
+    result = ks.evaluation.robust_accuracy(
+        model, points, y, too_far, [0.125, 0.25]
+    )
+    assert result.table()
+    for compare in (result.table, result.plot):
+        with pytest.raises(ValueError, match=r"at strength 0.125.*\[4\]"):
+            compare(certified)
 
 
 def test_certified_true_and_attacked_accuracy_are_in_order(linear, points):
@@ -332,6 +516,7 @@ def test_certified_true_and_attacked_accuracy_are_in_order(linear, points):
         (dict(y=np.zeros(10)), r"integer labels of shape \(10,\)"),
         (dict(strength=-0.1), "strength >= 0"),
         (dict(strength=[0.1, 0.2]), "strength >= 0"),
+        (dict(strength=np.inf), "finite strength >= 0"),
         (dict(num_draws=0), "`num_draws`. Expected an integer >= 1"),
         (dict(num_steps=0), "`num_steps`. Expected an integer >= 1"),
         (dict(batch_size=0), "`batch_size`. Expected an integer >= 1"),

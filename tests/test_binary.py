@@ -264,3 +264,14 @@ def test_what_has_no_binary_form(x):
     model.compile("sgd", loss, objective=ks.training.Consistency())
     with pytest.raises(ValueError, match="several outputs, one for each class"):
         model.fit(x, np.zeros((40, 1)), verbose=0)
+
+
+def test_accuracy_without_an_attack_is_that_of_the_votes(x):
+    model = smoothed(logits())
+    y = (model.predict(x, verbose=0)[:, 0] > 0.5).astype(int)
+    assert 0 < y.mean() < 1
+    found = ks.evaluation.robust_accuracy(model, x, y, None, [0.0])
+    # A tie may fall either way.
+    assert found.accuracy[0, 0] > 0.9
+    with pytest.raises(ValueError, match="outputs of two classes or more"):
+        ks.evaluation.robust_accuracy(model.base_model, x, y, None, [0.0])

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import RootNorm
 from conftest import linear_model
 from conftest import small_convnet
 from conftest import smoothed
@@ -402,3 +403,21 @@ def test_compiled_searches_are_kept(monkeypatch):
     wide = [ks.ANCER(ks.DataDependentSigma(0.1, s)) for s in (1.0, 1.0, 2.0)]
     first, again, other = map(model._searcher, wide)
     assert again is first and other is not first
+
+
+def dead_in_half():
+    """Its gradient is NaN in the half of the draws that ReLU sets to 0."""
+    dense = keras.layers.Dense(2)
+    base = keras.Sequential(
+        [keras.Input((1,)), keras.layers.ReLU(), RootNorm(), dense]
+    )
+    dense.set_weights([np.array([[-9.0, 9.0]]), np.array([1.0, -1.0])])
+    return base
+
+
+def test_a_gradient_that_is_nan_stops_no_search():
+    # Where the norm is small it is class 0: the less noise, the surer.
+    x = np.full((3, 1), -0.2, "float32")
+    found = SEARCH.search(smoothed(dead_in_half(), sigma=0.5), x)
+    assert not found.failed.any()
+    assert (np.abs(found.sigma - 0.5) > 0.05).all()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import Constant
+from conftest import RootNorm
 from conftest import logits_loss
 from scipy import special
 from scipy.stats import norm
@@ -611,3 +612,14 @@ def test_it_prints_as_it_is_written():
         "DataDependent(objective=Stability(gamma=1.0), num_examples=12, "
         "sigma_min=0.1, sigma_max=0.6, sigma_start=None, "
     )
+
+
+def test_a_gradient_that_is_nan_stops_no_sigma():
+    # ReLU sets all four numbers of some noisy copies to 0.
+    model = compiled(
+        data_dependent(num_draws=32),
+        lambda: base_model(keras.layers.ReLU(), RootNorm(), stddev=3.0),
+    )
+    x, y = np.zeros((EXAMPLES, 4), "float32"), data()[1]
+    model.train_on_batch(indexed(x), y)
+    assert (sigmas(model) != SIGMA).all()

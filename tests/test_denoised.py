@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import Masked
 from conftest import logits_loss
 
 import keras_smoothing as ks
@@ -82,6 +83,27 @@ def test_losses_equal_their_formulas(weights):
     assert set(logs) == set(expected)
     for term, value in expected.items():
         np.testing.assert_allclose(logs[term], value, rtol=1e-4, err_msg=term)
+
+
+def test_a_masked_class_changes_nothing():
+    losses, weights = [], []
+    for layers in ([], [Masked()]):
+        denoiser = ks.applications.dncnn(SHAPE, depth=3, filters=4)
+        denoiser.set_weights([0.1 + 0 * w for w in denoiser.get_weights()])
+        kernel = np.random.default_rng(0).normal(size=(16, 3))
+        flat = [keras.layers.Flatten(), keras.layers.Dense(3)]
+        whole = keras.Sequential([keras.Input(SHAPE), *flat, *layers])
+        flat[1].set_weights([kernel, np.zeros(3)])
+        model = smoothed_pair(
+            ks.training.Denoising(),
+            logits_loss(),
+            ks.training.Denoised(whole, denoiser),
+        )
+        logs = model.train_on_batch(images(), np.zeros(12), return_dict=True)
+        losses.append(list(logs.values()))
+        weights.append(denoiser.get_weights()[0])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(*weights, rtol=1e-5)
 
 
 def test_the_denoiser_learns_and_the_classifier_stays(tmp_path):

@@ -3,11 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from conftest import Masked
 from conftest import linear_model
 from conftest import small_convnet
 from scipy import stats
 
 import keras_smoothing as ks
+from keras_smoothing import backend
 
 
 def noisy_model(activation=None):
@@ -38,6 +40,19 @@ def test_a_block_is_noise_convolution_normalization_activation(x):
 def test_a_block_refuses_a_negative_deviation():
     with pytest.raises(ValueError, match="`stddev`. Expected a finite"):
         ks.layers.RSEBlock(3, 3, stddev=-0.1)
+
+
+def test_a_masked_class_has_probability_0_and_finite_gradients(x):
+    model = keras.Sequential([noisy_model(), Masked()])
+    ensemble = ks.RandomSelfEnsemble(model, 5, from_logits=True)
+    outputs = ensemble.predict(x, verbose=0)
+    assert (outputs[:, -1] == 0).all()
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
+    gradient = backend.input_gradient(
+        lambda x: keras.ops.sum(ensemble.log_probabilities(x), axis=-1),
+        keras.ops.convert_to_tensor(x),
+    )
+    assert np.isfinite(gradient).all() and np.any(gradient)
 
 
 @pytest.mark.parametrize("from_logits", [True, False])

@@ -6,11 +6,16 @@ import keras
 import numpy as np
 import pytest
 from conftest import Constant
+from conftest import Masked
+from conftest import RootNorm
 from conftest import logits_loss
 from scipy import special
 from scipy.stats import norm
 
 import keras_smoothing as ks
+from keras_smoothing import backend
+from keras_smoothing.training.losses import divergence
+from keras_smoothing.voting import log_probabilities
 
 OBJECTIVES = {
     "gaussian": lambda: ks.training.GaussianAugmentation(),
@@ -214,6 +219,87 @@ def test_gradients_are_finite_at_every_clamp(name, outputs, from_logits):
     logs = model.train_on_batch(x, y, return_dict=True)
     assert np.isfinite(list(logs.values())).all(), logs
     assert np.isfinite(base.get_weights()[0]).all()
+
+
+def test_ordinary_logits_have_the_plain_divergence():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=5.0, size=(2, 50, CLASSES)).astype("float32")
+
+    def kl(logits):
+        log_p, log_q = log_probabilities(logits, from_logits=True)
+        return divergence(log_p, log_q)
+
+    tensor = keras.ops.convert_to_tensor(logits)
+    gradient = backend.input_gradient(kl, tensor)
+    log_p, log_q = special.log_softmax(np.float64(logits), axis=-1)
+    p, q = np.exp(log_p), np.exp(log_q)
+    expected = np.sum(p * (log_p - log_q), axis=-1)
+    # Logarithms down to -30 have errors of 2^-20; gradients add a few.
+    np.testing.assert_allclose(kl(tensor), expected, atol=1e-5)
+    of_p = p * (log_p - log_q - expected[:, np.newaxis])
+    np.testing.assert_allclose(gradient, [of_p, q - p], atol=1e-5)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("name", LAYERED)
+def test_a_masked_class_changes_nothing(name, one_hot):
+    x, y = data()
+    y = y % 2
+    kind = "" if one_hot else "Sparse"
+    kind = getattr(keras.losses, f"{kind}CategoricalCrossentropy")
+    weights, losses = [], []
+    for classes in (2, 3):
+
+        def base(classes=classes):
+            layers = [keras.layers.Dense(2, kernel_initializer="normal")]
+            layers += [Masked()] * (classes - 2)
+            return keras.Sequential([keras.Input((4,)), *layers])
+
+        model = compiled(name, base, kind(from_logits=True))
+        labels = np.eye(classes)[y] if one_hot else y
+        logs = [
+            model.train_on_batch(x, labels, return_dict=True) for _ in range(2)
+        ]
+        losses.append([list(log.values()) for log in logs])
+        weights.append(model.get_weights()[0])
+    # Terms are sums of numbers of the size of 1 to 10, some of which cancel.
+    np.testing.assert_allclose(*losses, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(*weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_masked_class_is_finite_in_every_precision(dtype, policy):
+    keras.mixed_precision.set_global_policy(policy)
+    x, y = data()
+    for smoothing in (0.0, 0.1):
+        loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=smoothing, dtype=dtype
+        )
+        dense = keras.layers.Dense(2)
+        base = keras.Sequential([keras.Input((4,)), dense, Masked()])
+        model = compiled("stability", base, loss, run_eagerly=True)
+        logs = model.train_on_batch(x, np.eye(3)[y % 2], return_dict=True)
+        assert np.isfinite(list(logs.values())).all(), logs
+        assert np.isfinite(model.get_weights()[0]).all()
+
+
+def test_a_gradient_that_is_nan_stops_no_attack():
+    # Where noise leaves all numbers negative; elsewhere the norm is raised.
+    def base():
+        return keras.Sequential(
+            [
+                keras.Input((1,)),
+                keras.layers.ReLU(),
+                RootNorm(),
+                keras.layers.Dense(CLASSES, kernel_initializer="ones"),
+            ]
+        )
+
+    objective = ks.training.SmoothAdv(0.4, num_copies=8, bounds=None)
+    model = compiled(objective, base)
+    model.fit(np.zeros((6, 1), "float32"), data()[1], verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
 @with_each_objective

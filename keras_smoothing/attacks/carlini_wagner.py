@@ -51,7 +51,8 @@ def carlini_wagner(
         verbose: "auto" or 1 for a progress bar, 0 for silence.
 
     Returns:
-        float32 array of the shape of x. There is no bound on its distance.
+        float32 array of the shape of x, inside `bounds`. There is no bound on
+        its distance. Gradients that are not finite count 0.
 
     Raises:
         ValueError: if an argument is not as described.

@@ -33,10 +33,12 @@ def check_examples(ensemble, x, y, strength, bounds):
         )
     y = checks.labels(y, len(x))
     strength = np.asarray(strength, "float32")
-    if strength.shape not in ((), y.shape) or not np.all(strength >= 0):
+    if strength.shape not in ((), y.shape) or not np.all(
+        (strength >= 0) & np.isfinite(strength)
+    ):
         raise ValueError(
-            f"Expected a strength >= 0, or one for each of {len(x)} examples. "
-            f"Received: {strength}"
+            "Expected a finite strength >= 0, or one for each of "
+            f"{len(x)} examples. Received: {strength}"
         )
     # A softmax too many or too few flattens gradients: attacks would fail.
     # Logits of one input may happen to sum to 1; those of others will not.

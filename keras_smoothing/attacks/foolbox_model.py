@@ -6,7 +6,8 @@ def foolbox_model(model, *, num_draws=1, from_logits=None, bounds=(0.0, 1.0)):
     """A model as foolbox's attacks take it.
 
     Its logits are the logarithms of the mean probabilities over `num_draws`
-    passes, so each step of an attack averages gradients over the noise.
+    passes, so each step of an attack averages gradients over the noise. The
+    logit of a masked class is -1e30, and gradients that are not finite count 0.
     foolbox's own report of success is about the passes it saw; judge its
     examples by fresh ones, with `ks.evaluation.robust_accuracy`.
 

@@ -46,7 +46,8 @@ def l2_pgd(
         verbose: "auto" or 1 for a progress bar, 0 for silence.
 
     Returns:
-        float32 array of the shape of x: the last iterates.
+        float32 array of the shape of x: the last iterates, inside ball and
+        bounds. Gradients that are not finite count 0.
 
     Raises:
         ValueError: if an argument is not as described.

@@ -1,5 +1,6 @@
 import keras
 
+from keras_smoothing import backend
 from keras_smoothing.random_self_ensemble import RandomSelfEnsemble
 
 
@@ -8,7 +9,8 @@ def target(model, num_draws, from_logits):
 
     With one draw every step of an attack meets one sample of the noise. With
     more it follows the gradient of an expectation over the noise (expectation
-    over transformation), which noise does not hide.
+    over transformation), which noise does not hide. Where the gradient of a
+    pass is not finite, it follows that of the others.
 
     Args:
         model: Keras classifier; of a `RandomSelfEnsemble` the model inside.
@@ -32,9 +34,7 @@ def target(model, num_draws, from_logits):
                 f"{model.from_logits}, as of the ensemble. Received: "
                 f"from_logits={from_logits!r}"
             )
-        return RandomSelfEnsemble(
-            model.model, num_draws, from_logits=model.from_logits
-        )
+        return _Target(model.model, num_draws, from_logits=model.from_logits)
     if not isinstance(from_logits, bool):
         raise ValueError(
             "Invalid value for argument `from_logits`. Expected True for a "
@@ -46,4 +46,11 @@ def target(model, num_draws, from_logits):
             "Invalid value for argument `model`. Expected a Keras model. "
             f"Received: model={model!r} of type {type(model)}"
         )
-    return RandomSelfEnsemble(model, num_draws, from_logits=from_logits)
+    return _Target(model, num_draws, from_logits=from_logits)
+
+
+class _Target(RandomSelfEnsemble):
+    """An ensemble whose gradients at its input are finite."""
+
+    def _one_pass(self, inputs):
+        return super()._one_pass(backend.drop_nonfinite_gradients(inputs))

@@ -14,6 +14,9 @@ from keras_smoothing.backend.tensorflow import ModelGraph as ModelGraph
 from keras_smoothing.backend.tensorflow import PythonInGraph as PythonInGraph
 from keras_smoothing.backend.tensorflow import call_on_host as call_on_host
 from keras_smoothing.backend.tensorflow import compile as compile
+from keras_smoothing.backend.tensorflow import (
+    drop_nonfinite_gradients as drop_nonfinite_gradients,
+)
 from keras_smoothing.backend.tensorflow import fresh_words as fresh_words
 from keras_smoothing.backend.tensorflow import gradient_of as gradient_of
 from keras_smoothing.backend.tensorflow import graph_or_eager as graph_or_eager

@@ -219,6 +219,19 @@ def input_gradient(function, x, has_aux=False):
     return (gradient, aux) if has_aux else gradient
 
 
+def drop_nonfinite_gradients(x):
+    """`x`; each number of its gradient is 0 where it would not be finite."""
+
+    @tf.custom_gradient
+    def attach(x):
+        def backward(upstream):
+            return tf.where(tf.math.is_finite(upstream), upstream, 0)
+
+        return tf.identity(x), backward
+
+    return attach(x)
+
+
 def minimize(model, function):
     """One step of the optimizer of a compiled model.
 

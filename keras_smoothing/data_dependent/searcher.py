@@ -95,6 +95,7 @@ class Searcher(Rebuilt):
 
             def gap(sigma):
                 noisy = copies + sigma / stddev * noise
+                noisy = backend.drop_nonfinite_gradients(noisy)
                 outputs = self._base_model(noisy, training=False)
                 log_p = log_probabilities(outputs, self._from_logits)
                 return soft_radius(log_p, self._noise, self._beta) / stddev

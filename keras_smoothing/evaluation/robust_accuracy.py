@@ -53,14 +53,15 @@ class RobustAccuracy:
 
         Raises:
             ValueError: for certificates of other examples, by their digests
-                where both have them, else by their number.
+                where both have them, else by their number; or of balls in l1
+                or l2 that an adversarial example lies outside of.
         """
         rows = {
             name: [at_most(share, ".1%") for share in shares]
             for name, shares in self._curves().items()
         }
         if certified is not None:
-            self._check_same_examples(certified)
+            self._check_comparable(certified)
             shares = certified_accuracy(
                 certified.radius, certified.correct, self.strengths
             )
@@ -91,7 +92,7 @@ class RobustAccuracy:
             ValueError: as of `table`.
         """
         if certified is not None:
-            self._check_same_examples(certified)
+            self._check_comparable(certified)
         ax = axes(ax)
         for label, shares in self._curves().items():
             ax.plot(self.strengths, shares, marker="o", label=label)
@@ -101,6 +102,24 @@ class RobustAccuracy:
         ax.grid(alpha=0.3)
         ax.legend()
         return ax
+
+    def _check_comparable(self, certified):
+        """Raises unless certificates are about the balls of the attacks."""
+        self._check_same_examples(certified)
+        # An l1 ball lies inside the l2 ball of that radius. A thousandth is
+        # more than the rounding of examples of up to 2^14 radii in float32.
+        if getattr(certified, "distance", None) not in ("l1", "l2"):
+            return
+        for i, strength in enumerate(self.strengths):
+            outside = self.distance[:, i] > 1.001 * strength
+            if outside.any():
+                raise ValueError(
+                    "Expected adversarial examples no farther away than the "
+                    "strength of the attack, to be compared with "
+                    "certificates. Received: distances up to "
+                    f"{self.distance[:, i].max()} at strength {strength}, "
+                    f"outside in example(s) {_numbers(outside.any(axis=0))}"
+                )
 
     def _check_same_examples(self, certified):
         attacked = self.correct.shape[-1]
@@ -145,7 +164,8 @@ def robust_accuracy(
         x: array, shape `(examples, ...)`.
         y: int array, shape `(examples,)` or `(examples, 1)`.
         attack: function `attack(model, x, y, strength, num_draws=...)` that
-            returns adversarial examples, such as `ks.attacks.l2_pgd`.
+            returns adversarial examples of finite numbers, such as
+            `ks.attacks.l2_pgd`.
         strengths: float array, shape `(strengths,)`. At 0 nothing is attacked.
         num_draws: sequence of ints, over how many passes of the model the
             attacker averages gradients: one line of the table for each.
@@ -155,8 +175,9 @@ def robust_accuracy(
         `RobustAccuracy`.
 
     Raises:
-        ValueError: for no examples, strengths or draws, negative strengths, or
-            labels that are not of shape `(examples,)`.
+        ValueError: for no examples, strengths or draws, negative strengths,
+            labels that are not of shape `(examples,)`, adversarial examples
+            that are not finite, or outputs that are NaN and predict nothing.
 
     Example:
 
@@ -196,12 +217,45 @@ def robust_accuracy(
                 attacked = attack(
                     model, x, y, strength, num_draws=draws, **kwargs
                 )
-            outputs = model.predict(attacked, verbose=0)
-            # What is not finite predicts nothing.
-            correct[i, j] = np.all(np.isfinite(outputs), axis=-1)
-            correct[i, j] &= np.argmax(outputs, axis=-1) == y
             moved = np.asarray(attacked, np.float64) - x
-            distance[i, j] = np.linalg.norm(moved.reshape(len(x), -1), axis=1)
+            moved = np.linalg.norm(moved.reshape(len(x), -1), axis=1)
+            if not np.isfinite(moved).all():
+                raise ValueError(
+                    "Expected adversarial examples of finite numbers. "
+                    f"Received: others at strength {strength}, in example(s) "
+                    f"{_numbers(~np.isfinite(moved))}"
+                )
+            distance[i, j] = moved
+            correct[i, j] = _predict(model, attacked, strength) == y
     # Those of float32, as certificates are of.
     digest = np.array([example_digest(np.float32(one)) for one in x])
     return RobustAccuracy(strengths, num_draws, correct, distance, digest)
+
+
+def _predict(model, x, strength):
+    """The classes of the largest outputs, if the outputs say something."""
+    outputs = np.asarray(model.predict(x, verbose=0))
+    says_nothing = np.isnan(outputs).any(axis=-1)
+    if hasattr(model, "vote_shares") and outputs.shape[-1] > 1:
+        # A draw of which the base model makes NaN has no vote.
+        says_nothing |= ~outputs.any(axis=-1)
+    if says_nothing.any():
+        raise ValueError(
+            "Expected a model that predicts a class of each example. Received: "
+            f"NaN at strength {strength}, of example(s) "
+            f"{_numbers(says_nothing)}"
+        )
+    if outputs.shape[-1] > 1:
+        return np.argmax(outputs, axis=-1)
+    if not hasattr(model, "vote_shares"):
+        raise ValueError(
+            "Expected outputs of two classes or more, or a smoothed model: of "
+            "one number it is not known from where on it means class 1. "
+            f"Received: outputs of shape {outputs.shape}"
+        )
+    return (outputs[:, 0] > 0.5).astype(int)
+
+
+def _numbers(which):
+    """The first few numbers of the examples that `which` marks."""
+    return np.flatnonzero(which)[:10].tolist()

@@ -18,7 +18,8 @@ class Consistency(Objective):
     For each example, with p_i the base model's probabilities for copy i and p
     their mean: the mean of `loss(p_i, y)`, plus `weight` times the mean of
     `KL(p || p_i)`, plus `eta` times the entropy of p. A step costs
-    `num_copies` passes.
+    `num_copies` passes. A base model may mask classes of an example by logits
+    of -inf, the same ones in all copies: else the divergence is infinite.
 
     Args:
         num_copies: int >= 2, m of the paper.

@@ -150,6 +150,7 @@ class DataDependent(Objective):
 
         def radius(sigma):
             noisy = model.draw_noise(x, self.num_draws, sigma / stddev)(x)
+            noisy = backend.drop_nonfinite_gradients(noisy)
             outputs = model.base_model(noisy, training=False)
             outputs = ops.reshape(
                 outputs, (self.num_draws, -1, outputs.shape[-1])

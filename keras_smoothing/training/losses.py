@@ -1,7 +1,7 @@
 """What the objectives share: passes of the base model, losses of a batch.
 
 `log_p` stands for float32 tensors of log-probabilities, shape `(copies, batch,
-classes)`.
+classes)`, as of `log_probabilities`: of masked classes they are `LOG_ZERO`.
 """
 
 import keras
@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing.answers import output_spec
+from keras_smoothing.voting import LOG_ZERO
 from keras_smoothing.voting import log_probabilities
 from keras_smoothing.voting import returns_probabilities
 
@@ -51,6 +52,9 @@ def compiled_loss(model, x, y, log_p, sample_weight):
     Returns:
         float32 scalar tensor.
     """
+    # Keras's cross-entropy of one-hot labels makes NaN of 0 times infinity. In
+    # every precision that a loss may have -1e4 is finite, and exp of it 0.
+    log_p = ops.where(log_p <= LOG_ZERO, -1e4, log_p)
     # Log-probabilities are logits. In front of a softmax Keras's losses find
     # them: the gradient does not vanish where it rounds to 0.
     copies = [log_p[k] for k in range(log_p.shape[0])]

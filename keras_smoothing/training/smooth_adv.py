@@ -22,7 +22,8 @@ class SmoothAdv(Objective):
     inside an l2 ball around x raises -log of the mean probability of the label
     over `num_copies` noisy copies. The model is then trained on the same copies
     of what the attack found, with the same draws. During the attack the base
-    model is in inference mode, so BatchNormalization keeps its statistics.
+    model is in inference mode, so BatchNormalization keeps its statistics;
+    gradients at its input that are not finite count 0.
     A step costs `(num_steps + 1) * num_copies` passes.
 
     Args:
@@ -96,7 +97,8 @@ class SmoothAdv(Objective):
         x = ops.cast(x, "float32")
 
         def loss(x):
-            outputs = model.base_model(noisy_copies(x), training=False)
+            copies = backend.drop_nonfinite_gradients(noisy_copies(x))
+            outputs = model.base_model(copies, training=False)
             classes = outputs.shape[-1]
             outputs = ops.reshape(outputs, (self.num_copies, -1, classes))
             log_p = log_probabilities(outputs, takes_logits(model))

@@ -15,7 +15,9 @@ class Stability(Objective):
     """The compiled loss without noise, and how much noise changes predictions.
 
     For each example `loss(x, y) + gamma * KL(p(x) || p(x + e))`, where p are
-    the base model's probabilities and e is noise. A step costs two passes.
+    the base model's probabilities and e is noise. A step costs two passes. A
+    base model may mask classes of an example by logits of -inf, the same ones
+    with noise as without: else the divergence is infinite.
 
     Args:
         gamma: float >= 0, the weight of the second term.

@@ -7,6 +7,7 @@ from keras_smoothing.voting.counter import Counter as Counter
 from keras_smoothing.voting.fitting import check_fits as check_fits
 from keras_smoothing.voting.fitting import copies_that_fit as copies_that_fit
 from keras_smoothing.voting.fitting import free_bytes as free_bytes
+from keras_smoothing.voting.log_probabilities import LOG_ZERO as LOG_ZERO
 from keras_smoothing.voting.log_probabilities import (
     log_probabilities as log_probabilities,
 )

@@ -3,6 +3,10 @@ from keras import ops
 
 from keras_smoothing.voting import ballots
 
+# What stands for the logarithm of 0: below all others, and finite, so that 0
+# times it is 0 and differences are numbers, in values and in gradients.
+LOG_ZERO = -1e30
+
 
 def log_probabilities(outputs, from_logits):
     """Logarithms of the probabilities that outputs of a classifier stand for.
@@ -12,11 +16,13 @@ def log_probabilities(outputs, from_logits):
         from_logits: bool, whether they are logits, rather than probabilities.
 
     Returns:
-        float32 tensor of that shape.
+        float32 tensor of that shape, finite also where a class is masked by
+        the logit -inf: `LOG_ZERO`, without a gradient.
     """
     outputs = ops.cast(outputs, "float32")
     if from_logits:
-        return ops.log_softmax(outputs)
+        log_p = ops.log_softmax(outputs)
+        return ops.where(log_p < LOG_ZERO, LOG_ZERO, log_p)
     # Not smaller, so that the gradient is finite also where what is made of the
     # logarithm is steep.
     return ops.log(ops.maximum(outputs, 1e-30))
