@@ -7,7 +7,10 @@ SEED := $(shell date +%s)
 PORTABILITY := -m pytest --numprocesses 2 --random-order \
     --random-order-bucket=global --random-order-seed=$(SEED)
 
-.PHONY: quickstart test test-slow test-portability docs clean
+# The lowest versions that setup.cfg allows, in an environment of their own.
+LOWEST := .venv-lowest
+
+.PHONY: quickstart test test-slow test-lowest test-portability docs clean
 
 quickstart: $(VENV)/quickstart.installed
 	$(VENV)/bin/python examples/quickstart.py
@@ -20,6 +23,10 @@ test: $(VENV)/test.installed
 # Tutorials from start to end, processes that are killed, clusters.
 test-slow: $(VENV)/test.installed
 	$(VENV)/bin/python -m pytest --numprocesses 2 -m slow
+
+# The main paths with the lowest versions of the core and of all extras.
+test-lowest: $(LOWEST)/test.installed
+	$(LOWEST)/bin/python -m pytest --numprocesses 2 -m "main_path and not slow"
 
 # All tests in a random order, with the arithmetic of other processors: oneDNN
 # off and on, its instructions held down, one thread and two, Eigen's own matrix
@@ -60,5 +67,14 @@ $(VENV)/test.installed: setup.cfg | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
 	touch $@
 
+$(LOWEST)/test.installed: setup.cfg
+	$(PYTHON) -m venv $(LOWEST)
+	sed -nE 's/^ +([a-z-]+)(\[[a-z,]+\])?>=([0-9.]+).*/\1==\3/p' setup.cfg \
+	    > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --editable \
+	    ".[datasets,probability,plots,attacks,memory-server,cluster,serve]" \
+	    httpx2 pandas pytest pytest-xdist --constraint $(LOWEST)/constraints.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) site
+	rm -rf $(VENV) $(LOWEST) site

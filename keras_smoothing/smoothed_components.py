@@ -167,9 +167,11 @@ class SmoothedComponents(SmoothedClasses):
             radius: float, with "holm", in the units of the input; else None.
             family_wise: bool, whether `alpha` is the probability that any
                 certificate of any example is wrong.
-            batch_size: int, noisy copies in one forward pass. Draws do not
-                depend on it, nor on the order of the examples; the rounding of
-                a forward pass may, and move a vote that is nearly tied.
+            batch_size: int, noisy copies in one forward pass; fewer, with
+                a warning, where these would need over half of the memory
+                that is free. Draws do not depend on it, nor on the order of
+                the examples; the rounding of a forward pass may, and move
+                a vote that is nearly tied.
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system. Who knows the seed before choosing x can
                 choose it against the draws. A log has its seed in the file

@@ -275,9 +275,11 @@ class SmoothedModel(SmoothedClasses):
                 voted at x.
             family_wise: bool, whether `alpha` is the probability that any of
                 the certificates fails, instead of each (Bonferroni).
-            batch_size: int, noisy copies in one forward pass. Draws do not
-                depend on it, nor on the order of the examples; the rounding of
-                a forward pass may, and move a vote that is nearly tied.
+            batch_size: int, noisy copies in one forward pass; fewer, with
+                a warning, where these would need over half of the memory
+                that is free. Draws do not depend on it, nor on the order of
+                the examples; the rounding of a forward pass may, and move
+                a vote that is nearly tied.
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system. Who knows the seed before choosing x can
                 choose it against the draws. A log has its seed in the file
