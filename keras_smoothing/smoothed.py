@@ -8,14 +8,17 @@ from keras_smoothing import certification
 from keras_smoothing import checks
 from keras_smoothing.answers import Packing
 from keras_smoothing.answers import answer_model
+from keras_smoothing.answers import as_given
 from keras_smoothing.answers import input_noise
 from keras_smoothing.certification import class_labels
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
+from keras_smoothing.insertion import on_valid_steps
 from keras_smoothing.insertion import split_input_noise
 from keras_smoothing.noise import Noise
 from keras_smoothing.noise.noise import exact_sum
 from keras_smoothing.noise.one_input import OneInput
+from keras_smoothing.noise.valid_steps import ValidSteps
 from keras_smoothing.training import GaussianAugmentation
 from keras_smoothing.training.trainer import Trainer
 from keras_smoothing.warn_caller import warn_caller
@@ -94,11 +97,12 @@ class Smoothed(Trainer):
             checks.instance("group", group, Group, "D4()")
         if not isinstance(noise, OneInput):
             check_float_inputs(base_model)
+        noise = on_valid_steps(noise, base_model)
         self.base_model = base_model
         self.noise = noise
         self.group = group
-        self._check_one_input(
-            group=(group, "its elements move the coordinates of all inputs")
+        self._check_noise_on_all(
+            group=(group, "its elements move what gets no noise, too")
         )
         self._output = output  # Keras has an attribute of the plain name.
         self.num_draws = checks.positive_int("num_draws", num_draws)
@@ -192,6 +196,10 @@ class Smoothed(Trainer):
                 count, x.shape[1:], self.seed_generator
             )
         noise = law.sample((count, *shape), self.seed_generator)
+        where = law.where(x)
+        if where is not None:
+            padding = _copies(x, num_copies)
+            where = _copies(where, num_copies)
         if not isinstance(scale, float):
             scale = ops.reshape(scale, (-1, *[1] * len(shape)))
             noise = _copies(scale, num_copies) * noise
@@ -200,7 +208,10 @@ class Smoothed(Trainer):
             copies = _copies(x, num_copies)
             if elements is not None:
                 copies = self.group.act(copies, elements)
-            return exact_sum(copies, noise)
+            noisy = exact_sum(copies, noise)
+            if where is not None:  # Padding of another x, too.
+                noisy = ops.where(where, noisy, ops.cast(padding, noisy.dtype))
+            return noisy
 
         def one_of_several(x):
             copies = {
@@ -220,13 +231,10 @@ class Smoothed(Trainer):
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
-        noise = self.noise
-        if isinstance(noise, OneInput):
-            noise = {noise.input: noise.noise}
         return {
             **super().get_config(),
             "base_model": serialize(self.base_model),
-            "noise": serialize(noise),
+            "noise": serialize(as_given(self.noise)),
             "num_draws": self.num_draws,
             "seed": self.seed,
             "group": serialize(self.group),
@@ -298,19 +306,23 @@ class Smoothed(Trainer):
             return Packing(self.base_model, self.noise.input)
         return None
 
-    def _check_one_input(self, **arguments):
-        """Raises for what has no meaning, or no proof, for several inputs.
+    def _check_noise_on_all(self, **arguments):
+        """Raises for what has no meaning, or no proof, for noise on a part.
 
         Args:
             **arguments: of each a pair: its value, and why it cannot be.
         """
-        if not isinstance(self.noise, OneInput):
+        if isinstance(self.noise, OneInput):
+            kind = "with several inputs"
+        elif isinstance(self.noise, ValidSteps):
+            kind = "that masks padding"
+        else:
             return
         for name, (value, reason) in arguments.items():
             if value is not None:
                 raise ValueError(
-                    f"Expected {name}=None for a base model with several "
-                    f"inputs: {reason}. Received: {name}={value}"
+                    f"Expected {name}=None for a base model {kind}: {reason}. "
+                    f"Received: {name}={value}"
                 )
 
     def _examples(self, x):
@@ -333,6 +345,7 @@ class Smoothed(Trainer):
             check_independence,
             labels=self._labels(),
             packing=self._packing,
+            mask_value=getattr(self.noise, "mask_value", None),
         )
         if not self.base_model.built:
             request.build(self.base_model)
@@ -370,6 +383,12 @@ class Smoothed(Trainer):
 
     @staticmethod
     def _check_dtype(inputs):
+        if backend.is_ragged(inputs):
+            raise ValueError(
+                "Expected a dense tensor, such as x.to_tensor(mask_value) for "
+                "a base model that begins with keras.layers.Masking(mask_value"
+                "). Received: a RaggedTensor"
+            )
         if not hasattr(inputs, "dtype"):
             raise ValueError(
                 "Expected one tensor, for a base model with one input. "

@@ -103,8 +103,8 @@ class SmoothedComponents(SmoothedClasses):
 
         Returns:
             int64 array, shape `(examples, *components)`; `ks.ABSTAIN` (-1)
-            where the votes do not decide, or where the base model returned
-            NaN.
+            where the votes do not decide, where the base model returned NaN,
+            and at padding that it masks.
 
         Raises:
             ValueError: for bad input, a base model that mixes the examples of a
@@ -152,7 +152,8 @@ class SmoothedComponents(SmoothedClasses):
         Args:
             x: array, tensor or dataset, as in `ks.SmoothedModel.certify`.
             y: integers, shape `(examples, *components)`, -1 for what does not
-                count; or None, as beside a dataset, which brings its own.
+                count, as padding that the base model masks; or None, as beside
+                a dataset, which brings its own.
             x_key: as in `ks.SmoothedModel.certify`.
             y_key: as there.
             n0: int, draws that select the classes.

@@ -41,6 +41,10 @@ class SmoothedModel(SmoothedClasses):
     input given to this model. Normalisation inside the base model comes after
     the noise and changes nothing of that.
 
+    Where the base model begins with `keras.layers.Masking`, padding gets no
+    noise. Certificates are then about the valid steps, among inputs with the
+    same padding.
+
     Args:
         base_model: Keras model from an input `(batch, ...)` to `(batch,
             classes)`, logits or probabilities, or a binary one to `(batch, 1)`;
@@ -256,6 +260,9 @@ class SmoothedModel(SmoothedClasses):
                 entries of a dict, and which is read into the memory of its
                 cluster. Each x may be a dict of arrays; of several inputs it
                 is, by their names, or a list in the order of a model's list.
+                A `tf.RaggedTensor` is padded with the mask value of a base
+                model that begins with `keras.layers.Masking`; for any other
+                its rows have to be of one length.
                 Numbers that float32 does not hold are rounded for the draws,
                 and the radius is less by the distance that moves them.
             y: labels, shape `(examples,)`, `(examples, 1)` or one-hot; or None,
@@ -465,6 +472,9 @@ class SmoothedModel(SmoothedClasses):
                     "base_model.output[name]) has. Received: "
                     f"serialized={serialized}"
                 )
+            self._check_noise_on_all(
+                serialized=(serialized, "its proofs are about noise on all")
+            )
             kind, settings = type(serialized), dict(vars(serialized))
             of_model, find = fingerprint, serialized.counter
         return self._keep(
@@ -482,7 +492,7 @@ class SmoothedModel(SmoothedClasses):
             "sigma", sigma, SigmaSearch, "ks.DataDependentSigma(0.1, 1.0)"
         )
         if not isinstance(sigma, DataDependentSigma):
-            self._check_one_input(
+            self._check_noise_on_all(
                 sigma=(sigma, "DataDependentSigma alone knows what is fixed")
             )
         kind, settings = type(sigma), sigma.get_config()
@@ -501,7 +511,7 @@ class SmoothedModel(SmoothedClasses):
                 CertificationMemory,
                 "CertificationMemory(path)",
             )
-            self._check_one_input(
+            self._check_noise_on_all(
                 memory=(memory, "a promise is of a ball in which all move")
             )
         return memory

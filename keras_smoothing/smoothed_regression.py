@@ -93,6 +93,7 @@ class SmoothedRegression(Smoothed):
         shape = tuple(x.shape[1:])
         seed = self.seed_generator
         noise = self.noise.sample((self.num_draws, *shape), seed)
+        where = self.noise.where(x)
         elements = ops.zeros((self.num_draws, 0), "int32")
         if self.group is not None:
             elements = self.group.sample(self.num_draws, shape, seed)
@@ -101,7 +102,10 @@ class SmoothedRegression(Smoothed):
             copies = x
             if self.group is not None:
                 copies = self.group.orbit(x, elements[i : i + 1])[:, 0]
-            outputs = self.answer_model(copies + noise[i], training=False)
+            drawn = noise[i]
+            if where is not None:
+                drawn = ops.where(where, drawn, 0.0)
+            outputs = self.answer_model(copies + drawn, training=False)
             outputs = ops.cast(outputs, "float32")
             return ops.where(ops.isnan(outputs), float("inf"), outputs)
 

@@ -2,6 +2,7 @@ from keras_smoothing import checks
 from keras_smoothing.answers.packing import Packing
 from keras_smoothing.noise import Noise
 from keras_smoothing.noise.one_input import OneInput
+from keras_smoothing.noise.valid_steps import ValidSteps
 
 
 def input_noise(noise, model):
@@ -45,3 +46,10 @@ def input_noise(noise, model):
     if len(names) == 1:
         return noise
     return OneInput(noise, name, Packing(model, name).shape)
+
+
+def as_given(noise):
+    """Noise as a user says it: `input_noise`, and masks, undone."""
+    if isinstance(noise, OneInput):
+        return {noise.input: as_given(noise.noise)}
+    return noise.noise if isinstance(noise, ValidSteps) else noise

@@ -26,12 +26,14 @@ from keras_smoothing.backend.tensorflow import (
 )
 from keras_smoothing.backend.tensorflow import input_gradient as input_gradient
 from keras_smoothing.backend.tensorflow import is_eager as is_eager
+from keras_smoothing.backend.tensorflow import is_ragged as is_ragged
 from keras_smoothing.backend.tensorflow import map as map
 from keras_smoothing.backend.tensorflow import minimize as minimize
 from keras_smoothing.backend.tensorflow import num_replicas as num_replicas
 from keras_smoothing.backend.tensorflow import (
     outside_of_graphs as outside_of_graphs,
 )
+from keras_smoothing.backend.tensorflow import padded as padded
 from keras_smoothing.backend.tensorflow import prefers_xla as prefers_xla
 from keras_smoothing.backend.tensorflow import refuse_python as refuse_python
 from keras_smoothing.backend.tensorflow import require as require

@@ -3,6 +3,8 @@
 import functools
 import math
 
+import numpy as np
+
 from keras_smoothing.certification import component_sampling
 from keras_smoothing.certification.enough import check_enough
 from keras_smoothing.certification.enough import warn_of_few
@@ -59,7 +61,25 @@ def certify_components(counter, claim, request, settings):
         seed=log.settings["seed"],
         batch_size=batch_size,
     )
-    return run(examples, answers, log, sample, settings)
+    return run(
+        _WithoutPadding(examples, counter), answers, log, sample, settings
+    )
+
+
+class _WithoutPadding:
+    """`Examples` in which labels of padding are -1: they do not count."""
+
+    def __init__(self, examples, counter):
+        self.total = examples.total
+        self._examples = examples
+        self._counter = counter
+
+    def windows(self, answers):
+        for x, labels, rounding in self._examples.windows(answers):
+            if labels[0] is not None:
+                padding = self._counter.padding(x)
+                labels = list(np.where(padding, np.int32(-1), labels))
+            yield x, labels, rounding
 
 
 def _check_can_certify(claim, components):

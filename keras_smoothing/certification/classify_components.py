@@ -62,5 +62,6 @@ def classify_components(
             index = seen + np.arange(len(some))
             seen += len(some)
             decided &= ~warn_of_nan(votes.nan_draws, index)
+            decided &= ~counter.padding(some)
             labels.append(np.where(decided, answer, ABSTAIN))
     return np.concatenate(labels)

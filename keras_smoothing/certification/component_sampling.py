@@ -68,7 +68,8 @@ def sample(
         nan_draws = selection.nan_draws
         votes = draw(tiles.ESTIMATION, claim.n)
         nan_draws = nan_draws + votes.nan_draws
-        candidate = np.where(nan_draws == 0, candidate, ABSTAIN)
+        is_answer = (nan_draws == 0) & ~counter.padding(some)
+        candidate = np.where(is_answer, candidate, ABSTAIN)
         selected.append((candidate, votes.of(candidate), nan_draws))
     candidate, votes, nan_draws = (
         np.concatenate(parts).astype(np.int32)

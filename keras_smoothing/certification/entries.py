@@ -15,12 +15,17 @@ class Entries:
         input_name: str, the name of the model's input; None if it has none.
         packing: `Packing` of several inputs, or None. A dict then holds all of
             them under their names.
+        mask_value: float, the value of padding at the end of rows of a
+            RaggedTensor; None where rows have to be of one length.
+        steps: int, the least length of such rows; or None.
     """
 
     x_key: typing.Any = None
     y_key: typing.Any = None
     input_name: str | None = None
     packing: typing.Any = None
+    mask_value: float | None = None
+    steps: int | None = None
 
     def select(self, element):
         """The examples, and the labels if there are any.

@@ -26,6 +26,8 @@ class Examples:
         norm: str, the norm of the noise, or None, as of `rounding_distance`.
         size: int, how many values of each example get noise, from the first
             on; None for all.
+        where: function from x to a bool array that broadcasts with it, those of
+            its values that get noise; or to None for all.
         labels: the module that reads and checks labels, `class_labels` or
             another.
 
@@ -49,12 +51,14 @@ class Examples:
         limit,
         norm,
         size=None,
+        where=lambda x: None,
         labels=class_labels,
     ):
         self._shape = shape
         self._limit = limit
         self._norm = norm
         self._size = size
+        self._where = where
         self._labels = labels
         first_batch, batches = _peeked(self._validated(source.batches))
         if first_batch is None:
@@ -165,7 +169,8 @@ class Examples:
                 "Expected finite values in `x`. Received: NaN or infinity in "
                 f"example {first + int(np.argmin(finite))}"
             )
-        largest = np.abs(x[:, : self._size]).max(initial=0)
+        noisy = self._noisy(given, x, first)
+        largest = np.abs(noisy[1]).max(initial=0)
         if largest > self._limit:
             raise ValueError(
                 "Expected values in `x` up to "
@@ -173,8 +178,26 @@ class Examples:
                 "resolves the noise. Received: a value of "
                 f"{at_most(largest, '.3g')}"
             )
-        noisy = (part[:, : self._size] for part in (given, x))
         return x, rounding_distance(*noisy, self._norm)
+
+    def _noisy(self, given, x, first):
+        """The values that get noise, as given and in float32.
+
+        Padding is no part of an example: both are 0 there.
+        """
+        where = self._where(x)
+        if where is None:
+            return given[:, : self._size], x[:, : self._size]
+        where = np.asarray(where)
+        becomes_padding = np.asarray(self._where(given)) != where
+        becomes_padding = becomes_padding & (given != x)
+        axes = tuple(range(1, x.ndim))
+        for i in np.flatnonzero(becomes_padding.any(axis=axes)):
+            raise ValueError(
+                "Expected steps in `x` that float32 tells from padding. "
+                f"Received: a step that rounds to it in example {first + i}"
+            )
+        return np.where(where, given, 0), np.where(where, x, np.float32(0))
 
 
 def _peeked(iterator):

@@ -120,8 +120,11 @@ def _count(counter, x, copies):
 def _copies(counter, x, count):
     """So many examples and noises, example by example as in a run."""
     x = x[np.arange(count) * len(x) // count]
-    noise = counter.noise.sample(x.shape, seed=0)
-    return x, ops.convert_to_numpy(noise)
+    noise = ops.convert_to_numpy(counter.noise.sample(x.shape, seed=0))
+    where = counter.noise.where(x)
+    if where is not None and ops.any(where):
+        noise = np.where(where, noise, np.float32(0))
+    return x, noise
 
 
 def _beside(kept, x, noise):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_smoothing import backend
 from keras_smoothing.certification.source import Source
 
 
@@ -96,6 +97,13 @@ def _of_tf_dataset(dataset, entries, shape, window):
             "batched dataset from an unbatched one. Received: a model "
             "that has not been built. Call it once, or pass arrays."
         )
+    if hasattr(leading, "ragged_rank"):
+        raise ValueError(
+            "Expected a dataset whose examples are of one shape, such as "
+            "dataset.padded_batch makes with `padding_values` for a base model "
+            "that begins with keras.layers.Masking. Received: ragged elements, "
+            f"{leading}"
+        )
     length = int(dataset.cardinality())
     if length == -1:
         raise _endless()
@@ -127,14 +135,18 @@ def _endless():
 def _to_arrays(parts, entries):
     x, y = parts if len(parts) == 2 else (*parts, None)
     if entries.packing is None:
-        x = _to_array("x", x)
+        x = _to_array("x", x, entries.mask_value, entries.steps)
     else:
         arrays = {name: _to_array(name, part) for name, part in x.items()}
         x = entries.packing.pack_arrays(arrays)
-    return x, None if y is None else _to_array("y", y)
+    if y is not None:  # Of steps that a row lacks the label does not count.
+        y = _to_array("y", y, -1, entries.steps)
+    return x, y
 
 
-def _to_array(name, value):
+def _to_array(name, value, padding=None, steps=None):
+    if backend.is_ragged(value):
+        return backend.padded(value, padding, steps)
     error = ValueError(
         f"Expected `{name}` to be an array or a tensor, or `x` to be a "
         "tf.data.Dataset or a keras.utils.PyDataset, which generators and "

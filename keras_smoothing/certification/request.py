@@ -2,6 +2,7 @@ import dataclasses
 import math
 import typing
 
+import numpy as np
 from keras import ops
 
 from keras_smoothing.certification import class_labels
@@ -30,6 +31,8 @@ class Request:
         labels: the module that reads labels, `class_labels` or another.
         packing: `Packing` of several inputs into rows, which examples then
             are; or None for one input.
+        mask_value: float, the value of padding that the model leaves out; or
+            None.
     """
 
     x: typing.Any
@@ -40,6 +43,7 @@ class Request:
     check_independence: bool = True
     labels: typing.Any = class_labels
     packing: typing.Any = None
+    mask_value: float | None = None
 
     def build(self, base_model):
         """Builds a model that never saw an example, on the first of them.
@@ -50,7 +54,7 @@ class Request:
         Raises:
             ValueError: if the examples are bad.
         """
-        examples = self._examples(base_model, 1, limit=math.inf, norm=None)
+        examples = self._examples(base_model, 1, limit=math.inf, noise=None)
         base_model(examples.first, training=False)
 
     def open(self, counter, *, window, draws, batch_size, searcher=None):
@@ -74,15 +78,20 @@ class Request:
         window = min(window, batch_size)
         noise, base_model = counter.noise, counter.base_model
         limit = largest_value(noise, searcher)
-        examples = self._examples(
-            base_model, window, limit, noise.norm, noise.size
-        )
+        examples = self._examples(base_model, window, limit, noise)
         noisy = examples.first[:, : noise.size]
         if looks_like_bytes(noisy) and noise.stddev < 2:
             warn_caller(
                 f"The examples look like images with values 0..255, and the "
                 f"noise {noise} is for values 0..1: its scale is in the units "
                 "of the input. Scale the images, or the noise.",
+            )
+        if _ends_in_zeros(examples.first, self.shape, noise):
+            warn_caller(
+                "Some examples end in steps of zeros. If that is padding, it "
+                "gets noise, which the base model takes for data: begin the "
+                "base model with keras.layers.Masking(0.0), and noise and "
+                "radii are of valid steps alone.",
             )
         first = examples.first[:1]
         answers = counter.answers(first.shape[1:])
@@ -109,12 +118,15 @@ class Request:
             check_independence(counter, examples.first, copies)
         return examples, answers, batch_size
 
-    def _examples(self, base_model, window, limit, norm, size=None):
+    def _examples(self, base_model, window, limit, noise):
         source = open_source(
             self.x,
             self.y,
             Entries(
-                self.x_key, self.y_key, _input_name(base_model), self.packing
+                *(self.x_key, self.y_key, _input_name(base_model)),
+                packing=self.packing,
+                mask_value=self.mask_value,
+                steps=self.shape[0] if self.shape else None,
             ),
             shape=self.shape,
             window=window,
@@ -124,10 +136,21 @@ class Request:
             shape=self.shape,
             window=window,
             limit=limit,
-            norm=norm,
-            size=size,
+            norm=noise and noise.norm,
+            size=noise and noise.size,
+            where=noise.where if noise else lambda x: None,
             labels=self.labels,
         )
+
+
+def _ends_in_zeros(x, shape, noise):
+    """Whether sequences, of a model that takes any length, look padded."""
+    if shape is None or len(shape) != 2 or shape[0] is not None:
+        return False
+    last = x[:, -1:]
+    zeros = np.all(last == 0, axis=-1, keepdims=True)
+    where = noise.where(last)
+    return np.any(zeros if where is None else zeros & where)
 
 
 def _input_name(model):

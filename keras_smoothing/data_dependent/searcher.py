@@ -89,12 +89,15 @@ class Searcher(Rebuilt):
         stddev = self._noise.stddev
 
         def of_one(example):
-            copies = ops.reshape(example, (1, *shape))
+            copies, there = ops.reshape(example, (1, *shape)), noise
+            where = self._noise.where(copies)
+            if where is not None:
+                there = ops.where(where, noise, 0.0)
             if self._group is not None:
                 copies = self._group.orbit(copies, elements)[0]
 
             def gap(sigma):
-                noisy = copies + sigma / stddev * noise
+                noisy = copies + sigma / stddev * there
                 noisy = backend.drop_nonfinite_gradients(noisy)
                 outputs = self._base_model(noisy, training=False)
                 log_p = log_probabilities(outputs, self._from_logits)

@@ -15,6 +15,7 @@ from keras_smoothing.noise import Distribution
 from keras_smoothing.noise import Gaussian
 from keras_smoothing.noise import Laplace
 from keras_smoothing.noise import Uniform
+from keras_smoothing.noise.valid_steps import ValidSteps
 from keras_smoothing.voting.tiles import tile_size
 
 # In a forward pass, as `batch_size` of the reader has it.
@@ -38,6 +39,12 @@ def export_model(
         raise ValueError(
             "Expected a base model with one input, since the signatures of an "
             f"exported one take one. Received: noise={model.noise}"
+        )
+    if isinstance(model.noise, ValidSteps):
+        raise ValueError(
+            "Expected a base model without Masking at its input, since the "
+            "reader of an exported one knows of no padding. Received: "
+            f"noise={model.noise}"
         )
     law = _law(model.noise)
     if not model.base_model.built or shape is None or None in shape:

@@ -1,5 +1,8 @@
 """Noise put into existing models."""
 
+from keras_smoothing.insertion.first_layers import (
+    on_valid_steps as on_valid_steps,
+)
 from keras_smoothing.insertion.input_noise import (
     add_input_noise as add_input_noise,
 )

@@ -4,6 +4,7 @@ import keras
 
 from keras_smoothing import layers
 from keras_smoothing import noise as noises
+from keras_smoothing.insertion.first_layers import mask_value
 from keras_smoothing.insertion.graphs import is_graph
 from keras_smoothing.insertion.graphs import new_inputs
 from keras_smoothing.insertion.graphs import rebuild
@@ -29,6 +30,8 @@ def add_input_noise(model, noise, seed=None):
     its scale is in the units of the model's input: in front of a model that
     begins with `Rescaling(1 / 255)`, sigma 0.25 of the rescaled image is
     `Gaussian(sigma=0.25 * 255)`.
+
+    Padding that a `Masking` layer at the model's input leaves out gets none.
 
     Args:
         model: Keras model with one input: Sequential, functional, or a
@@ -73,7 +76,8 @@ def add_input_noise(model, noise, seed=None):
         batch_shape=_input_shape(model),
         name=own_inputs[0].name if own_inputs else None,
     )
-    outputs = model(_noise_layer(noise, seed)(inputs))
+    layer = _noise_layer(noise, seed, mask_value(model))
+    outputs = model(layer(inputs))
     return keras.Model(
         inputs, _named(outputs, model), name=f"noisy_{model.name}"
     )
@@ -114,6 +118,7 @@ def split_input_noise(model):
                 noise, layer = split_input_noise(layer)
             elif type(layer) in _LAYERS.values():
                 noise = layer.noise
+                kwargs.pop("mask", None)  # Which Identity does not take.
                 layer = keras.layers.Identity(dtype=layer.dtype_policy.name)
             noises_found.append(noise)
         return layer(*args, **kwargs)
@@ -131,14 +136,14 @@ def _holds_noise(layer):
     return type(layer) in _LAYERS.values()
 
 
-def _noise_layer(noise, seed):
+def _noise_layer(noise, seed, mask_value):
     if type(noise) not in _LAYERS:
         raise ValueError(
             "Invalid value for argument `noise`. Expected Gaussian, Laplace "
             f"or Uniform noise. Received: noise={noise!r}"
         )
     (scale,) = noise.get_config().values()
-    return _LAYERS[type(noise)](scale, seed=seed)
+    return _LAYERS[type(noise)](scale, seed=seed, mask_value=mask_value)
 
 
 def _named(outputs, model):

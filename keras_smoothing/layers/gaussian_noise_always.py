@@ -18,6 +18,9 @@ class GaussianNoiseAlways(NoiseAlways):
         stddev: float >= 0, standard deviation of each coordinate, in input
             units.
         seed: int or None, the seed of the layer's noise.
+        mask_value: float or None. Steps that equal it in all features are
+            padding and get no noise, so that a `Masking` layer behind this one
+            finds them. Behind a `Masking` layer it is not needed.
 
     Input shape:
         Arbitrary.
@@ -43,9 +46,9 @@ class GaussianNoiseAlways(NoiseAlways):
     ```
     """
 
-    def __init__(self, stddev, seed=None, **kwargs):
+    def __init__(self, stddev, seed=None, mask_value=None, **kwargs):
         noise = noise_or_none("stddev", Gaussian, stddev)
-        super().__init__(noise, seed, **kwargs)
+        super().__init__(noise, seed, mask_value, **kwargs)
         self.stddev = stddev
 
     def get_config(self):

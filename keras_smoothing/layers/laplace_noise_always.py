@@ -15,6 +15,7 @@ class LaplaceNoiseAlways(NoiseAlways):
         scale: float >= 0, mean absolute deviation of each coordinate, in
             input units.
         seed: int or None, the seed of the layer's noise.
+        mask_value: float or None, as of `GaussianNoiseAlways`.
 
     Raises:
         ValueError: if `scale` is negative or not finite.
@@ -30,9 +31,9 @@ class LaplaceNoiseAlways(NoiseAlways):
     ```
     """
 
-    def __init__(self, scale, seed=None, **kwargs):
+    def __init__(self, scale, seed=None, mask_value=None, **kwargs):
         noise = noise_or_none("scale", Laplace, scale)
-        super().__init__(noise, seed, **kwargs)
+        super().__init__(noise, seed, mask_value, **kwargs)
         self.scale = scale
 
     def get_config(self):

@@ -14,6 +14,7 @@ class UniformNoiseAlways(NoiseAlways):
     Args:
         half_width: float >= 0, half the width of the interval, in input units.
         seed: int or None, the seed of the layer's noise.
+        mask_value: float or None, as of `GaussianNoiseAlways`.
 
     Raises:
         ValueError: if `half_width` is negative or not finite.
@@ -29,10 +30,11 @@ class UniformNoiseAlways(NoiseAlways):
     ```
     """
 
-    def __init__(self, half_width, seed=None, **kwargs):
+    def __init__(self, half_width, seed=None, mask_value=None, **kwargs):
         super().__init__(
             noise_or_none("half_width", Uniform, half_width),
             seed=seed,
+            mask_value=mask_value,
             **kwargs,
         )
         self.half_width = half_width

@@ -33,6 +33,18 @@ class Noise(Law):
         """
         raise TypeError(f"{type(self).__name__} does not define `sample`.")
 
+    def where(self, x):
+        """Which values of examples get noise, if it depends on the example.
+
+        Args:
+            x: tensor, shape `(batch, ...)`, examples without noise.
+
+        Returns:
+            bool tensor that broadcasts with `x`; None for those that `size`
+            says, whatever the example.
+        """
+        return None
+
     def checked_sample(self, shape, seed):
         """What `sample` draws, if it is fit for certificates.
 

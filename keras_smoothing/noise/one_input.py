@@ -43,6 +43,16 @@ class OneInput(Noise):
     def distance(self):
         return f"{self.noise.distance} ({self.input!r}, all else fixed)"
 
+    def where(self, x):
+        own = ops.reshape(x[:, : self.size], (-1, *self.shape))
+        where = self.noise.where(own)
+        if where is None:
+            return None
+        where = ops.logical_and(where, ops.ones_like(own, "bool"))
+        where = ops.reshape(where, (-1, self.size))
+        rest = ops.zeros_like(x[:, self.size :], "bool")
+        return ops.concatenate([where, rest], axis=1)
+
     def sample(self, shape, seed):
         *lead, total = shape
         drawn = self.noise.checked_sample((*lead, *self.shape), seed)

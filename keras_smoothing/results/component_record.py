@@ -13,7 +13,7 @@ class ComponentRecord(NamedTuple):
         label: int32 array, shape `(*components,)`; -1 where none is known; or
             None.
         candidate: int32 array of that shape, the classes selected; `ABSTAIN`
-            where the model returned NaN.
+            where the model returned NaN, and at padding.
         votes: int32 array of that shape, those for the candidates.
         nan_draws: int32 array of that shape, draws with NaN for an output.
         num_samples: int, draws of the estimate.
@@ -59,7 +59,7 @@ class ComponentRecord(NamedTuple):
             and np.all((0 <= self.votes) & (self.votes <= claim.n))
             and np.all(self.votes[abstains] == 0)
             and np.all(self.nan_draws >= 0)
-            and np.array_equal(self.nan_draws > 0, abstains)
+            and np.all(abstains[self.nan_draws > 0])
         ):
             raise ValueError(f"votes of {claim.n} draws expected")
         if self.label is not None and not np.all(

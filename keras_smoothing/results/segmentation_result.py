@@ -23,7 +23,8 @@ class SegmentationResult(ComponentResult):
         p_lower: float64 array of that shape: lower bound on the probability of
             the candidate. With "holm", that which `radius` needs, or 0.
         candidate: int32 array of that shape: the class selected by the first
-            n0 draws; `ks.ABSTAIN` where the model returned NaN.
+            n0 draws; `ks.ABSTAIN` where the model returned NaN, and at
+            padding that it masks.
         votes: int32 array of that shape: those for the candidate among the
             draws of the estimate.
         nan_draws: int32 array of that shape: draws with NaN for an output.

@@ -138,6 +138,7 @@ class Service:
             window=len(x),
             limit=self.limit,
             norm=self._model.noise.norm,
+            where=self._model.noise.where,
         )
         return x
 

@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_smoothing import checks
+from keras_smoothing.answers import as_given
 from keras_smoothing.noise import Gaussian
 from keras_smoothing.training.losses import batch_loss
 from keras_smoothing.training.losses import check_outputs
@@ -74,7 +75,7 @@ class MACER(Objective):
         label = label_probabilities(y, log_p.shape[-1])
         p = ops.mean(ops.exp(ops.log_softmax(self.beta * log_p)), axis=0)
         radius = model.noise.soft_radius(*_of_label_and_others(p, label))
-        largest = model.noise.sigma / 2 * self.gamma
+        largest = model.noise.stddev / 2 * self.gamma
         counts = ops.logical_and(radius >= 0, radius <= largest)
         short = scale * ops.where(counts, largest - radius, 0.0)
         losses = {
@@ -87,7 +88,7 @@ class MACER(Objective):
         return losses, outputs
 
     def check(self, model):
-        if not isinstance(model.noise, Gaussian):
+        if not isinstance(as_given(model.noise), Gaussian):
             raise ValueError(
                 "Expected Gaussian noise, whose radius MACER maximises. "
                 f"Received: {model.noise}"

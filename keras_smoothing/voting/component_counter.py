@@ -1,3 +1,6 @@
+import numpy as np
+from keras import ops
+
 from keras_smoothing.answers import output_spec
 from keras_smoothing.voting.vote_counter import VoteCounter
 
@@ -27,3 +30,20 @@ class ComponentCounter(VoteCounter):
                 "example, `ks.SmoothedMultiLabel` for several labels."
             )
         return sizes
+
+    def padding(self, x):
+        """Components that are padding: those that the base model masks.
+
+        Args:
+            x: float32 array, shape `(examples, ...)`.
+
+        Returns:
+            bool array, shape `(examples, *components)`; or `()`, False, where
+            no padding is known.
+        """
+        x = ops.convert_to_tensor(x)
+        if self.noise.where(x) is None:
+            return np.False_
+        outputs = self.base_model(x, training=False)
+        mask = getattr(outputs, "_keras_mask", None)
+        return np.False_ if mask is None else ~np.array(mask)

@@ -267,6 +267,10 @@ class Counter(Rebuilt):
 
     def _block(self, shape, x, scale, seeds, start, stop, draws_per_batch):
         x = ops.reshape(x, (-1, *shape))
+        where = self.noise.where(x)
+        if where is not None:
+            where = ops.cast(ops.expand_dims(where, 1), "float32")
+            scale = where if scale is None else scale * where
         drawn = self._draw(seeds, shape, self.noise, self.group)
         # Split evenly, so that all batches of a block are equally full.
         batches = -(-(stop - start) // draws_per_batch)

@@ -24,13 +24,17 @@ def vote_shares(counter, x, num_draws, ballot, seed):
     noise = counter.noise.sample((num_draws, *ops.shape(x)[1:]), seed)
     if counter.group is not None:
         elements = counter.group.sample(num_draws, x.shape[1:], seed)
+    where = counter.noise.where(x)
     forward = functools.partial(counter.base_model, training=False)
 
     def add_draw(i, votes):
         copies = ops.expand_dims(x, 1)
         if counter.group is not None:
             copies = counter.group.orbit(x, elements[i : i + 1])
-        more = count_votes(forward, copies, noise[i : i + 1], ballot)
+        drawn = noise[i : i + 1]
+        if where is not None:
+            drawn = ops.where(ops.expand_dims(where, 1), drawn, 0.0)
+        more = count_votes(forward, copies, drawn, ballot)
         return votes + ops.cast(more, "float32")
 
     answers = np.atleast_1d(counter.answers(tuple(x.shape[1:])))

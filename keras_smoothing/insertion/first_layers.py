@@ -1,0 +1,140 @@
+"""What a model does first with an input."""
+
+import keras
+
+from keras_smoothing.insertion.graphs import is_graph
+from keras_smoothing.insertion.graphs import new_inputs
+from keras_smoothing.insertion.graphs import rebuild
+from keras_smoothing.insertion.graphs import tensors
+from keras_smoothing.noise.one_input import OneInput
+from keras_smoothing.noise.valid_steps import ValidSteps
+from keras_smoothing.warn_caller import warn_caller
+
+
+def on_valid_steps(noise, model):
+    """The noise of a smoothed model, kept off padding that the model masks.
+
+    Args:
+        noise: `keras_smoothing.noise.Noise`.
+        model: Keras model, whose input it is for.
+
+    Returns:
+        `Noise`: a `ValidSteps`, or a `OneInput` with one in it, where the
+        model begins with `Masking`; else `noise`, which is not of padding.
+
+    Raises:
+        ValueError: as of `mask_value`.
+    """
+    name = None
+    if isinstance(noise, OneInput):
+        name, own = noise.input, noise.noise
+    else:
+        own = noise
+    if isinstance(own, ValidSteps):  # Of another model.
+        own = own.noise
+    value = mask_value(model, name)
+    if value is not None:
+        own = ValidSteps(own, value)
+    return own if name is None else OneInput(own, name, noise.shape)
+
+
+def mask_value(model, name=None):
+    """The value of padding, by the `Masking` layers at an input of a model.
+
+    It warns of layers to which noise at that input would do no good: `Masking`
+    behind others, and `Embedding`.
+
+    Args:
+        model: Keras model.
+        name: str, of one of several inputs; or None.
+
+    Returns:
+        float, or None for a model without such layers.
+
+    Raises:
+        ValueError: for several that differ.
+    """
+    kinds = (keras.layers.Masking, keras.layers.Embedding)
+    if not any(isinstance(layer, kinds) for layer in _all_layers(model)):
+        return None
+    names = [x.name for x in getattr(model, "inputs", None) or []]
+    first, behind = _by_place(model, names.index(name) if name else 0)
+    if any(isinstance(layer, keras.layers.Embedding) for layer in first):
+        warn_caller(
+            "The base model looks up its input in an Embedding. Noise turns "
+            "ids into others. It belongs behind the Embedding: smooth the "
+            "model that takes its outputs, or train with a GaussianNoiseAlways "
+            "there. A certificate is then about embedded vectors, and says "
+            "nothing of other ids.",
+        )
+    if any(isinstance(layer, keras.layers.Masking) for layer in behind):
+        warn_caller(
+            "The base model has a Masking layer behind others, or inside a "
+            "`call` of its own. What it compares has noise on it, so it finds "
+            "no padding. Put it first, where it says which steps get no noise.",
+        )
+    values = {
+        float(layer.mask_value)
+        for layer in first
+        if isinstance(layer, keras.layers.Masking)
+    }
+    if len(values) > 1:
+        raise ValueError(
+            "Expected Masking layers with one `mask_value` at the input, which "
+            f"says what padding is. Received: {sorted(values)}"
+        )
+    return values.pop() if values else None
+
+
+def _by_place(model, index):
+    """Lists of layers: those that take an input, those that take the rest."""
+    if isinstance(model, keras.Sequential):
+        return _in_sequence(model.layers)
+    if not is_graph(model):
+        return [model], list(_all_layers(model))[1:]
+    first, behind = [], []
+    inputs = new_inputs(model)
+    own = [tensors(inputs)[index]]
+    reached = list(own)
+
+    def call(layer, *args, **kwargs):
+        taken = tensors((args, kwargs))
+        places = [i for i, x in enumerate(taken) if _is_in(x, own)]
+        if places:
+            more, rest = _by_place(layer, places[0])
+            first.extend(more)
+            behind.extend(rest)
+        elif any(_is_in(x, reached) for x in taken):
+            behind.extend(_all_layers(layer))
+        outputs = layer(*args, **kwargs)
+        if places and isinstance(layer, keras.layers.Identity):
+            own.append(outputs)
+        if any(_is_in(x, reached) for x in taken):
+            reached.extend(tensors(outputs))
+        return outputs
+
+    rebuild(model, inputs, call)
+    return first, behind
+
+
+def _in_sequence(layers):
+    """As `_by_place`, of layers one after the other, built or not."""
+    first, behind = [], []
+    for i, layer in enumerate(layers):
+        first, behind = _by_place(layer, 0)
+        if not isinstance(layer, keras.layers.Identity):
+            for other in layers[i + 1 :]:
+                behind += _all_layers(other)
+            break
+    return first, behind
+
+
+def _is_in(x, some):
+    return any(x is y for y in some)
+
+
+def _all_layers(layer):
+    yield layer
+    for inner in getattr(layer, "layers", []):
+        if isinstance(inner, keras.layers.Layer):
+            yield from _all_layers(inner)
