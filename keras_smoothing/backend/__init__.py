@@ -9,18 +9,20 @@ if keras.backend.backend() != "tensorflow":
         f"KERAS_BACKEND={keras.backend.backend()}"
     )
 
+from keras_smoothing.backend.fixed_points import (
+    first_gradient_of as first_gradient_of,
+)
+from keras_smoothing.backend.fixed_points import (
+    implicit_gradient as implicit_gradient,
+)
 from keras_smoothing.backend.tensorflow import VERSION as VERSION
 from keras_smoothing.backend.tensorflow import PythonInGraph as PythonInGraph
 from keras_smoothing.backend.tensorflow import call_on_host as call_on_host
 from keras_smoothing.backend.tensorflow import compile as compile
 from keras_smoothing.backend.tensorflow import compile_model as compile_model
 from keras_smoothing.backend.tensorflow import fresh_words as fresh_words
-from keras_smoothing.backend.tensorflow import gradient_of as gradient_of
 from keras_smoothing.backend.tensorflow import graph_or_eager as graph_or_eager
 from keras_smoothing.backend.tensorflow import hidden_state as hidden_state
-from keras_smoothing.backend.tensorflow import (
-    implicit_gradient as implicit_gradient,
-)
 from keras_smoothing.backend.tensorflow import input_gradient as input_gradient
 from keras_smoothing.backend.tensorflow import is_eager as is_eager
 from keras_smoothing.backend.tensorflow import map as map
