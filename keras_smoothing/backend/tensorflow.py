@@ -1,11 +1,9 @@
 """The TensorFlow backend."""
 
 import functools
-import math
 import warnings
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -324,92 +322,3 @@ def outside_of_graphs():
 def is_eager():
     """Whether tensors have values here, outside of any graph."""
     return tf.executing_eagerly()
-
-
-def is_ragged(x):
-    """Whether something is a RaggedTensor."""
-    return isinstance(x, tf.RaggedTensor)
-
-
-def padded(x, value, steps=None):
-    """A RaggedTensor as an array, short rows with a value at their end.
-
-    Args:
-        x: RaggedTensor, shape `(rows, None, ...)`.
-        value: number, or None where rows are to be of one length.
-        steps: int, the least length of the result; or None.
-
-    Returns:
-        array, shape `(rows, steps, ...)`.
-
-    Raises:
-        ValueError: for rows that are longer than others without a `value`, or
-            other axes than the second of different lengths.
-    """
-    lengths = x.row_lengths().numpy()
-    if value is None and len(set(lengths)) > 1:
-        raise ValueError(
-            "Expected rows of one length, or a base model that begins with "
-            "keras.layers.Masking, which finds where a row ends. Received: a "
-            f"RaggedTensor with rows of {lengths.min()} to {lengths.max()} "
-            "steps"
-        )
-    dense = x.to_tensor(value).numpy()
-    size = lengths.sum() * math.prod(dense.shape[2:])
-    if int(tf.size(x.flat_values)) != size:
-        raise ValueError(
-            "Expected a RaggedTensor whose rows differ in the number of steps "
-            f"alone. Received: shape {x.shape}, with steps of several sizes"
-        )
-    if value is None:
-        return dense
-    more = max(0, (steps or 0) - dense.shape[1])
-    widths = [(0, 0), (0, more), *[(0, 0)] * (dense.ndim - 2)]
-    return np.pad(dense, widths, constant_values=value)
-
-
-def gradient_of(value, other):
-    """`value`, with the gradient of `other`.
-
-    Where nothing is differentiated, a graph does not even compute `other`.
-    """
-
-    @tf.custom_gradient
-    def attach(value, other):
-        return tf.identity(value), lambda upstream: (None, upstream)
-
-    return attach(value, other)
-
-
-def implicit_gradient(f, point, value, solve):
-    """`value`, with the gradient of the fixed point of `f`.
-
-    Args:
-        f: function from a tensor, shape `(batch, size)`, to such another.
-        point: tensor of that shape, a fixed point of `f`.
-        value: tensor of that shape.
-        solve: function `(step, upstream)` to y = step(y), which starts at
-            `upstream`.
-
-    Returns:
-        tensor of that shape.
-    """
-    with tf.GradientTape(
-        persistent=True, watch_accessed_variables=False
-    ) as tape:
-        tape.watch(point)
-        f_point = f(point)
-
-    @tf.custom_gradient
-    def through_solution(image):
-        def backward(upstream):
-            def step(y):
-                return upstream + tape.gradient(
-                    f_point, point, output_gradients=y
-                )
-
-            return solve(step, upstream)
-
-        return tf.identity(image), backward
-
-    return gradient_of(value, through_solution(f_point))

@@ -8,10 +8,15 @@ from keras_smoothing.equilibrium.state import select
 class Gradient:
     """A rule for gradients through a fixed point. Base class.
 
-    The value is that of the solver, whatever the rule, and the rule is one for
-    first derivatives only. An example whose states did not stay finite passes
-    no gradient on; one for which f is not finite even at the start has NaN as
-    its value, so that the loss shows it.
+    The value is that of the solver, whatever the rule. Gradients of gradients,
+    as of a gradient penalty, are right by `Implicit` and `Unrolled`; the other
+    rules raise NotImplementedError there. Forward mode, by
+    `tf.autodiff.ForwardAccumulator`, is right by `Unrolled` and raises
+    NotImplementedError by the others.
+
+    An example whose states did not stay finite passes no gradient on; one for
+    which f is not finite even at the start has NaN as its value, so that the
+    loss shows it.
     """
 
     # Whether the backward pass solves for a fixed point of its own.
@@ -21,7 +26,8 @@ class Gradient:
         """Solves z = f(z), differentiably.
 
         Args:
-            f: function from a structure like `z_init` to another such.
+            f: function from a structure like `z_init` to another such, which
+                TensorFlow can trace.
             z_init: tensor, shape `(batch, ...)`, or a structure of such.
             solver: `Solver`.
             report: function called with the `Solution` of each backward pass

@@ -21,6 +21,10 @@ class Implicit(Gradient):
     took. An example whose backward pass does not stay finite passes no gradient
     on.
 
+    It can be differentiated again, as a gradient penalty asks for, as precisely
+    as the solvers solve. In a `tf.function` all tapes must be inside; forward
+    mode raises NotImplementedError.
+
     Args:
         solver: `Solver` of the backward pass; None for that of the forward,
             with relative stopping, since gradients come in all scales.

@@ -7,6 +7,8 @@ from keras_smoothing.equilibrium.gradients.phantom import Phantom
 class OneStep(Phantom):
     """The gradient of one application of f at the fixed point.
 
+    As with `Phantom`, it cannot be differentiated again.
+
     Example:
 
     ```python

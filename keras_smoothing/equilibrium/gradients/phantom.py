@@ -15,7 +15,9 @@ class Phantom(Gradient):
     """The gradient of a few damped steps from the fixed point.
 
     Cheaper than `Implicit`, and with an error that shrinks as the steps grow in
-    number.
+    number. The derivatives of an approximation approximate nothing: where this
+    gradient is differentiated, or asked for in forward mode, it raises
+    NotImplementedError.
 
     Args:
         steps: int >= 1.
@@ -49,8 +51,17 @@ class Phantom(Gradient):
         for _ in range(self.steps):
             moved = keras.tree.map_structure(self._move, z, f(z))
             z = select(finite, moved, z)
-        value = keras.tree.map_structure(backend.gradient_of, solution.value, z)
+        value = keras.tree.map_structure(self._with_gradient, solution.value, z)
         return solution._replace(value=value)
+
+    def _with_gradient(self, value, z):
+        return backend.first_gradient_of(
+            value,
+            z,
+            "A gradient that is differentiated must be exact. Expected: "
+            "gradient=Implicit() or Unrolled(). Received: the first-order "
+            f"approximation {type(self).__name__}()",
+        )
 
     def _move(self, z, f_z):
         return damped(z, f_z, self.damping)

@@ -7,7 +7,9 @@ from keras_smoothing.equilibrium.gradients.gradient import Gradient
 class Unrolled(Gradient):
     """The gradient through all steps of the solver, as of any deep network.
 
-    It needs the memory of all of them.
+    It needs the memory of all of them. It has derivatives of every order, and
+    forward mode, whose error falls more slowly than that of the value: they
+    need more steps.
 
     Example:
 
