@@ -98,19 +98,6 @@ def one_of(name, value, allowed):
         )
 
 
-def labels(y, num_examples):
-    """Returns integer labels, a column made flat; raises for anything else."""
-    y = np.asarray(y)
-    if y.shape == (num_examples, 1):
-        y = y[:, 0]
-    if y.shape != (num_examples,) or y.dtype.kind not in "iu":
-        raise ValueError(
-            f"Expected integer labels of shape ({num_examples},). Received: "
-            f"labels of shape {y.shape} and type {y.dtype}"
-        )
-    return y
-
-
 def boxes(name, value, num_examples):
     """Returns boxes in float64, `(num_examples, g, 4)`; raises for others.
 

@@ -9,7 +9,6 @@ from keras_smoothing import checks
 from keras_smoothing.answers import Packing
 from keras_smoothing.answers import answer_model
 from keras_smoothing.answers import input_noise
-from keras_smoothing.certification import class_labels
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import split_input_noise
@@ -343,7 +342,7 @@ class Smoothed(Trainer):
 
     def _labels(self):
         """How labels are read, as of `certification.Request`."""
-        return class_labels
+        raise TypeError(f"{type(self).__name__} does not define this.")
 
     def _example_shape(self):
         """Of what the answer model expects, or None where that is not known."""

@@ -3,6 +3,7 @@ import keras
 from keras_smoothing.answers import last_activation
 from keras_smoothing.answers import output_spec
 from keras_smoothing.answers import two_classes
+from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.smoothed_components import SmoothedComponents
 from keras_smoothing.statistics import LabelClaim
 
@@ -103,5 +104,5 @@ class SmoothedMultiLabel(SmoothedComponents):
     def _in_form(self, shares):
         return shares[..., 1]
 
-    def _axes(self):
-        return 1
+    def _labels(self):
+        return ClassLabels(1, 2, "what does not count")
