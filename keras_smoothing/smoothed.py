@@ -237,7 +237,7 @@ class Smoothed(Trainer):
         deserialize = keras.saving.deserialize_keras_object
         config = {
             **config,
-            "base_model": deserialize(config["base_model"]),
+            "base_model": _deserialized(config["base_model"]),
             "noise": deserialize(config["noise"]),
             "group": deserialize(config["group"]),
         }
@@ -379,6 +379,18 @@ class Smoothed(Trainer):
                 "Expected inputs of floating type, in the units of the noise. "
                 f"Received: dtype {inputs.dtype}"
             )
+
+
+def _deserialized(config):
+    """A base model, uncompiled where its own loss or metrics are not known."""
+    deserialize = keras.saving.deserialize_keras_object
+    try:
+        return deserialize(config)
+    except (TypeError, ValueError):
+        if "compile_config" not in config:
+            raise
+    # What the smoothed model was compiled with is its own.
+    return deserialize({**config, "compile_config": None})
 
 
 def _copies(x, count):
