@@ -6,6 +6,9 @@ import operator
 
 import numpy as np
 
+# Where the classes of its models come from.
+_OF_KERAS_2 = ("tf_keras.", "tensorflow.python.keras.")
+
 
 def positive_float(name, value):
     """Returns `value` as a float; raises unless it is finite and > 0."""
@@ -87,6 +90,20 @@ def instance(name, value, kind, example):
             f"{package}.{kind.__name__}, such as {example}. Received: "
             f"{name}={value!r} of type {type(value)}"
         )
+
+
+def advice_on_keras_2(model):
+    """The end of an error about a model, where it is one of Keras 2; or "".
+
+    Told by the names of modules: a Keras 2 that is there is not imported.
+    """
+    modules = [kind.__module__ for kind in type(model).__mro__]
+    if not any(name.startswith(_OF_KERAS_2) for name in modules):
+        return ""
+    return (
+        ", which is of Keras 2. Save it as .h5, and load that by "
+        "keras.saving.load_model(path, compile=False)"
+    )
 
 
 def one_of(name, value, allowed):

@@ -8,6 +8,7 @@ from keras_smoothing import certification
 from keras_smoothing import checks
 from keras_smoothing.answers import Packing
 from keras_smoothing.answers import answer_model
+from keras_smoothing.answers import check_can_be_saved
 from keras_smoothing.answers import input_noise
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
@@ -65,13 +66,19 @@ class Smoothed(Trainer):
     ):
         # The base model casts its own input, after the noise.
         super().__init__(**{"autocast": False, **kwargs})
-        if isinstance(base_model, Smoothed) or not isinstance(
-            base_model, keras.layers.Layer
-        ):
+        is_layer = isinstance(base_model, keras.layers.Layer)
+        if isinstance(base_model, Smoothed) or not is_layer:
+            advice = checks.advice_on_keras_2(base_model)
+            if not is_layer:
+                advice += (
+                    ". `ks.from_function` makes a base model of any function, "
+                    "such as `model.predict` of another package"
+                )
             raise ValueError(
                 "Invalid value for argument `base_model`. Expected a Keras "
                 "model that is not smoothed yet. Received: "
                 f"base_model={base_model!r} of type {type(base_model)}"
+                f"{advice}"
             )
         own_noise, rest = split_input_noise(base_model)
         if noise is None and own_noise is not None:
@@ -216,6 +223,30 @@ class Smoothed(Trainer):
         if self._packing is not None:
             inputs = self._packing.arranged(self._packing.named(inputs))
         return self.base_model.compute_output_spec(inputs)
+
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """Saves the model, as every Keras model is, for `load_model`.
+
+        Args:
+            filepath: path that ends in `.keras`.
+            overwrite: as of `keras.Model.save`.
+            zipped: as there.
+            **kwargs: as there.
+
+        Raises:
+            ValueError: before anything is written, for a base model around a
+                function, which no file holds, and for an HDF5 file, out of
+                which Keras loads no smoothed model.
+        """
+        check_can_be_saved(self.base_model)
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "Expected a `filepath` that ends in .keras, since Keras loads "
+                "no smoothed model out of an HDF5 file. Received: filepath="
+                f"{str(filepath)!r}. `save_weights` and `base_model.save` "
+                "write such files."
+            )
+        return super().save(filepath, overwrite, zipped, **kwargs)
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

@@ -98,7 +98,7 @@ class SmoothedMultiLabel(SmoothedComponents):
                 "`ks.SmoothedModel` is for one class of each example."
             )
         return two_classes(
-            self.answer_model, self.from_logits, self.threshold, *sizes
+            self.answer_model, shape, self.from_logits, self.threshold, *sizes
         )
 
     def _in_form(self, shares):

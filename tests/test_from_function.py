@@ -184,6 +184,23 @@ def test_what_a_function_cannot(x, tmp_path):
         model.certify(x, **SETTINGS, sigma=search)
 
 
+def test_it_is_not_saved_and_no_file_is_touched(x, tmp_path):
+    base = ks.from_function(first_is_positive, 2, "half-plane", (3,))
+    path = tmp_path / "model.keras"
+    path.write_text("another model")
+    inside = keras.Sequential([keras.Input((3,)), keras.layers.ReLU(), base])
+    for model in (smoothed(base), smoothed(inside)):
+        with pytest.raises(ValueError, match="the function 'half-plane'. Save"):
+            model.save(path)
+        assert path.read_text() == "another model"
+    for other in (inside, model):
+        with pytest.raises(ValueError, match="by `ks.from_function`"):
+            keras.saving.save_model(other, tmp_path / "other.keras")
+    # The rest can.
+    model.save_weights(tmp_path / "model.weights.h5")
+    model.load_weights(tmp_path / "model.weights.h5")
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -156,6 +156,46 @@ def test_save_and_load_in_a_new_process(digits_file, digits_model, digits):
     assert there.strip() == f"{digits_model.noise} {here.counts.tolist()}"
 
 
+def test_an_hdf5_file_that_could_not_be_loaded_is_not_written(tmp_path):
+    base = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(0.5))
+    for ending in ("h5", "hdf5"):
+        with pytest.raises(ValueError, match="ends in .keras"):
+            model.save(tmp_path / f"model.{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+def keras_2(module):
+    """A class that says of itself to be of another package."""
+    return type("Model", (), {"__module__": module})()
+
+
+@pytest.mark.parametrize(
+    "model, advice",
+    [
+        (keras_2("tf_keras.src.engine.training"), "of Keras 2. Save it as .h5"),
+        (keras_2("tensorflow.python.keras.engine.training"), "of Keras 2"),
+        (keras_2("sklearn.svm"), "`ks.from_function` makes a base model"),
+    ],
+)
+def test_models_of_other_packages_are_told_what_to_do(model, advice):
+    noise = ks.noise.Gaussian(0.5)
+    for kind in (ks.SmoothedModel, ks.SmoothedSegmentation):
+        with pytest.raises(ValueError, match=advice):
+            kind(model, noise)
+    if "Keras 2" in advice:
+        for call in (
+            lambda: ks.add_input_noise(model, noise),
+            lambda: ks.randomize(model, 0.1),
+            lambda: ks.RandomSelfEnsemble(model, from_logits=True),
+            lambda: ks.attacks.l2_pgd(
+                model, np.zeros((1, 2)), [0], 0.1, num_draws=1, from_logits=True
+            ),
+        ):
+            with pytest.raises(ValueError, match=advice):
+                call()
+
+
 def test_results_depend_on_neither_batch_size_nor_order(digits_model, digits):
     x, y = digits
     settings = dict(n=1_000, seed=0, verbose=0)

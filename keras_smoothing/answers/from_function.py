@@ -14,7 +14,7 @@ def from_function(function, num_classes, name, input_shape=None):
 
     It has no gradients and no weights: smoothed, it is for `predict`,
     `classify` and `certify`. Logs, memories, adaptive sampling and groups work
-    as with a Keras model.
+    as with a Keras model; `save` and `export` refuse it.
 
     The function is called by the thread that calls `predict`, `classify` or
     `certify`, one call at a time, outside of TensorFlow's graphs. So it may run
@@ -60,6 +60,14 @@ def from_function(function, num_classes, name, input_shape=None):
     ```
     """
     return FunctionModel(function, num_classes, name, input_shape)
+
+
+def check_can_be_saved(model):
+    """Raises ValueError for a model around a function, which no file holds."""
+    if isinstance(model, FunctionModel):
+        model.save_assets(None)
+    for layer in getattr(model, "layers", ()):
+        check_can_be_saved(layer)
 
 
 class FunctionModel(keras.layers.Layer):
@@ -109,6 +117,14 @@ class FunctionModel(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self._num_classes)
+
+    def save_assets(self, dir_path):
+        # Of the whole model: its weights may be saved by themselves.
+        raise ValueError(
+            "Expected a model whose parts a file can hold. Received: one "
+            f"around the function {self._function_name!r}. Save what the "
+            "function needs, and make the model anew by `ks.from_function`."
+        )
 
     def get_config(self):
         return {
