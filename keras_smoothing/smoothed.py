@@ -348,6 +348,9 @@ class Smoothed(Trainer):
         packing = self._packing
         if packing is None:
             self._check_dtype(x)
+            if not self.base_model.built:
+                # A `build` of its own is asked by a call, and by nothing else.
+                self.base_model(x, training=False)
             return x
         named = packing.named(x)
         self._check_dtype(named[packing.noisy])
