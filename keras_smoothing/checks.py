@@ -6,6 +6,9 @@ import operator
 
 import numpy as np
 
+# Where the classes of its models come from.
+_OF_KERAS_2 = ("tf_keras.", "tensorflow.python.keras.")
+
 
 def positive_float(name, value):
     """Returns `value` as a float; raises unless it is finite and > 0."""
@@ -89,6 +92,20 @@ def instance(name, value, kind, example):
         )
 
 
+def advice_on_keras_2(model):
+    """The end of an error about a model, where it is one of Keras 2; or "".
+
+    Told by the names of modules: a Keras 2 that is there is not imported.
+    """
+    modules = [kind.__module__ for kind in type(model).__mro__]
+    if not any(name.startswith(_OF_KERAS_2) for name in modules):
+        return ""
+    return (
+        ", which is of Keras 2. Save it as .h5, and load that by "
+        "keras.saving.load_model(path, compile=False)"
+    )
+
+
 def one_of(name, value, allowed):
     """Raises unless `value` is one of those allowed."""
     if value not in allowed:
@@ -96,19 +113,6 @@ def one_of(name, value, allowed):
             f"Invalid value for argument `{name}`. Expected one of "
             f"{tuple(allowed)}. Received: {name}={value!r}"
         )
-
-
-def labels(y, num_examples):
-    """Returns integer labels, a column made flat; raises for anything else."""
-    y = np.asarray(y)
-    if y.shape == (num_examples, 1):
-        y = y[:, 0]
-    if y.shape != (num_examples,) or y.dtype.kind not in "iu":
-        raise ValueError(
-            f"Expected integer labels of shape ({num_examples},). Received: "
-            f"labels of shape {y.shape} and type {y.dtype}"
-        )
-    return y
 
 
 def boxes(name, value, num_examples):

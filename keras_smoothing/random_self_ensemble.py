@@ -60,6 +60,7 @@ class RandomSelfEnsemble(EagerSteps):
                 "Invalid value for argument `model`. Expected a Keras model "
                 "that is no ensemble yet. Received: "
                 f"model={model!r} of type {type(model)}"
+                f"{checks.advice_on_keras_2(model)}"
             )
         self.model = model
         self.num_draws = checks.positive_int("num_draws", num_draws)

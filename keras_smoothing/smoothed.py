@@ -9,8 +9,8 @@ from keras_smoothing import checks
 from keras_smoothing.answers import Packing
 from keras_smoothing.answers import answer_model
 from keras_smoothing.answers import as_given
+from keras_smoothing.answers import check_can_be_saved
 from keras_smoothing.answers import input_noise
-from keras_smoothing.certification import class_labels
 from keras_smoothing.groups import Group
 from keras_smoothing.insertion import check_float_inputs
 from keras_smoothing.insertion import on_valid_steps
@@ -69,13 +69,19 @@ class Smoothed(Trainer):
     ):
         # The base model casts its own input, after the noise.
         super().__init__(**{"autocast": False, **kwargs})
-        if isinstance(base_model, Smoothed) or not isinstance(
-            base_model, keras.layers.Layer
-        ):
+        is_layer = isinstance(base_model, keras.layers.Layer)
+        if isinstance(base_model, Smoothed) or not is_layer:
+            advice = checks.advice_on_keras_2(base_model)
+            if not is_layer:
+                advice += (
+                    ". `ks.from_function` makes a base model of any function, "
+                    "such as `model.predict` of another package"
+                )
             raise ValueError(
                 "Invalid value for argument `base_model`. Expected a Keras "
                 "model that is not smoothed yet. Received: "
                 f"base_model={base_model!r} of type {type(base_model)}"
+                f"{advice}"
             )
         own_noise, rest = split_input_noise(base_model)
         if noise is None and own_noise is not None:
@@ -229,6 +235,30 @@ class Smoothed(Trainer):
             inputs = self._packing.arranged(self._packing.named(inputs))
         return self.base_model.compute_output_spec(inputs)
 
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """Saves the model, as every Keras model is, for `load_model`.
+
+        Args:
+            filepath: path that ends in `.keras`.
+            overwrite: as of `keras.Model.save`.
+            zipped: as there.
+            **kwargs: as there.
+
+        Raises:
+            ValueError: before anything is written, for a base model around a
+                function, which no file holds, and for an HDF5 file, out of
+                which Keras loads no smoothed model.
+        """
+        check_can_be_saved(self.base_model)
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "Expected a `filepath` that ends in .keras, since Keras loads "
+                "no smoothed model out of an HDF5 file. Received: filepath="
+                f"{str(filepath)!r}. `save_weights` and `base_model.save` "
+                "write such files."
+            )
+        return super().save(filepath, overwrite, zipped, **kwargs)
+
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
         return {
@@ -246,7 +276,7 @@ class Smoothed(Trainer):
         deserialize = keras.saving.deserialize_keras_object
         config = {
             **config,
-            "base_model": deserialize(config["base_model"]),
+            "base_model": _deserialized(config["base_model"]),
             "noise": deserialize(config["noise"]),
             "group": deserialize(config["group"]),
         }
@@ -330,6 +360,9 @@ class Smoothed(Trainer):
         packing = self._packing
         if packing is None:
             self._check_dtype(x)
+            if not self.base_model.built:
+                # A `build` of its own is asked by a call, and by nothing else.
+                self.base_model(x, training=False)
             return x
         named = packing.named(x)
         self._check_dtype(named[packing.noisy])
@@ -356,7 +389,7 @@ class Smoothed(Trainer):
 
     def _labels(self):
         """How labels are read, as of `certification.Request`."""
-        return class_labels
+        raise TypeError(f"{type(self).__name__} does not define this.")
 
     def _example_shape(self):
         """Of what the answer model expects, or None where that is not known."""
@@ -399,6 +432,18 @@ class Smoothed(Trainer):
                 "Expected inputs of floating type, in the units of the noise. "
                 f"Received: dtype {inputs.dtype}"
             )
+
+
+def _deserialized(config):
+    """A base model, uncompiled where its own loss or metrics are not known."""
+    deserialize = keras.saving.deserialize_keras_object
+    try:
+        return deserialize(config)
+    except (TypeError, ValueError):
+        if "compile_config" not in config:
+            raise
+    # What the smoothed model was compiled with is its own.
+    return deserialize({**config, "compile_config": None})
 
 
 def _copies(x, count):

@@ -85,4 +85,9 @@ class SmoothedClasses(Smoothed):
         raise TypeError(f"{type(self).__name__} does not define this.")
 
     def _two_classes(self):
-        return two_classes(self.answer_model, self.from_logits, self.threshold)
+        return two_classes(
+            self.answer_model,
+            self._example_shape(),
+            self.from_logits,
+            self.threshold,
+        )

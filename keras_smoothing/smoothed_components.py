@@ -2,6 +2,7 @@ import keras
 
 from keras_smoothing import certification
 from keras_smoothing.answers import output_spec
+from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.logs import structure
 from keras_smoothing.smoothed_classes import SmoothedClasses
 from keras_smoothing.statistics.stopping_rule import StoppingRule
@@ -151,9 +152,12 @@ class SmoothedComponents(SmoothedClasses):
 
         Args:
             x: array, tensor or dataset, as in `ks.SmoothedModel.certify`.
-            y: integers, shape `(examples, *components)`, -1 for what does not
-                count, as padding that the base model masks; or None, as beside
-                a dataset, which brings its own.
+            y: class labels, integers of shape `(examples, *components)` or
+                `(examples, *components, 1)`, -1 for what does not count, as
+                padding that the base model masks; or one-hot, of shape
+                `(examples, *components, classes)`; whole floats and, for two
+                classes, bool are integers too. Or None, as beside a dataset,
+                which brings its own.
             x_key: as in `ks.SmoothedModel.certify`.
             y_key: as there.
             n0: int, draws that select the classes.
@@ -267,13 +271,6 @@ class SmoothedComponents(SmoothedClasses):
         """Shares of classes, in the form of what the base model returns."""
         return shares[..., 1:] if self._is_binary() else shares
 
-    def _axes(self):
-        """How many axes the components have; None where it is not known."""
-        shape = self._example_shape()
-        if shape is None:
-            return None
-        return len(output_spec(self.classifier, shape).shape) - 2
-
     def _claim(self, n, alpha, correction, radius):
         return self.claim_type(
             self.noise, alpha, _draws(n), correction, radius, self.group
@@ -290,7 +287,13 @@ class SmoothedComponents(SmoothedClasses):
         )
 
     def _labels(self):
-        return certification.ComponentLabels(self._axes())
+        axes, classes = None, None
+        shape = self._example_shape()
+        if shape is not None:
+            output = output_spec(self.answer_model, shape)
+            _, *components, size = output.shape
+            axes, classes = len(components), 2 if size == 1 else size
+        return ClassLabels(axes, classes, "what does not count")
 
 
 def _draws(n):

@@ -3,6 +3,7 @@ import keras
 from keras_smoothing import certification
 from keras_smoothing import checks
 from keras_smoothing.answers import is_binary
+from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.data_dependent import DataDependentSigma
 from keras_smoothing.data_dependent import Searcher
 from keras_smoothing.data_dependent import SigmaSearch
@@ -265,8 +266,10 @@ class SmoothedModel(SmoothedClasses):
                 its rows have to be of one length.
                 Numbers that float32 does not hold are rounded for the draws,
                 and the radius is less by the distance that moves them.
-            y: labels, shape `(examples,)`, `(examples, 1)` or one-hot; or None,
-                as beside a dataset, which brings its own.
+            y: class labels, integers of shape `(examples,)` or `(examples, 1)`,
+                or one-hot `(examples, classes)`; whole floats and, for two
+                classes, bool are integers too. Or None, as beside a dataset,
+                which brings its own.
             x_key: str or None, the entry of x in a dict; None for the names of
                 the base model's inputs. Other entries are left alone.
             y_key: str or None, the entry of the labels in the same dict; None
@@ -451,6 +454,14 @@ class SmoothedModel(SmoothedClasses):
                 f"probabilities. Received: threshold={self.threshold}"
             )
         return super()._two_classes()
+
+    def _labels(self):
+        shape = self._example_shape()
+        if shape is None:
+            return ClassLabels()
+        if self._is_binary():
+            return ClassLabels(classes=2)
+        return ClassLabels(classes=num_classes(self.answer_model, shape))
 
     def _counter(self, serialized=None):
         """The counter of a way to find votes.

@@ -3,6 +3,7 @@ import keras
 from keras_smoothing.answers import last_activation
 from keras_smoothing.answers import output_spec
 from keras_smoothing.answers import two_classes
+from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.smoothed_components import SmoothedComponents
 from keras_smoothing.statistics import LabelClaim
 
@@ -97,11 +98,11 @@ class SmoothedMultiLabel(SmoothedComponents):
                 "`ks.SmoothedModel` is for one class of each example."
             )
         return two_classes(
-            self.answer_model, self.from_logits, self.threshold, *sizes
+            self.answer_model, shape, self.from_logits, self.threshold, *sizes
         )
 
     def _in_form(self, shares):
         return shares[..., 1]
 
-    def _axes(self):
-        return 1
+    def _labels(self):
+        return ClassLabels(1, 2, "what does not count")

@@ -266,6 +266,33 @@ def test_what_has_no_binary_form(x):
         model.fit(x, np.zeros((40, 1)), verbose=0)
 
 
+@pytest.mark.parametrize(
+    "last, advice",
+    [
+        (lambda z: keras.ops.argmax(z, axis=-1), "leave out the argmax"),
+        (
+            lambda z: keras.ops.argmax(z, axis=-1, keepdims=True),
+            "leave out the argmax",
+        ),
+        (lambda z: keras.ops.sigmoid(z[:, 0]), r"keras.layers.Reshape\(\(1,"),
+    ],
+)
+def test_outputs_that_are_no_scores(x, last, advice):
+    inputs = keras.Input(x.shape[1:])
+    outputs = last(keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    base = keras.Model(inputs, outputs)
+    with pytest.raises(ValueError, match=advice):
+        ks.SmoothedModel(base, ks.noise.Gaussian(0.5))
+    # Of which attacks would say nothing, and their accuracy anything.
+    y = np.zeros(len(x), int)
+    with pytest.raises(ValueError, match="a score of each class|two classes"):
+        ks.evaluation.robust_accuracy(base, x, y, None, [0.0])
+    with pytest.raises(ValueError, match="a score of each class"):
+        ks.attacks.l2_pgd(
+            base, np.clip(x, 0, 1), y, 0.1, num_draws=1, from_logits=True
+        )
+
+
 def test_accuracy_without_an_attack_is_that_of_the_votes(x):
     model = smoothed(logits())
     y = (model.predict(x, verbose=0)[:, 0] > 0.5).astype(int)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import warnings
 
 import keras
 import matplotlib
@@ -255,12 +256,96 @@ def test_a_model_that_mixes_the_batch_can_be_insisted_on(
     tmp_path, monkeypatch, capsys
 ):
     base = keras.Sequential([*small_convnet().layers, Centred()])
-    monkeypatch.setattr("keras.saving.load_model", lambda path, safe_mode: base)
-    command = ["certify", "base.keras", "--dataset", "digits", "--sigma", "1"]
+    path = tmp_path / "base.keras"
+    path.touch()
+    monkeypatch.setattr("keras.saving.load_model", lambda path, **_: base)
+    command = ["certify", str(path), "--dataset", "digits", "--sigma", "1"]
     command += ["--split", "test[:3]", "--verbose", "0", *SMALL]
     assert cli.main(command) == 2
     assert "what else is in the batch" in capsys.readouterr().err
     assert cli.main([*command, "--no-check-independence"]) == 0
+
+
+OWN_LAYERS = """
+import keras
+
+
+class {name}(keras.layers.Layer):
+    def call(self, inputs):
+        return squash(2 * inputs)
+
+
+@keras.saving.register_keras_serializable("{name}")
+def squash(x):
+    return keras.ops.tanh(x)
+"""
+
+
+def plan(path, *more):
+    command = ["plan", "--n", "1000", "--sigma", "1", "--model", str(path)]
+    return cli.main([*command, *more])
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5", "hdf5"])
+def test_how_a_model_was_compiled_does_not_matter(ending, tmp_path, capsys):
+    def own_loss(y, outputs):
+        return keras.ops.mean(outputs)
+
+    base = small_convnet()
+    base.compile("adam", own_loss, metrics=[own_loss])
+    path = tmp_path / f"base.{ending}"
+    base.save(path)
+    assert plan(path) == 0, capsys.readouterr().err
+    if ending == "keras":
+        model = ks.SmoothedModel(base, ks.noise.Gaussian(1.0))
+        model.compile("adam", own_loss)
+        model.save(path)
+        assert plan(path) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_a_class_that_keras_does_not_know_is_imported(
+    ending, tmp_path, monkeypatch, capsys
+):
+    name = f"Own{ending.title()}"
+    path, module = tmp_path / f"own.{ending}", f"layers_of_{ending}"
+    (tmp_path / f"{module}.py").write_text(OWN_LAYERS.format(name=name))
+    write = (
+        f"import keras, {module} as own\n"
+        "layers = [keras.Input((8, 8, 1)), keras.layers.Flatten()]\n"
+        f"layers += [own.{name}(), keras.layers.Dense(3, own.squash)]\n"
+        f"keras.Sequential(layers).save({str(path)!r})"
+    )
+    subprocess.run([sys.executable, "-c", write], cwd=tmp_path, check=True)
+    assert plan(path) == 2
+    error = capsys.readouterr().err
+    assert "Expected --import MODULE" in error and f"'{name}'" in error
+    assert "register_keras_serializable" in error and error.count("\n") == 1
+    assert plan(path, "--import", "no_such_module") == 2
+    assert "--import no_such_module" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    assert plan(path, "--import", module) == 0, capsys.readouterr().err
+
+
+def test_files_of_keras_2(tmp_path, capsys):
+    tf_keras = pytest.importorskip("tf_keras")
+    base = tf_keras.Sequential(
+        [
+            tf_keras.Input((8, 8, 1)),
+            tf_keras.layers.BatchNormalization(),
+            tf_keras.layers.Flatten(),
+            tf_keras.layers.Dense(3),
+        ]
+    )
+    base.compile("adam", lambda y, outputs: outputs)
+    for ending in ("h5", "keras"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # HDF5 is called legacy.
+            base.save(tmp_path / f"base.{ending}")
+    assert plan(tmp_path / "base.h5") == 0, capsys.readouterr().err
+    assert plan(tmp_path / "base.keras") == 2
+    assert "save it as .h5" in capsys.readouterr().err
 
 
 def test_errors_are_one_line(digits_file, tmp_path, capsys):

@@ -71,6 +71,25 @@ def test_labels_and_scores_are_the_same_votes(x):
     np.testing.assert_allclose(shares, labels.counts / 400, atol=0.25)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda y: y[:, np.newaxis],
+        lambda y: y.astype("uint8"),
+        lambda y: y == 1,
+        lambda y: (y == 1)[:, np.newaxis],
+        lambda y: np.eye(2)[y],
+        lambda y: np.eye(2, dtype=bool)[y],
+    ],
+)
+def test_classes_come_in_every_form(x, form):
+    result = half_plane(lambda x: form(first_is_positive(x))).certify(
+        x, **SETTINGS
+    )
+    expected = half_plane().certify(x, **SETTINGS)
+    np.testing.assert_array_equal(result.counts, expected.counts)
+
+
 def test_logs_memories_and_adaptive_sampling(x, tmp_path):
     stopping = ks.AdaptiveSampling([0.0, 0.25], max_n=2_000)
     settings = {**SETTINGS, "n": None, "stopping": stopping}
@@ -104,11 +123,17 @@ def test_it_is_pickled_by_its_function(x):
     "answer, message",
     [
         (lambda x: np.zeros(len(x) + 1, int), r"Received: shape \(\d+,\)"),
-        (lambda x: np.full(len(x), 2), "Received: class 2"),
-        (lambda x: np.full(len(x), -1), "Received: class -1"),
+        (
+            lambda x: np.full(len(x), 2),
+            r"from 0 to 1.*half-plane\(x\)\[0\]=2",
+        ),
+        (lambda x: np.full(len(x), -1), r"half-plane\(x\)\[0\]=-1"),
         (lambda x: np.zeros((len(x), 3)), r"Received: shape \(\d+, 3\)"),
-        (lambda x: np.zeros(len(x)), "of type float64"),
-        (lambda x: ["cat"] * len(x), "of type <U3"),
+        (lambda x: np.zeros(len(x)), r"float64.*y.astype\('int64'\)"),
+        (lambda x: x[:, 0], r"float32.*return np.stack\(\[1 - p, p\]"),
+        (lambda x: x[:, :1], r"float32.*return np.stack\(\[1 - p, p\]"),
+        (lambda x: x[:, :2] < 9, r"one-hot .*\[0\]=\[ True  True\]"),
+        (lambda x: ["cat"] * len(x), "of type <U3. Return the number of each"),
         (lambda x: 1 // 0, "by zero"),
     ],
 )
@@ -157,6 +182,23 @@ def test_what_a_function_cannot(x, tmp_path):
     search = ks.DataDependentSigma(0.1, 0.5)
     with pytest.raises(ValueError, match="gradients"):
         model.certify(x, **SETTINGS, sigma=search)
+
+
+def test_it_is_not_saved_and_no_file_is_touched(x, tmp_path):
+    base = ks.from_function(first_is_positive, 2, "half-plane", (3,))
+    path = tmp_path / "model.keras"
+    path.write_text("another model")
+    inside = keras.Sequential([keras.Input((3,)), keras.layers.ReLU(), base])
+    for model in (smoothed(base), smoothed(inside)):
+        with pytest.raises(ValueError, match="the function 'half-plane'. Save"):
+            model.save(path)
+        assert path.read_text() == "another model"
+    for other in (inside, model):
+        with pytest.raises(ValueError, match="by `ks.from_function`"):
+            keras.saving.save_model(other, tmp_path / "other.keras")
+    # The rest can.
+    model.save_weights(tmp_path / "model.weights.h5")
+    model.load_weights(tmp_path / "model.weights.h5")
 
 
 @pytest.mark.parametrize(

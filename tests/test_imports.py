@@ -55,6 +55,7 @@ ORDER = [
     "configured",
     "rebuilt",
     "example_digest",
+    "class_labels",
     "checks",
     "rounding",
     "warn_caller",

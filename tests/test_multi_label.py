@@ -226,7 +226,10 @@ def test_models_without_a_graph_of_layers(examples):
     "arguments,message",
     [
         (dict(n=8), "n >= 9 at alpha=0.01, shared out over 5 labels"),
-        (dict(y=np.full((40, LABELS), 2)), "below the model's 2 classes"),
+        (
+            dict(y=np.full((40, LABELS), 2)),
+            "integers from 0 to 1, for 2 classes",
+        ),
         (dict(y=np.zeros((40, 4), int)), r"shape \('examples', 5\)"),
         (dict(y=np.zeros(40, int)), "with 1 axes"),
     ],

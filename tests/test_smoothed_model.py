@@ -156,6 +156,99 @@ def test_save_and_load_in_a_new_process(digits_file, digits_model, digits):
     assert there.strip() == f"{digits_model.noise} {here.counts.tolist()}"
 
 
+def test_an_hdf5_file_that_could_not_be_loaded_is_not_written(tmp_path):
+    base = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(0.5))
+    for ending in ("h5", "hdf5"):
+        with pytest.raises(ValueError, match="ends in .keras"):
+            model.save(tmp_path / f"model.{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+class OwnBuild(keras.Model):
+    """Its weights are made by `build` alone."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], 3))
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+class BuiltByHand(keras.Model):
+    """Says that it is built, and so Keras never learns of which shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = self.add_weight(shape=(4, 3))
+        self.built = True
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+@pytest.mark.parametrize("kind", [OwnBuild, BuiltByHand])
+@pytest.mark.parametrize("first", ["certify", "classify", "predict"])
+def test_subclassed_models_may_build_themselves(kind, first):
+    x = np.random.default_rng(0).random((5, 4)).astype("float32")
+    y = np.array([0, 1, 2, 0, 1])
+    model = ks.SmoothedModel(kind(), ks.noise.Gaussian(0.5))
+    settings = dict(n=100, seed=0)
+    ways = {
+        "certify": lambda: model.certify(x, y, **settings, verbose=0).label,
+        "classify": lambda: model.classify(x, **settings),
+        "predict": lambda: model.predict(x, verbose=0),
+    }
+    assert len(ways[first]()) == 5
+    for way in ways.values():
+        assert len(way()) == 5
+    with pytest.raises(ValueError, match="integers from 0 to 2, for 3 classes"):
+        model.certify(x, y + 1, **settings, verbose=0)
+
+
+def test_plan_knows_the_shape_of_a_model_that_was_called():
+    noise = ks.noise.Gaussian(0.5)
+    called, by_hand = OwnBuild(), BuiltByHand()
+    for model in (called, by_hand):
+        with pytest.raises(ValueError, match="Call the model on a batch, or"):
+            ks.plan(100, 0.1, noise, model=model)
+        model(np.zeros((1, 4), "float32"))
+    inputs = keras.Input((4,))
+    for model in (called, keras.Model(inputs, by_hand(inputs))):
+        assert ks.plan(100, 0.1, noise, model=model).seconds > 0
+
+
+def keras_2(module):
+    """A class that says of itself to be of another package."""
+    return type("Model", (), {"__module__": module})()
+
+
+@pytest.mark.parametrize(
+    "model, advice",
+    [
+        (keras_2("tf_keras.src.engine.training"), "of Keras 2. Save it as .h5"),
+        (keras_2("tensorflow.python.keras.engine.training"), "of Keras 2"),
+        (keras_2("sklearn.svm"), "`ks.from_function` makes a base model"),
+    ],
+)
+def test_models_of_other_packages_are_told_what_to_do(model, advice):
+    noise = ks.noise.Gaussian(0.5)
+    for kind in (ks.SmoothedModel, ks.SmoothedSegmentation):
+        with pytest.raises(ValueError, match=advice):
+            kind(model, noise)
+    if "Keras 2" in advice:
+        for call in (
+            lambda: ks.add_input_noise(model, noise),
+            lambda: ks.randomize(model, 0.1),
+            lambda: ks.RandomSelfEnsemble(model, from_logits=True),
+            lambda: ks.attacks.l2_pgd(
+                model, np.zeros((1, 2)), [0], 0.1, num_draws=1, from_logits=True
+            ),
+        ):
+            with pytest.raises(ValueError, match=advice):
+                call()
+
+
 def test_results_depend_on_neither_batch_size_nor_order(digits_model, digits):
     x, y = digits
     settings = dict(n=1_000, seed=0, verbose=0)

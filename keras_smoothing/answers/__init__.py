@@ -3,9 +3,15 @@
 from keras_smoothing.answers.answer_model import answer_model as answer_model
 from keras_smoothing.answers.boxes_shape import boxes_shape as boxes_shape
 from keras_smoothing.answers.from_function import FunctionModel as FunctionModel
+from keras_smoothing.answers.from_function import (
+    check_can_be_saved as check_can_be_saved,
+)
 from keras_smoothing.answers.from_function import from_function as from_function
 from keras_smoothing.answers.input_noise import as_given as as_given
 from keras_smoothing.answers.input_noise import input_noise as input_noise
+from keras_smoothing.answers.no_scores import (
+    advice_without_scores as advice_without_scores,
+)
 from keras_smoothing.answers.numbers_shape import numbers_shape as numbers_shape
 from keras_smoothing.answers.output_spec import output_spec as output_spec
 from keras_smoothing.answers.packing import Packing as Packing

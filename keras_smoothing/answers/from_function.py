@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing import checks
+from keras_smoothing.class_labels import ClassLabels
 
 
 def from_function(function, num_classes, name, input_shape=None):
@@ -13,7 +14,7 @@ def from_function(function, num_classes, name, input_shape=None):
 
     It has no gradients and no weights: smoothed, it is for `predict`,
     `classify` and `certify`. Logs, memories, adaptive sampling and groups work
-    as with a Keras model.
+    as with a Keras model; `save` and `export` refuse it.
 
     The function is called by the thread that calls `predict`, `classify` or
     `certify`, one call at a time, outside of TensorFlow's graphs. So it may run
@@ -25,9 +26,11 @@ def from_function(function, num_classes, name, input_shape=None):
 
     Args:
         function: from a float32 array, shape `(batch, ...)`, to class numbers,
-            integers of shape `(batch,)`, or to scores or probabilities, shape
-            `(batch, num_classes)`. What it answers to an input must depend on
-            nothing else.
+            integers of shape `(batch,)` or `(batch, 1)`, bool for two classes;
+            or to scores or probabilities, shape `(batch, num_classes)`, of
+            which the largest is that of the class. Floats of shape `(batch,)`
+            are refused, since they may be either. What it answers to an input
+            must depend on nothing else.
         num_classes: int >= 2.
         name: str, what the function is called in logs and memories, which
             cannot see its code: another function needs another name.
@@ -57,6 +60,14 @@ def from_function(function, num_classes, name, input_shape=None):
     ```
     """
     return FunctionModel(function, num_classes, name, input_shape)
+
+
+def check_can_be_saved(model):
+    """Raises ValueError for a model around a function, which no file holds."""
+    if isinstance(model, FunctionModel):
+        model.save_assets(None)
+    for layer in getattr(model, "layers", ()):
+        check_can_be_saved(layer)
 
 
 class FunctionModel(keras.layers.Layer):
@@ -107,6 +118,14 @@ class FunctionModel(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self._num_classes)
 
+    def save_assets(self, dir_path):
+        # Of the whole model: its weights may be saved by themselves.
+        raise ValueError(
+            "Expected a model whose parts a file can hold. Received: one "
+            f"around the function {self._function_name!r}. Save what the "
+            "function needs, and make the model anew by `ks.from_function`."
+        )
+
     def get_config(self):
         return {
             "function": self._function_name,
@@ -128,18 +147,35 @@ class FunctionModel(keras.layers.Layer):
             answers = self._function(x)
         answers = np.asarray(ops.convert_to_numpy(answers))
         shape = (len(x), self._num_classes)
-        is_labels = np.issubdtype(answers.dtype, np.integer)
-        if answers.shape == shape and answers.dtype.kind in "fiu":
+        kind = answers.dtype.kind
+        if answers.shape == shape and kind in "fiu":
             return answers.astype("float32")
-        if answers.shape == shape[:1] and is_labels:
-            known = (0 <= answers) & (answers < self._num_classes)
-            if known.all():
-                return np.eye(self._num_classes, dtype="float32")[answers]
-            what = f"class {answers[~known][0]}"
-        else:
-            what = f"shape {answers.shape} of type {answers.dtype}"
+        columns = shape[:1], (len(x), 1)
+        if kind in "iub" and answers.shape in (*columns, shape):
+            labels = ClassLabels(
+                classes=self._num_classes, name=f"{self._function_name}(x)"
+            ).read(answers, range(len(x)))
+            return np.eye(self._num_classes, dtype="float32")[labels]
+        advice = ""
+        if kind == "f" and answers.shape in columns:
+            advice = (
+                ". If they are class numbers, return them as integers, such as "
+                "y.astype('int64')"
+            )
+            if self._num_classes == 2:
+                advice += (
+                    "; if they are probabilities p of class 1, return "
+                    "np.stack([1 - p, p], axis=-1) of p with shape (batch,), "
+                    "and of logits z np.stack([0 * z, z], axis=-1)"
+                )
+        elif kind in "OSU":
+            advice = (
+                ". Return the number of each name, such as "
+                "np.searchsorted(sorted_names, names)"
+            )
         raise ValueError(
-            f"Expected the function {self._function_name!r} to return integers "
-            f"in [0, {self._num_classes}), shape {shape[:1]}, or scores, shape "
-            f"{shape}. Received: {what}"
+            f"Expected the function {self._function_name!r} to return class "
+            f"numbers, integers of shape {columns[0]} or {columns[1]}, or "
+            f"scores of shape {shape}. Received: shape {answers.shape} of "
+            f"type {answers.dtype}{advice}"
         )

@@ -3,6 +3,7 @@ import math
 import keras
 import numpy as np
 
+from keras_smoothing.answers.no_scores import advice_without_scores
 from keras_smoothing.answers.output_spec import output_spec
 
 # Layers whose `activation` is that of their outputs.
@@ -29,12 +30,13 @@ def is_binary(model, shape):
     return tuple(getattr(output, "shape", ()))[1:] == (1,)
 
 
-def two_classes(model, from_logits=None, threshold=0.5, labels=None):
+def two_classes(model, shape, from_logits=None, threshold=0.5, labels=None):
     """A binary classifier as one of two classes, by the same weights.
 
     Args:
         model: Keras model from `(batch, ...)` to `(batch, 1)`, the probability
             of class 1 or its logit; or to `(batch, *components, 1)`.
+        shape: tuple of ints or None, the shape of an example.
         from_logits: bool, whether it is a logit; None to tell by the last
             activation.
         threshold: float in (0, 1): at larger probabilities the answer is
@@ -62,15 +64,15 @@ def two_classes(model, from_logits=None, threshold=0.5, labels=None):
         classes = keras.layers.EinsumDense(
             "bl,c->blc", output_shape=(labels, 2), bias_axes="c", **settings
         )
-        kernel, shape = np.array(slope), (None, labels)
+        kernel = np.array(slope)
     else:
         classes = keras.layers.Dense(2, **settings)
-        kernel, shape = np.array([slope]), (None, 1)
+        kernel = np.array([slope])
     if getattr(model, "inputs", None):
         answers = keras.Model(model.inputs[0], classes(model.outputs[0]))
     else:
         answers = keras.Sequential([model, classes])
-        classes.build(shape)
+        answers.build((None, *shape))
     classes.set_weights([kernel, np.array(bias)])
     return answers
 
@@ -103,8 +105,10 @@ def _returns_logits(model):
         return False
     if activation is keras.activations.linear:
         return True
+    outputs = getattr(model, "outputs", None) or [None]
     raise ValueError(
         "Expected `from_logits`, for a binary base model whose last layer is "
         "no Dense, Activation or convolution with a sigmoid or without "
-        f"activation. Received: from_logits=None and a last layer {last}"
+        f"activation. Received: from_logits=None and a last layer {last}."
+        + advice_without_scores(outputs[0])
     )

@@ -38,7 +38,8 @@ def carlini_wagner(
     Args:
         model: Keras classifier, such as `RandomSelfEnsemble`.
         x: array, shape `(examples, ...)`, with values inside `bounds`.
-        y: int array, shape `(examples,)`, the labels to get away from.
+        y: class labels to get away from, in any form of those of
+            `ks.SmoothedModel.certify`.
         c: float >= 0, the weight of the margin against the distance, or an
             array of one for each example.
         num_draws: int >= 1, the passes over which each step averages.

@@ -1,7 +1,8 @@
+import keras
 import numpy as np
 from keras import ops
 
-from keras_smoothing import checks
+from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.voting import ballots
 
 
@@ -11,7 +12,7 @@ def check_examples(ensemble, x, y, strength, bounds):
     Args:
         ensemble: `RandomSelfEnsemble`, the model as the attack sees it.
         x: array, shape `(examples, ...)`.
-        y: int array, shape `(examples,)` or `(examples, 1)`.
+        y: class labels, in any form of those of `certify`.
         strength: float or array of one for each example.
         bounds: (low, high), of all values of x.
 
@@ -31,9 +32,8 @@ def check_examples(ensemble, x, y, strength, bounds):
             f"x of shape {x.shape}"
             + (f" with values from {x.min()} to {x.max()}" if x.size else "")
         )
-    y = checks.labels(y, len(x))
     strength = np.asarray(strength, "float32")
-    if strength.shape not in ((), y.shape) or not np.all(
+    if strength.shape not in ((), (len(x),)) or not np.all(
         (strength >= 0) & np.isfinite(strength)
     ):
         raise ValueError(
@@ -46,6 +46,13 @@ def check_examples(ensemble, x, y, strength, bounds):
     noisy = np.clip(x[:1] + noise, low, high).astype("float32")
     probes = ops.convert_to_tensor(np.concatenate([x[:8], noisy]))
     outputs = ensemble.model(probes, training=False)
+    if len(outputs.shape) != 2 or outputs.shape[1] < 2:
+        raise ValueError(
+            "Expected a model that returns a score of each class, shape "
+            "(batch, classes), of at least 2. Received: outputs of shape "
+            f"{(None, *outputs.shape[1:])}, dtype "
+            f"{keras.backend.standardize_dtype(outputs.dtype)}"
+        )
     is_distribution = bool(ops.all(ballots.is_distribution(outputs)))
     if is_distribution == ensemble.from_logits:
         raise ValueError(
@@ -54,9 +61,5 @@ def check_examples(ensemble, x, y, strength, bounds):
             + f", since from_logits={ensemble.from_logits}. Received: outputs "
             f"{ops.convert_to_numpy(outputs[0])}"
         )
-    if not np.all((0 <= y) & (y < outputs.shape[-1])):
-        raise ValueError(
-            f"Expected labels from 0 to {outputs.shape[-1] - 1}. Received: "
-            f"labels from {y.min()} to {y.max()}"
-        )
+    y = ClassLabels(classes=outputs.shape[-1]).read(y, range(len(x)))
     return x, y.astype("int32"), np.broadcast_to(strength, y.shape)

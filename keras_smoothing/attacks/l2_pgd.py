@@ -33,7 +33,8 @@ def l2_pgd(
         model: Keras classifier, such as `SmoothedModel` or
             `RandomSelfEnsemble`.
         x: array, shape `(examples, ...)`, with values inside `bounds`.
-        y: int array, shape `(examples,)`, the labels to get away from.
+        y: class labels to get away from, in any form of those of
+            `ks.SmoothedModel.certify`.
         epsilon: float >= 0, radius of the balls, or an array of one for each
             example.
         num_draws: int >= 1, the passes over which gradients are averaged.

@@ -1,6 +1,7 @@
 import keras
 
 from keras_smoothing import backend
+from keras_smoothing import checks
 from keras_smoothing.random_self_ensemble import RandomSelfEnsemble
 
 
@@ -45,6 +46,7 @@ def target(model, num_draws, from_logits):
         raise ValueError(
             "Invalid value for argument `model`. Expected a Keras model. "
             f"Received: model={model!r} of type {type(model)}"
+            f"{checks.advice_on_keras_2(model)}"
         )
     return _Target(model, num_draws, from_logits=from_logits)
 

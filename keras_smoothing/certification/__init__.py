@@ -11,9 +11,6 @@ from keras_smoothing.certification.classify import classify as classify
 from keras_smoothing.certification.classify_components import (
     classify_components as classify_components,
 )
-from keras_smoothing.certification.component_labels import (
-    ComponentLabels as ComponentLabels,
-)
 from keras_smoothing.certification.plan import Plan as Plan
 from keras_smoothing.certification.plan import example_shape as example_shape
 from keras_smoothing.certification.plan import plan as plan

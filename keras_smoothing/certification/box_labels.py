@@ -11,7 +11,7 @@ def read(y, examples):
     Args:
         y: array, shape `(examples, true boxes, 4)`: x1, y1, x2, y2, or NaN
             where there is no box; or None.
-        examples: int.
+        examples: range, the numbers of the examples.
 
     Returns:
         float64 array of that shape; or one of `examples` None.
@@ -20,8 +20,8 @@ def read(y, examples):
         ValueError: if they are not as described.
     """
     if y is None:
-        return np.full(examples, None)
-    return checks.boxes("y", y, examples)
+        return np.full(len(examples), None)
+    return checks.boxes("y", y, len(examples))
 
 
 def check(labels, answers):

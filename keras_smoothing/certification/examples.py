@@ -3,10 +3,12 @@ import itertools
 import numpy as np
 
 from keras_smoothing import checks
-from keras_smoothing.certification import class_labels
 from keras_smoothing.certification.input_rounding import rounding_distance
+from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.rounding import at_least
 from keras_smoothing.rounding import at_most
+
+_OF_EXAMPLES = ClassLabels()
 
 
 class Examples:
@@ -24,12 +26,11 @@ class Examples:
         limit: float, the largest magnitude of a value beside which float32
             still resolves the noise.
         norm: str, the norm of the noise, or None, as of `rounding_distance`.
+        labels: what reads and checks labels, `ClassLabels` or another.
         size: int, how many values of each example get noise, from the first
             on; None for all.
         where: function from x to a bool array that broadcasts with it, those of
             its values that get noise; or to None for all.
-        labels: the module that reads and checks labels, `class_labels` or
-            another.
 
     Attributes:
         total: int or None, how many examples there are, for progress. Of
@@ -50,9 +51,9 @@ class Examples:
         window,
         limit,
         norm,
+        labels=_OF_EXAMPLES,
         size=None,
         where=lambda x: None,
-        labels=class_labels,
     ):
         self._shape = shape
         self._limit = limit
@@ -109,8 +110,8 @@ class Examples:
             was passed in, as of `rounding_distance`.
 
         Raises:
-            ValueError: for a label out of range; of the first batch at once,
-                of others when their window is reached.
+            ValueError: for labels that are none of the model's; of the first
+                batch at once, of others when they are read.
         """
         self._labels.check(self._first_labels, answers)
         for x, labels, rounding in self._windows:
@@ -124,7 +125,7 @@ class Examples:
         seen, labelled, label_shape = 0, None, None
         for x, y in batches:
             x, rounding = self._checked(x, y, first=seen)
-            labels = self._labels.read(y, len(x))
+            labels = self._labels.read(y, range(seen, seen + len(x)))
             if not len(x):
                 continue
             if labelled not in (None, y is not None):

@@ -9,7 +9,7 @@ def read(y, examples):
     Args:
         y: array, shape `(examples, ...)`; of shape `(examples,)` for answers of
             one number; or None.
-        examples: int.
+        examples: range, the numbers of the examples.
 
     Returns:
         float64 array, shape `(examples, ...)`; or one of as many None.
@@ -18,7 +18,7 @@ def read(y, examples):
         ValueError: unless they are finite numbers.
     """
     if y is None:
-        return np.full(examples, None)
+        return np.full(len(examples), None)
     if y.dtype.kind not in "fiu" or not np.isfinite(y).all():
         raise ValueError(
             "Expected finite numbers `y`. Received: "

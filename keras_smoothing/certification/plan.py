@@ -147,13 +147,16 @@ def plan(
 
 def example_shape(model):
     """The shape of one example; raises for a model that leaves it open."""
-    shape = getattr(model, "input_shape", (None, None))[1:]
-    if None in shape:
+    shape = getattr(model, "input_shape", None)
+    if shape is None:  # Of a subclassed model Keras knows it once called.
+        shape = (model.get_build_config() or {}).get("input_shape")
+    if shape is None or None in shape[1:]:
         raise ValueError(
-            "Expected a model with a known input shape. Received: input "
-            f"shape {(None, *shape)}"
+            "Expected a model with a known input shape. Received: input shape "
+            f"{shape}. Call the model on a batch, or make it functional: "
+            "keras.Model(inputs, model(inputs)) of inputs = keras.Input(shape)"
         )
-    return shape
+    return tuple(shape[1:])
 
 
 def seconds_per_vote(counter, x, batch_size):

@@ -5,13 +5,13 @@ import typing
 import numpy as np
 from keras import ops
 
-from keras_smoothing.certification import class_labels
 from keras_smoothing.certification.entries import Entries
 from keras_smoothing.certification.examples import Examples
 from keras_smoothing.certification.examples import largest_value
 from keras_smoothing.certification.examples import looks_like_bytes
 from keras_smoothing.certification.independence import check_independence
 from keras_smoothing.certification.open_source import open_source
+from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting import copies_that_fit
 from keras_smoothing.warn_caller import warn_caller
@@ -28,7 +28,7 @@ class Request:
         y_key: as there.
         shape: tuple or None, the shape of one example; None in it for any size.
         check_independence: bool, as there.
-        labels: the module that reads labels, `class_labels` or another.
+        labels: what reads labels, `ClassLabels` or another.
         packing: `Packing` of several inputs into rows, which examples then
             are; or None for one input.
         mask_value: float, the value of padding that the model leaves out; or
@@ -41,7 +41,7 @@ class Request:
     y_key: typing.Any = None
     shape: tuple | None = None
     check_independence: bool = True
-    labels: typing.Any = class_labels
+    labels: typing.Any = ClassLabels()
     packing: typing.Any = None
     mask_value: float | None = None
 

@@ -17,7 +17,7 @@ def add_to(commands):
     )
     certify.set_defaults(run=run)
     add = certify.add_argument
-    add("model", metavar="MODEL.keras", help="plain or a SmoothedModel")
+    add("model", metavar="MODEL", help="a file, plain or a SmoothedModel")
     add("--dataset", required=True, help="digits, or a name known to tfds")
     add("--split", default="test", help='as in "test[:500]"')
     add("--seed", type=int, help="root of all draws; fresh without")

@@ -2,8 +2,7 @@
 
 import contextlib
 
-import keras
-
+from keras_smoothing.cli import model_file
 from keras_smoothing.cli.parser import Parser
 from keras_smoothing.data_dependent import DataDependentSigma
 from keras_smoothing.noise import Gaussian
@@ -23,6 +22,14 @@ def draws():
     add("--n", type=int, default=100_000, help="draws of the estimate")
     add("--alpha", type=float, default=0.001, help="failure probability")
     add("--batch-size", type=int, default=1024, help="noisy copies in a batch")
+    add(
+        "--import",
+        dest="modules",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="with layers and functions of your own, that the model has",
+    )
     return parser
 
 
@@ -103,7 +110,7 @@ def smoothed(arguments, trusted=False):
         arguments: of a command.
         trusted: bool, whether Python code in the file is run.
     """
-    model = keras.saving.load_model(arguments.model, safe_mode=not trusted)
+    model = model_file.load(arguments.model, arguments.modules, trusted)
     sigma = arguments.sigma
     if isinstance(model, Smoothed) and not isinstance(model, SmoothedModel):
         raise ValueError(

@@ -15,7 +15,7 @@ def add_to(commands):
     )
     planning.set_defaults(run=run)
     add = planning.add_argument
-    add("--model", metavar="MODEL.keras", help="is timed for a few seconds")
+    add("--model", metavar="MODEL", help="is timed for a few seconds")
     add("--examples", type=int, default=1, help="how many to certify")
 
 

@@ -18,7 +18,7 @@ def add_to(commands):
     )
     serving.set_defaults(run=run, n=1_000)
     add = serving.add_argument
-    add("model", metavar="MODEL.keras", help="plain or a SmoothedModel")
+    add("model", metavar="MODEL", help="a file, plain or a SmoothedModel")
     add("--host", default="127.0.0.1", help="0.0.0.0 for all of the machine's")
     add("--port", type=int, default=8000, help="0 for any that is free")
     options.add_promises(serving)

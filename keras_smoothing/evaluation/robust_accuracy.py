@@ -3,7 +3,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_smoothing import checks
+from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
 from keras_smoothing.evaluation.plots import axes
 from keras_smoothing.evaluation.plots import plot_certified_accuracy
@@ -162,7 +162,7 @@ def robust_accuracy(
         model: Keras classifier. Of a `SmoothedModel` or `RandomSelfEnsemble`,
             `predict` is the vote or mean over many draws.
         x: array, shape `(examples, ...)`.
-        y: int array, shape `(examples,)` or `(examples, 1)`.
+        y: class labels, in any form of those of `ks.SmoothedModel.certify`.
         attack: function `attack(model, x, y, strength, num_draws=...)` that
             returns adversarial examples of finite numbers, such as
             `ks.attacks.l2_pgd`.
@@ -176,8 +176,8 @@ def robust_accuracy(
 
     Raises:
         ValueError: for no examples, strengths or draws, negative strengths,
-            labels that are not of shape `(examples,)`, adversarial examples
-            that are not finite, or outputs that are NaN and predict nothing.
+            labels that are none of the model's classes, adversarial examples
+            that are not finite, or outputs that are NaN, or no scores.
 
     Example:
 
@@ -197,7 +197,8 @@ def robust_accuracy(
     ```
     """
     x = np.asarray(x)
-    y = checks.labels(y, len(x))
+    numbers = range(len(x))
+    labels = ClassLabels().read(y, numbers)
     strengths = np.atleast_1d(np.asarray(strengths, np.float64))
     num_draws = np.atleast_1d(np.asarray(num_draws, np.int64))
     if 0 in (len(x), len(strengths), len(num_draws)) or not np.all(
@@ -215,7 +216,7 @@ def robust_accuracy(
             attacked = x
             if strength > 0:
                 attacked = attack(
-                    model, x, y, strength, num_draws=draws, **kwargs
+                    model, x, labels, strength, num_draws=draws, **kwargs
                 )
             moved = np.asarray(attacked, np.float64) - x
             moved = np.linalg.norm(moved.reshape(len(x), -1), axis=1)
@@ -226,15 +227,29 @@ def robust_accuracy(
                     f"{_numbers(~np.isfinite(moved))}"
                 )
             distance[i, j] = moved
-            correct[i, j] = _predict(model, attacked, strength) == y
+            predicted, classes = _predict(model, attacked, strength)
+            # Again, now that it is known of how many classes they are.
+            labels = ClassLabels(classes=classes).read(y, numbers)
+            correct[i, j] = predicted == labels
     # Those of float32, as certificates are of.
     digest = np.array([example_digest(np.float32(one)) for one in x])
     return RobustAccuracy(strengths, num_draws, correct, distance, digest)
 
 
 def _predict(model, x, strength):
-    """The classes of the largest outputs, if the outputs say something."""
+    """The classes of the largest outputs, and how many there are.
+
+    Raises:
+        ValueError: for outputs that say nothing.
+    """
     outputs = np.asarray(model.predict(x, verbose=0))
+    if outputs.ndim != 2:
+        raise ValueError(
+            "Expected a model that returns a score of each class, shape "
+            "(batch, classes). Received: outputs of shape "
+            f"{outputs.shape}, dtype {outputs.dtype}. Leave out an argmax at "
+            "the end of the model."
+        )
     says_nothing = np.isnan(outputs).any(axis=-1)
     if hasattr(model, "vote_shares") and outputs.shape[-1] > 1:
         # A draw of which the base model makes NaN has no vote.
@@ -246,14 +261,14 @@ def _predict(model, x, strength):
             f"{_numbers(says_nothing)}"
         )
     if outputs.shape[-1] > 1:
-        return np.argmax(outputs, axis=-1)
+        return np.argmax(outputs, axis=-1), outputs.shape[-1]
     if not hasattr(model, "vote_shares"):
         raise ValueError(
             "Expected outputs of two classes or more, or a smoothed model: of "
             "one number it is not known from where on it means class 1. "
             f"Received: outputs of shape {outputs.shape}"
         )
-    return (outputs[:, 0] > 0.5).astype(int)
+    return (outputs[:, 0] > 0.5).astype(int), 2
 
 
 def _numbers(which):

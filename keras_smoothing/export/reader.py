@@ -16,13 +16,13 @@ from {_NAME}.export.smoothed_classifier import (
 # All that it needs, and nothing that needs Keras.
 PARTS = (
     "backend/saved_model.py",
-    "certification/class_labels.py",
     "certification/enough.py",
     "certification/examples.py",
     "certification/input_rounding.py",
     "certification/source.py",
     "certification/warn_of_nan.py",
     "checks.py",
+    "class_labels.py",
     "configured.py",
     "export/certificate.py",
     "export/smoothed_classifier.py",

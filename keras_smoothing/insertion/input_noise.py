@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_smoothing import checks
 from keras_smoothing import layers
 from keras_smoothing import noise as noises
 from keras_smoothing.insertion.first_layers import mask_value
@@ -62,6 +63,7 @@ def add_input_noise(model, noise, seed=None):
         raise ValueError(
             "Invalid value for argument `model`. Expected a Keras model. "
             f"Received: model={model!r} of type {type(model)}"
+            f"{checks.advice_on_keras_2(model)}"
         )
     own_noise, _ = split_input_noise(model)
     if own_noise is not None:

@@ -6,6 +6,7 @@ import warnings
 import keras
 from keras import layers
 
+from keras_smoothing import checks
 from keras_smoothing.insertion.graphs import is_graph
 from keras_smoothing.insertion.graphs import new_inputs
 from keras_smoothing.insertion.graphs import rebuild
@@ -226,7 +227,7 @@ def _report(inserted, verbose):
 def _check_is_graph(model):
     if is_graph(model):
         return
-    advice = ""
+    advice = checks.advice_on_keras_2(model)
     if isinstance(model, keras.Model) and not isinstance(
         model, keras.Sequential
     ):

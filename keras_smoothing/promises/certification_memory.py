@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.groups.is_group import is_group
 from keras_smoothing.promises import geometry
 from keras_smoothing.promises.ball_index import BallIndex
@@ -542,12 +543,8 @@ def _to_symmetries(symmetries, dimensions):
 def _to_promises(x, prediction, radius, scale, alpha, stddev, noise):
     """One `Promise` for each example."""
     count = len(x)
-    prediction = checks.labels(prediction, count)
-    if np.any(prediction < -1):
-        raise ValueError(
-            "Expected `prediction` to be classes, or -1 for an abstention. "
-            f"Received: prediction={prediction}"
-        )
+    classes = ClassLabels(minus_one="an abstention", name="prediction")
+    prediction = classes.read(prediction, range(count))
     radius = np.asarray(radius, np.float64)
     if radius.shape != (count,) or not np.all(
         (radius >= 0) & (radius < LARGEST)

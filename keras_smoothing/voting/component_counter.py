@@ -1,6 +1,7 @@
 import numpy as np
 from keras import ops
 
+from keras_smoothing.answers import advice_without_scores
 from keras_smoothing.answers import output_spec
 from keras_smoothing.voting.vote_counter import VoteCounter
 
@@ -28,6 +29,7 @@ class ComponentCounter(VoteCounter):
                 "width, classes), at least 2 classes. Received: output "
                 f"{output}. `ks.SmoothedModel` is for one class of each "
                 "example, `ks.SmoothedMultiLabel` for several labels."
+                + advice_without_scores(output)
             )
         return sizes
 

@@ -1,3 +1,4 @@
+from keras_smoothing.answers import advice_without_scores
 from keras_smoothing.answers import output_spec
 
 
@@ -14,5 +15,6 @@ def num_classes(base_model, shape):
             "Expected a base model with output shape (batch, classes), at "
             f"least 2 classes. Received: output {output}. "
             "`ks.SmoothedSegmentation` is for a class of each pixel."
+            + advice_without_scores(output)
         )
     return output_shape[1]
