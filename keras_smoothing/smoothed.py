@@ -194,7 +194,8 @@ class Smoothed(Trainer):
         noise = law.sample((count, *shape), self.seed_generator)
         if not isinstance(scale, float):
             scale = ops.reshape(scale, (-1, *[1] * len(shape)))
-            noise = _copies(scale, num_copies) * noise
+            scale = ops.cast(_copies(scale, num_copies), noise.dtype)
+            noise = scale * noise
 
         def noisy_copies(x):
             copies = _copies(x, num_copies)
