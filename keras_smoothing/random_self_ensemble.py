@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -121,7 +123,7 @@ class RandomSelfEnsemble(EagerSteps):
             (1, self._one_pass(inputs)),
             maximum_iterations=self.num_draws,
         )
-        return total - ops.log(float(self.num_draws))
+        return total - math.log(self.num_draws)
 
     def smoothed_model(self, voting="soft"):
         """The same classifier as a `SmoothedModel`, which can be certified.

@@ -208,7 +208,8 @@ class Smoothed(Trainer):
             where = _copies(where, num_copies)
         if not isinstance(scale, float):
             scale = ops.reshape(scale, (-1, *[1] * len(shape)))
-            noise = _copies(scale, num_copies) * noise
+            scale = ops.cast(_copies(scale, num_copies), noise.dtype)
+            noise = scale * noise
 
         def noisy_copies(x):
             copies = _copies(x, num_copies)

@@ -7,6 +7,7 @@ from keras_smoothing import checks
 from keras_smoothing.answers import numbers_shape
 from keras_smoothing.certification import number_labels
 from keras_smoothing.logs import structure
+from keras_smoothing.noise.noise import exact_sum
 from keras_smoothing.smoothed import Smoothed
 from keras_smoothing.statistics import MedianClaim
 from keras_smoothing.voting import OutputCollector
@@ -105,11 +106,14 @@ class SmoothedRegression(Smoothed):
             drawn = noise[i]
             if where is not None:
                 drawn = ops.where(where, drawn, 0.0)
-            outputs = self.answer_model(copies + drawn, training=False)
+            outputs = self.answer_model(
+                exact_sum(copies, drawn), training=False
+            )
             outputs = ops.cast(outputs, "float32")
             return ops.where(ops.isnan(outputs), float("inf"), outputs)
 
-        outputs = backend.map(of_draw, ops.arange(self.num_draws))
+        numbers = ops.arange(self.num_draws, dtype="int32")
+        outputs = backend.map(of_draw, numbers)
         backend.refuse_python()
         return ops.sort(outputs, axis=0)[(self.num_draws - 1) // 2]
 

@@ -166,7 +166,9 @@ def _ask_for_fashion_mnist(seconds):
 
 
 @pytest.fixture(autouse=True)
-def _restore_policy():
+def _restore_dtypes():
+    floatx = keras.config.floatx()
     policy = keras.mixed_precision.global_policy()
     yield
+    keras.config.set_floatx(floatx)
     keras.mixed_precision.set_global_policy(policy)

@@ -2,6 +2,7 @@ import keras
 from keras import layers
 
 from keras_smoothing.data_format import channel_axis
+from keras_smoothing.wide_dtype import wide_dtype
 
 
 def dncnn(input_shape, depth=8, filters=32, name="dncnn"):
@@ -39,14 +40,13 @@ def dncnn(input_shape, depth=8, filters=32, name="dncnn"):
             f"convolutions. Received: depth={depth}"
         )
     axis = channel_axis(keras.config.image_data_format())
-    images = keras.Input(input_shape)
+    # Pixels keep their digits in half precision.
+    dtype = wide_dtype(keras.config.dtype_policy().compute_dtype)
+    images = keras.Input(input_shape, dtype=dtype)
     x = layers.Conv2D(filters, 3, padding="same", activation="relu")(images)
     for _ in range(depth - 2):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
         x = layers.ReLU()(layers.BatchNormalization(axis=axis)(x))
-    # Pixels keep their digits under mixed precision.
-    noise = layers.Conv2D(
-        images.shape[axis], 3, padding="same", dtype="float32"
-    )(x)
-    denoised = layers.Subtract(dtype="float32")([images, noise])
+    noise = layers.Conv2D(images.shape[axis], 3, padding="same", dtype=dtype)(x)
+    denoised = layers.Subtract(dtype=dtype)([images, noise])
     return keras.Model(images, denoised, name=name)

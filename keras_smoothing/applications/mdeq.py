@@ -4,6 +4,7 @@ from keras import layers
 from keras_smoothing.data_format import channel_axis
 from keras_smoothing.equilibrium.cells.multiscale_cell import MultiscaleCell
 from keras_smoothing.layers.deep_equilibrium import DeepEquilibrium
+from keras_smoothing.wide_dtype import wide_dtype
 
 
 def mdeq_small(
@@ -148,8 +149,8 @@ def _head(branches, head_filters, final_filters, num_classes):
         merged = x
     x = _convolve(merged, final_filters, 1, use_bias=True)
     x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
-    # Logits keep their digits under mixed precision.
-    return layers.Dense(num_classes, dtype="float32")(x)
+    # Logits keep their digits in half precision.
+    return layers.Dense(num_classes, dtype=wide_dtype(x.dtype))(x)
 
 
 def _bottleneck(x, filters):

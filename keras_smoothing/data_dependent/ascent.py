@@ -40,7 +40,8 @@ def adam(learning_rate, shape):
         move = unbiased_mean / (ops.sqrt(unbiased_square) + 1e-8)
         return learning_rate * move, (mean, square)
 
-    return rule, (ops.zeros(shape), ops.zeros(shape))
+    zeros = ops.zeros(shape, "float32")
+    return rule, (zeros, zeros)
 
 
 def ascend(value, start, rule, state, *, low, high, steps):
@@ -83,8 +84,8 @@ def ascend(value, start, rule, state, *, low, high, steps):
         moves = ops.any(ops.abs(new - point) > _SETTLED * point)
         return i + 1, moves, new, state, best, points, values
 
-    numbers = ops.arange(steps + 1)
-    path = ops.zeros((steps + 1,))
+    numbers = ops.arange(steps + 1, dtype="int32")
+    path = ops.zeros((steps + 1,), "float32")
     _, _, _, _, best, points, values = ops.while_loop(
         is_moving,
         step,

@@ -67,7 +67,8 @@ class Anderson(Solver):
     def init_memory(self, z):
         # The newest come first, each a tensor of its own: to pass them on costs
         # nothing, where to write into a slot would copy them all.
-        gram = ops.zeros((ops.shape(z)[0], self.memory, self.memory))
+        shape = (ops.shape(z)[0], self.memory, self.memory)
+        gram = ops.zeros(shape, z.dtype)
         powers = gram[:, 0] + 1.0
         return (gram, powers, *[ops.zeros_like(z)] * (2 * self.memory))
 
@@ -107,9 +108,9 @@ class Anderson(Solver):
         scale = ops.where(filled, ops.rsqrt(ops.where(filled, squares, 1.0)), 0)
         columns = ops.expand_dims(scale, 1)
         matrix = gram * columns * ops.expand_dims(scale, 2)
-        missing = ops.cast(ops.logical_not(filled), "float32")
+        missing = ops.cast(ops.logical_not(filled), gram.dtype)
         diagonal = ops.expand_dims(missing + self.ridge, 1)
-        matrix = matrix + diagonal * ops.eye(self.memory)
+        matrix = matrix + diagonal * ops.eye(self.memory, dtype=gram.dtype)
         scale = scale * powers
         largest = ops.max(scale, axis=1, keepdims=True)
         scale = scale / ops.where(largest > 0, largest, 1.0)

@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_smoothing import backend
+from keras_smoothing.wide_dtype import wide_dtype
 
 
 def jacobian_penalty(f, z, num_probes=1, seed_generator=None):
@@ -22,7 +23,7 @@ def jacobian_penalty(f, z, num_probes=1, seed_generator=None):
             own.
 
     Returns:
-        float32 scalar tensor.
+        scalar tensor, float32, or float64 where z is.
 
     Example:
 
@@ -45,7 +46,7 @@ def jacobian_penalty(f, z, num_probes=1, seed_generator=None):
     for _ in range(num_probes):
         v = normal_like(z, seed_generator)
         total = total + ops.sum(squared_norms(vector_jacobian(f, z, v)))
-    return total / (num_probes * ops.cast(size, "float32"))
+    return total / (num_probes * ops.cast(size, total.dtype))
 
 
 def vector_jacobian(f, z, v):
@@ -73,10 +74,11 @@ def normal_like(z, seed_generator):
 
 
 def squared_norms(z):
-    """Squared l2 norm of the state of each example, in float32."""
+    """Squared l2 norm of the state of each example, in float32 or float64."""
+    dtype = wide_dtype(*(leaf.dtype for leaf in keras.tree.flatten(z)))
     return sum(
         ops.sum(
-            ops.square(ops.cast(leaf, "float32")),
+            ops.square(ops.cast(leaf, dtype)),
             axis=tuple(range(1, len(leaf.shape))),
         )
         for leaf in keras.tree.flatten(z)

@@ -21,11 +21,11 @@ class Solution(typing.NamedTuple):
         status: int32 tensor, shape `(batch,)`: `CONVERGED`, `MAX_ITER`, or
             `NON_FINITE`, where `value` is the last that was finite.
         num_steps: int32 tensor, shape `(batch,)`: how often `f` was applied.
-        residual: float32 tensor, shape `(batch,)`: l2 norm of `f(z) - z`,
-            relative to that of `f(z)` if the solver stops so; infinite where
-            `f` was never finite.
-        trace: float32 tensor, shape `(batch, max_iter)`: the residual at each
-            step; NaN after the last.
+        residual: tensor, shape `(batch,)`, float32, or float64 where the state
+            is: l2 norm of `f(z) - z`, relative to that of `f(z)` if the solver
+            stops so; infinite where `f` was never finite.
+        trace: tensor of that type, shape `(batch, max_iter)`: the residual at
+            each step; NaN after the last.
 
     Example:
 

@@ -44,7 +44,8 @@ class Solver:
         """Tensors that `next_iterate` carries from step to step.
 
         Args:
-            z: float32 tensor, shape `(batch, size)`.
+            z: tensor, shape `(batch, size)`: float32, or float64 where the
+                state is.
 
         Returns:
             tuple of tensors.
@@ -56,7 +57,7 @@ class Solver:
 
         Args:
             step: int32 tensor, how many steps came before.
-            z: float32 tensor, shape `(batch, size)`.
+            z: tensor, shape `(batch, size)`, as of `init_memory`.
             f_z: tensor of that shape; z itself where an example has stopped.
             memory: tuple of tensors.
 
@@ -86,8 +87,8 @@ class Solver:
         batch = ops.shape(z)[0]
         # Until `f` has been finite once, there is no answer.
         value = ops.full_like(z, float("nan"))
-        infinite = ops.full((batch,), float("inf"), "float32")
-        trace = ops.full((batch, self.max_iter), float("nan"), "float32")
+        infinite = ops.full((batch,), float("inf"), state.dtype)
+        trace = ops.full((batch, self.max_iter), float("nan"), state.dtype)
         status = ops.full((batch,), _RUNNING, "int32")
         num_steps = ops.zeros((batch,), "int32")
 
@@ -112,7 +113,8 @@ class Solver:
             residual = ops.where(better, now, residual)
             num_steps = num_steps + ops.cast(running, "int32")
             here = ops.expand_dims(goes_on, 1)
-            here = ops.logical_and(here, ops.arange(self.max_iter) == step)
+            steps = ops.arange(self.max_iter, dtype="int32")
+            here = ops.logical_and(here, steps == step)
             trace = ops.where(here, ops.expand_dims(now, 1), trace)
             done = ops.where(now <= self.tol, CONVERGED, status)
             done = ops.where(finite, done, NON_FINITE)

@@ -62,11 +62,11 @@ def spectral_radius(f, z, num_steps=100, seed_generator=None):
         v = [_divide(leaf, norm) for leaf in v]
         # Complex eigenvalues make single steps grow unevenly.
         counted = ops.cast(k >= num_steps // 2, "float32")
-        return *v, growth + counted * ops.log(norm)
+        return *v, growth + counted * ops.cast(ops.log(norm), "float32")
 
     start = (
         *normal_like(leaves, seed_generator),
-        ops.zeros((ops.shape(leaves[0])[0],)),
+        ops.zeros((ops.shape(leaves[0])[0],), "float32"),
     )
     *_, growth = ops.fori_loop(0, num_steps, step, start)
     return ops.exp(growth / (num_steps - num_steps // 2))

@@ -3,9 +3,13 @@ import math
 import keras
 from keras import ops
 
+from keras_smoothing.wide_dtype import wide_dtype
+
 
 class State:
-    """Structures of tensors as one float32 matrix, `(batch, size)`, and back.
+    """Structures of tensors as one matrix, `(batch, size)`, and back.
+
+    The matrix is of the widest of their types, float32 at least.
 
     Args:
         example: tensor, shape `(batch, ...)`, or a structure of such.
@@ -14,13 +18,14 @@ class State:
     def __init__(self, example):
         self.example = example
         self.specs = specs(example)
+        self.dtype = wide_dtype(*(dtype for _, dtype in self.specs))
         # Tensors where they are not known before the graph runs.
         self.shapes = [ops.shape(t)[1:] for t in keras.tree.flatten(example)]
         self.sizes = [math.prod(shape) for shape in self.shapes]
 
     def to_matrix(self, structure):
         parts = [
-            ops.cast(ops.reshape(part, (ops.shape(part)[0], size)), "float32")
+            ops.cast(ops.reshape(part, (ops.shape(part)[0], size)), self.dtype)
             for part, size in zip(
                 keras.tree.flatten(structure), self.sizes, strict=True
             )

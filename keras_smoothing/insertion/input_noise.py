@@ -76,6 +76,7 @@ def add_input_noise(model, noise, seed=None):
     own_inputs = getattr(model, "inputs", None)
     inputs = keras.Input(
         batch_shape=_input_shape(model),
+        dtype=own_inputs[0].dtype if own_inputs else None,
         name=own_inputs[0].name if own_inputs else None,
     )
     layer = _noise_layer(noise, seed, mask_value(model))

@@ -11,6 +11,7 @@ from keras_smoothing.equilibrium.state import check_specs
 from keras_smoothing.equilibrium.state import map_shapes
 from keras_smoothing.equilibrium.state import select
 from keras_smoothing.equilibrium.state import specs
+from keras_smoothing.wide_dtype import wide_dtype
 
 _SOLVERS = {
     "anderson": equilibrium.Anderson,
@@ -177,6 +178,8 @@ class DeepEquilibrium(keras.layers.Layer):
             penalty = equilibrium.jacobian_penalty(
                 f, point, seed_generator=self.seed_generator
             )
+            # Keras adds up losses of one type, that of its own.
+            penalty = ops.cast(penalty, keras.config.floatx())
             self.add_loss(self.jacobian_weight * penalty)
         self._record(solution)
         output = self._read_out(solution.value)
@@ -185,7 +188,7 @@ class DeepEquilibrium(keras.layers.Layer):
     def _init_state(self, x):
         if isinstance(self.cell, Cell):
             return self.cell.init_state(x)
-        return ops.zeros_like(x)
+        return ops.zeros_like(x, dtype=self.compute_dtype)
 
     def _function(self, x):
         if isinstance(self.cell, Cell):
@@ -233,13 +236,13 @@ class DeepEquilibrium(keras.layers.Layer):
         output = self._read_out(state)
         if not return_solution:
             return output
-        batch = x.shape[:1]
+        batch, dtype = x.shape[:1], wide_dtype(self.compute_dtype)
         return output, equilibrium.Solution(
             state,
             keras.KerasTensor(batch, "int32"),
             keras.KerasTensor(batch, "int32"),
-            keras.KerasTensor(batch, "float32"),
-            keras.KerasTensor((*batch, self.solver.max_iter), "float32"),
+            keras.KerasTensor(batch, dtype),
+            keras.KerasTensor((*batch, self.solver.max_iter), dtype),
         )
 
     def compute_output_shape(self, x_shape, z_init_shape=None):

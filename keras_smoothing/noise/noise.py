@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_smoothing.noise.laws import Law
+from keras_smoothing.wide_dtype import wide_dtype
 
 
 class Noise(Law):
@@ -66,7 +67,7 @@ class Noise(Law):
                 "Expected noise whose `sample` draws in float32. Received: "
                 f"draws of {self} in {dtype}"
             )
-        return drawn
+        return ops.cast(drawn, "float32")
 
     def soft_radius(self, p1, p2):
         """Radius of a classifier whose probabilities are known, in a graph.
@@ -112,5 +113,5 @@ def exact_sum(x, noise):
             f"Received: dtype {x.dtype}. Put the real and the imaginary part "
             "side by side."
         )
-    dtype = keras.backend.result_type(x.dtype, "float32")
+    dtype = wide_dtype(x.dtype)
     return ops.cast(x, dtype) + ops.cast(noise, dtype)

@@ -57,7 +57,7 @@ class OneInput(Noise):
         *lead, total = shape
         drawn = self.noise.checked_sample((*lead, *self.shape), seed)
         drawn = ops.reshape(drawn, (*lead, self.size))
-        nothing = ops.zeros((*lead, total - self.size))
+        nothing = ops.zeros((*lead, total - self.size), drawn.dtype)
         return ops.concatenate([drawn, nothing], axis=-1)
 
     def radius(self, p_lower):

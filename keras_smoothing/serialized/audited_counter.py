@@ -129,9 +129,9 @@ class AuditedCounter(Counter):
         def take_chunks(first, *found):
             last = ops.minimum(first + chunks_per_batch, -(-stop // chunk))
             # (chunks, lanes) numbers of the first draws of the lanes.
-            numbers = chunk * ops.expand_dims(ops.arange(first, last), 1)
-            numbers = ops.reshape(numbers + ops.arange(lanes), (-1,))
-            index = ops.arange(examples * ops.shape(numbers)[0])
+            chunks = ops.expand_dims(_arange(first, last), 1)
+            numbers = ops.reshape(chunk * chunks + _arange(0, lanes), (-1,))
+            index = _arange(0, examples * ops.shape(numbers)[0])
             owner = index % examples
             numbers = ops.take(numbers, index // examples)
             state = _take(clean, owner)
@@ -203,6 +203,10 @@ class AuditedCounter(Counter):
         if self.voting == "soft":
             return ballots.sampled(outputs, ops.take(drawn.tickets, numbers))
         return ballots.hard(outputs)
+
+
+def _arange(start, stop):
+    return ops.arange(start, stop, dtype="int32")
 
 
 def _take(structure, index):

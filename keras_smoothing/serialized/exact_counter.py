@@ -115,7 +115,8 @@ class ExactCounter(Counter):
         def copies(low, high):
             """State, injection, its size, example and age of new copies."""
             # One at least is computed: not every kernel takes empty batches.
-            index = ops.arange(low, ops.maximum(high, low + 1))
+            past = ops.maximum(high, low + 1)
+            index = ops.arange(low, past, dtype="int32")
             owner = index % examples
             number = ops.minimum(start + index // examples, stop - 1)
             injection = noisy.injection(owner, number)
@@ -239,6 +240,7 @@ class ExactCounter(Counter):
         # More steps would make only the first part of the error smaller.
         at_the_end = _ROUNDED if unit == 1 else _GIVEN_UP
         outcome = ops.where(residual <= rounding, at_the_end, _OPEN)
+        outcome = ops.cast(outcome, "int32")
         outcome = ops.where(age >= self.max_iter, _GIVEN_UP, outcome)
         outcome = classes + outcome
         outcome = ops.where(settled, ops.cast(vote, outcome.dtype), outcome)

@@ -275,7 +275,7 @@ def _weights(layer):
 
 
 def _at_zero(activation):
-    return abs(float(activation(ops.zeros(()))))
+    return abs(float(activation(ops.zeros((), "float64"))))
 
 
 def _unknown(expected, received):

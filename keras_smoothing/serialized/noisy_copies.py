@@ -85,7 +85,7 @@ class NoisyInjections(NoisyCopies):
         if self.scale is not None:
             scale = ops.take(self.scale[:, 0], examples, axis=0)
             shape = (-1, *[1] * (len(noise.shape) - 1))
-            noise = ops.reshape(scale, shape) * noise
+            noise = ops.cast(ops.reshape(scale, shape), noise.dtype) * noise
         return ops.take(self._clean, examples, axis=0) + noise
 
     def iterate(self, injection):

@@ -169,7 +169,7 @@ class DataDependent(Objective):
 
     def check(self, model):
         # Raises where there is no formula.
-        model.noise.soft_radius(*ops.convert_to_tensor([0.6, 0.4]))
+        model.noise.soft_radius(*ops.convert_to_tensor([0.6, 0.4], "float32"))
         check_outputs(model)
         self.objective.check(model)
 

@@ -90,7 +90,9 @@ class Denoising(Objective):
             )
         if self.stability:
             log_p = log_probabilities(outputs, takes_logits(model))
-            label = ops.one_hot(ops.argmax(clean, axis=-1), log_p.shape[-1])
+            label = ops.one_hot(
+                ops.argmax(clean, axis=-1), log_p.shape[-1], dtype=log_p.dtype
+            )
             losses["stability_loss"] = self.stability * batch_loss(
                 model, -ops.sum(label * log_p, axis=-1), sample_weight
             )

@@ -50,7 +50,7 @@ def compiled_loss(model, x, y, log_p, sample_weight):
         sample_weight: tensor or None.
 
     Returns:
-        float32 scalar tensor.
+        scalar tensor, of the type in which the loss computes.
     """
     # Keras's cross-entropy of one-hot labels makes NaN of 0 times infinity. In
     # every precision that a loss may have -1e4 is finite, and exp of it 0.
@@ -81,7 +81,7 @@ def batch_loss(model, values, sample_weight):
     reduction = "sum_over_batch_size"
     if model.loss is not None:
         reduction = getattr(_single_loss(model), "reduction", reduction)
-    loss = _Values(reduction=reduction, name="batch_loss")
+    loss = _Values("batch_loss", reduction, dtype="float32")
     return loss(values, values, sample_weight)
 
 
@@ -93,12 +93,15 @@ class _Values(keras.losses.Loss):
 
 
 def label_probabilities(y, num_classes):
-    """Labels as probabilities of the classes: `(batch, num_classes)`.
+    """Labels as probabilities of the classes, float32.
 
     Args:
         y: tensor, class numbers of shape `(batch,)` or `(batch, 1)`, or
             probabilities such as one-hot labels.
         num_classes: int.
+
+    Returns:
+        float32 tensor, shape `(batch, num_classes)`.
 
     Raises:
         ValueError: for labels of another shape.
@@ -108,7 +111,9 @@ def label_probabilities(y, num_classes):
         return ops.cast(y, "float32")
     if shape is not None and shape[1:] in ((), (1,)):
         return ops.one_hot(
-            ops.cast(ops.reshape(y, (-1,)), "int32"), num_classes
+            ops.cast(ops.reshape(y, (-1,)), "int32"),
+            num_classes,
+            dtype="float32",
         )
     raise ValueError(
         f"Expected labels of shape (batch,) or (batch, {num_classes}). "

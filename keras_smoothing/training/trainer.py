@@ -10,6 +10,7 @@ from keras_smoothing.training.gaussian_augmentation import GaussianAugmentation
 from keras_smoothing.training.indexed import split_index
 from keras_smoothing.training.indexed import with_index
 from keras_smoothing.training.objective import Objective
+from keras_smoothing.wide_dtype import wide_dtype
 
 
 class Trainer(EagerSteps):
@@ -66,7 +67,7 @@ class Trainer(EagerSteps):
             self._of_objective.state = objective.make_state(self)
         self.objective = objective
         self._of_objective.trackers = [
-            keras.metrics.Mean(name=name)
+            keras.metrics.Mean(name, dtype="float32")
             for name in (*objective.terms, *objective.measures)
         ]
 
@@ -118,7 +119,7 @@ class Trainer(EagerSteps):
             measures = {
                 name: losses.pop(name) for name in self.objective.measures
             }
-            return sum(losses.values()), (losses, measures, outputs)
+            return _sum(losses.values()), (losses, measures, outputs)
 
         loss, (losses, measures, outputs) = backend.minimize(self, objective)
         replicas = backend.num_replicas()
@@ -163,3 +164,9 @@ class Trainer(EagerSteps):
         if self.objective.num_examples is not None and isinstance(x, dict):
             x, _ = split_index(x)
         return x
+
+
+def _sum(losses):
+    """The sum of scalars that need not be of one type."""
+    dtype = wide_dtype(*(loss.dtype for loss in losses))
+    return sum(ops.cast(loss, dtype) for loss in losses)

@@ -295,9 +295,9 @@ class Counter(Rebuilt):
 
 
 def _draws_per_batch(batch_size, examples):
-    return ops.maximum(1, batch_size // examples)
+    return ops.maximum(1, ops.cast(batch_size // examples, "int32"))
 
 
 def _tiles_per_block(draws_per_batch, tile):
     """Enough for one batch, and four for one call's overhead."""
-    return ops.maximum(4, -(-draws_per_batch // tile))
+    return ops.maximum(4, ops.cast(-(-draws_per_batch // tile), "int32"))

@@ -48,11 +48,11 @@ def draw_tiles(seeds, shape, noise, group):
     def draw_tile(seed):
         seed = FixedSeed(seed)
         drawn = noise.checked_sample((size, *shape), seed)
-        tickets = keras.random.uniform((size,), seed=seed)
+        tickets = _uniform(size, seed)
         elements = ops.zeros((size, 0), "int32")
         if group is not None:
             elements = group.sample(size, shape, seed)
-        coins = keras.random.uniform((size,), seed=seed)
+        coins = _uniform(size, seed)
         return drawn, tickets, elements, coins
 
     # (tiles, draws, ...) to (tiles * draws, ...)
@@ -62,6 +62,10 @@ def draw_tiles(seeds, shape, noise, group):
             for drawn in ops.map(draw_tile, seeds)
         )
     )
+
+
+def _uniform(size, seed):
+    return keras.random.uniform((size,), dtype="float32", seed=seed)
 
 
 class FixedSeed(keras.random.SeedGenerator):

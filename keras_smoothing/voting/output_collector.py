@@ -71,7 +71,7 @@ class OutputCollector(Counter):
 
         def of_batch(low):
             # Batches are equally full: the last one may end in repetitions.
-            numbers = low + ops.arange(draws_per_batch)
+            numbers = low + ops.arange(draws_per_batch, dtype="int32")
             numbers = ops.minimum(numbers, stop - 1)
             copies = ops.expand_dims(x, 1)
             if self.group is not None:
@@ -83,9 +83,8 @@ class OutputCollector(Counter):
             noisy = ops.reshape(copies + noise, (-1, *x.shape[1:]))
             return ops.cast(self.forward(noisy), "float32")
 
-        outputs = backend.map(
-            of_batch, ops.arange(start, stop, draws_per_batch)
-        )
+        firsts = ops.arange(start, stop, draws_per_batch, dtype="int32")
+        outputs = backend.map(of_batch, firsts)
         # (batches, examples * draws, ...) to (examples, batches * draws, ...)
         outputs = ops.reshape(
             outputs, (-1, examples, draws_per_batch, *answers)

@@ -3,6 +3,7 @@ import functools
 import numpy as np
 from keras import ops
 
+from keras_smoothing.noise.noise import exact_sum
 from keras_smoothing.voting import ballots
 from keras_smoothing.voting.counter import Counter
 
@@ -55,7 +56,7 @@ def count_votes(forward, copies, noise, ballot):
     Returns:
         tensor of the ballot's dtype, shape `(examples, ..., classes)`.
     """
-    noisy = copies + noise
+    noisy = exact_sum(copies, noise)
     grid = tuple(ops.shape(noisy)[:2])
     noisy = ops.reshape(noisy, (-1, *copies.shape[2:]))
     outputs = forward(noisy)

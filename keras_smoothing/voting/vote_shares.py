@@ -38,7 +38,7 @@ def vote_shares(counter, x, num_draws, ballot, seed):
         return votes + ops.cast(more, "float32")
 
     answers = np.atleast_1d(counter.answers(tuple(x.shape[1:])))
-    no_votes = ops.zeros((ops.shape(x)[0], *answers))
+    no_votes = ops.zeros((ops.shape(x)[0], *answers), "float32")
     votes = ops.fori_loop(0, num_draws, add_draw, no_votes)
     backend.refuse_python()
     return votes / num_draws

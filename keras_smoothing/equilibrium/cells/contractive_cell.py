@@ -4,6 +4,7 @@ from keras import ops
 from keras_smoothing import checks
 from keras_smoothing.equilibrium.cells.proved_cell import SLACK
 from keras_smoothing.equilibrium.cells.proved_cell import ProvedCell
+from keras_smoothing.wide_dtype import wide_dtype
 
 # Increasing, with slopes up to 1.
 ACTIVATIONS = (
@@ -57,12 +58,12 @@ class ContractiveCell(ProvedCell):
         raise TypeError(f"{type(self).__name__} does not define `norm_bound`.")
 
     def add_recurrent_kernel(self, shape):
-        # In float32 whatever the policy: it is normalised first.
+        # Not in half precision: it is normalised first.
         self.recurrent_kernel = self.add_weight(
             shape,
             self.recurrent_initializer,
             name="recurrent_kernel",
-            dtype="float32",
+            dtype=wide_dtype(self.variable_dtype),
             autocast=False,
         )
 

@@ -3,6 +3,7 @@ from keras import ops
 
 from keras_smoothing import checks
 from keras_smoothing.equilibrium.cells.proved_cell import ProvedCell
+from keras_smoothing.wide_dtype import wide_dtype
 
 SPLITTINGS = ("forward_backward", "peaceman_rachford")
 
@@ -54,9 +55,10 @@ class MonotoneCell(ProvedCell):
         return self.splitting == "forward_backward"
 
     def add_recurrent_kernels(self, shape):
-        # In float32 whatever the policy: the splitting is computed first.
+        # Not in half precision: the splitting is computed first.
         initializer = self.recurrent_initializer
-        policy = {"dtype": "float32", "autocast": False}
+        dtype = wide_dtype(self.variable_dtype)
+        policy = {"dtype": dtype, "autocast": False}
         self.symmetric_kernel = self.add_weight(
             shape, initializer, name="symmetric_kernel", **policy
         )
@@ -68,7 +70,7 @@ class MonotoneCell(ProvedCell):
         )
 
     def operator(self):
-        """M, a float32 tensor."""
+        """M, a tensor of the type of the kernels."""
         raise TypeError(f"{type(self).__name__} does not define `operator`.")
 
     def operator_norm(self, operator):

@@ -145,17 +145,18 @@ class MonotoneConv2D(MonotoneCell):
         # Keras 3.12 flips one axis at a time.
         flipped = ops.flip(ops.flip(b, 0), 1)
         skew = ops.transpose(flipped, (0, 1, 3, 2)) - b
-        return self.margin * self._identity() + symmetric + skew
+        return self.margin * self._identity(a.dtype) + symmetric + skew
 
     @property
     def reach(self):
         """How far the kernel of I - W reaches."""
         return tuple(n - 1 for n in self.kernel_size)
 
-    def _identity(self):
+    def _identity(self, dtype):
         height, width = self.reach
         middle = ops.reshape(
-            ops.eye(self.filters), (1, 1, self.filters, self.filters)
+            ops.eye(self.filters, dtype=dtype),
+            (1, 1, self.filters, self.filters),
         )
         return ops.pad(
             middle, ((height, height), (width, width), (0, 0), (0, 0))
@@ -166,7 +167,8 @@ class MonotoneConv2D(MonotoneCell):
         return ops.max(norms.gram_norm(*norms.symbols(operator, points)))
 
     def forward(self, operator, step):
-        return ops.cast(self._identity() - step * operator, self.compute_dtype)
+        identity = self._identity(operator.dtype)
+        return ops.cast(identity - step * operator, self.compute_dtype)
 
     def reflected_resolvent(self, operator, step):
         points = frequencies.full_torus(self.size)
@@ -179,7 +181,7 @@ class MonotoneConv2D(MonotoneCell):
             ],
             axis=1,
         )
-        identity = ops.eye(2 * self.filters)
+        identity = ops.eye(2 * self.filters, dtype=symbols.dtype)
         reflected = 2 * ops.inv(identity + step * symbols) - identity
         return ops.reshape(
             reflected, (*self.size, 2 * self.filters, 2 * self.filters)

@@ -98,18 +98,18 @@ class MonotoneDense(MonotoneCell):
         a, b = self.symmetric_kernel, self.skew_kernel
         symmetric = ops.matmul(a, ops.transpose(a))
         skew = ops.transpose(b) - b
-        return self.margin * ops.eye(self.units) + symmetric + skew
+        identity = ops.eye(self.units, dtype=symmetric.dtype)
+        return self.margin * identity + symmetric + skew
 
     def operator_norm(self, operator):
         return norms.gram_norm(operator)
 
     def forward(self, operator, step):
-        return ops.cast(
-            ops.eye(self.units) - step * operator, self.compute_dtype
-        )
+        identity = ops.eye(self.units, dtype=operator.dtype)
+        return ops.cast(identity - step * operator, self.compute_dtype)
 
     def reflected_resolvent(self, operator, step):
-        identity = ops.eye(self.units)
+        identity = ops.eye(self.units, dtype=operator.dtype)
         resolvent = ops.inv(identity + step * operator)
         return ops.cast(2 * resolvent - identity, self.compute_dtype)
 

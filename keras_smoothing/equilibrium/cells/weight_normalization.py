@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_smoothing.data_format import channel_axis
+from keras_smoothing.wide_dtype import wide_dtype
 
 # Small, so that at the start what x brings in outweighs the state.
 INITIAL_GAIN = 0.1
@@ -33,15 +34,18 @@ class WeightNormalizedConv2D(keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[channel_axis(self.data_format)]
         # Norms have more digits than half precision holds.
+        dtype = wide_dtype(self.variable_dtype)
         self.kernel = self.add_weight(
             (self.kernel_size, self.kernel_size, channels, self.filters),
             self.kernel_initializer,
+            dtype=dtype,
             autocast=False,
             name="kernel",
         )
         self.gain = self.add_weight(
             (self.filters,),
             keras.initializers.Constant(INITIAL_GAIN),
+            dtype=dtype,
             autocast=False,
             name="gain",
         )

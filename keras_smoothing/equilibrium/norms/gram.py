@@ -15,7 +15,7 @@ def gram_norm(real, imag=None, steps=6):
     at most rank^(1/128).
 
     Args:
-        real: float32 tensor, shape `(..., rows, columns)`.
+        real: float32 or float64 tensor, shape `(..., rows, columns)`.
         imag: None, or tensor of that shape, for complex matrices.
         steps: int, how often to square.
 
@@ -57,7 +57,8 @@ def conv2d_gram_norm(kernel, steps=6):
     It holds for images of all sizes and padding by zeros or around.
 
     Args:
-        kernel: float32 tensor, shape `(height, width, inputs, outputs)`.
+        kernel: float32 or float64 tensor, shape `(height, width, inputs,
+            outputs)`.
         steps: int, as in `gram_norm`.
 
     Returns:
@@ -71,7 +72,7 @@ def symbols(kernel, points, origin=(0, 0)):
     """As `frequencies.symbols`, as real and imaginary parts."""
     taps = ops.reshape(kernel, (-1, *kernel.shape[2:]))
     return tuple(
-        ops.tensordot(ops.convert_to_tensor(wave, "float32"), taps, axes=1)
+        ops.tensordot(ops.convert_to_tensor(wave, kernel.dtype), taps, axes=1)
         for wave in frequencies.waves(points, kernel.shape[:2], origin)
     )
 
