@@ -861,7 +861,7 @@ def test_code_in_a_model_file_is_run_for_those_who_trust_it(tmp_path, capsys):
     command = ["serve", path, "--port", "0", "--sigma", "0.25", "--n", "3"]
     assert cli.main(command) == 2
     assert "or --trust-model" in capsys.readouterr().err
-    arguments = argparse.Namespace(model=path, sigma=0.25)
+    arguments = argparse.Namespace(model=path, sigma=0.25, modules=[])
     assert isinstance(
         options.smoothed(arguments, trusted=True), ks.SmoothedModel
     )
