@@ -481,17 +481,21 @@ def test_noise_of_the_default_type_is_float32_or_refused(each_default):
         model.certify(x, n=100, verbose=0)
 
 
-def test_whole_files_under_float64(tmp_path):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_soft_voting.py",
+        pytest.param("test_smoothed_model.py", marks=pytest.mark.slow),
+        pytest.param("test_equilibrium_gradients.py", marks=pytest.mark.slow),
+    ],
+)
+def test_a_whole_file_under_float64(name, tmp_path):
     """What the package promises of float32 holds in the other default type."""
     settings = {"floatx": "float64", "backend": "tensorflow"}
     (tmp_path / "keras.json").write_text(json.dumps(settings))
-    folder = pathlib.Path(__file__).parent
-    names = ["test_soft_voting.py", "test_smoothed_model.py"]
+    path = pathlib.Path(__file__).parent / name
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *(str(folder / name) for name in names),
-        ],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path],
         env={**os.environ, "KERAS_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
