@@ -316,12 +316,15 @@ CASES = [
 @pytest.mark.parametrize(
     "each_default, choices, cell, solver, gradient",
     [
-        *((DEFAULTS[0], *case) for case in CASES),
-        *((DEFAULTS[1], *case) for case in CASES[:2]),
-        *((HALF, *case) for case in CASES[:2]),
+        *((DEFAULTS[0], *case) for case in CASES[:-1]),
+        *((defaults, *CASES[1]) for defaults in (DEFAULTS[1], HALF)),
         *(
-            pytest.param(HALF, *case, marks=pytest.mark.slow)
-            for case in CASES[2:6]
+            pytest.param(*rest, marks=pytest.mark.slow)
+            for rest in (
+                (DEFAULTS[0], *CASES[-1]),
+                *((DEFAULTS[1], *case) for case in CASES[2:6]),
+                *((HALF, *case) for case in (CASES[0], *CASES[2:6])),
+            )
         ),
     ],
     indirect=["each_default"],
@@ -381,14 +384,19 @@ def equilibrium_network(**kwargs):
     )
 
 
-def test_exact_serialized_smoothing_takes_float32_alone(each_default):
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_exact_serialized_smoothing_takes_float32_alone(dtype):
     x, _ = vectors()
-    arguments = dict(n=100, verbose=0, serialized=ks.serialized.Exact())
-    if each_default[1] != "float32":
-        with pytest.raises(ValueError, match=f"a cell in {each_default[1]}"):
-            smoothed(equilibrium_network()).certify(x, **arguments)
+    model = smoothed(equilibrium_network(dtype=dtype))
+    with pytest.raises(ValueError, match=f"a cell in {dtype}"):
+        model.certify(x, n=100, serialized=ks.serialized.Exact())
+
+
+def test_exact_serialized_smoothing_of_a_float32_model(defaults):
+    x, _ = vectors()
     model = smoothed(equilibrium_network(dtype="float32"))
-    result = model.certify(x, **arguments)
+    form = ks.serialized.Exact()
+    result = model.certify(x, n=100, serialized=form, verbose=0)
     assert result.findings["unsettled"].sum() == 0
 
 
