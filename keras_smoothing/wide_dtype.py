@@ -4,8 +4,8 @@ import keras
 def wide_dtype(*dtypes):
     """The widest of some floating types, float32 at least.
 
-    Sums, norms and noise lose too much in half precision, while float64 is
-    asked for to be kept. None of this depends on `keras.config.floatx()`.
+    Sums and norms lose too many digits in half precision; float64 is kept. The
+    result does not depend on `keras.config.floatx()`.
 
     Args:
         *dtypes: str or type of the backend.

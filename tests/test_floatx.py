@@ -316,12 +316,15 @@ CASES = [
 @pytest.mark.parametrize(
     "each_default, choices, cell, solver, gradient",
     [
-        *((DEFAULTS[0], *case) for case in CASES),
-        *((DEFAULTS[1], *case) for case in CASES[:2]),
-        *((HALF, *case) for case in CASES[:2]),
+        *((DEFAULTS[0], *case) for case in CASES[:-1]),
+        *((defaults, *CASES[1]) for defaults in (DEFAULTS[1], HALF)),
         *(
-            pytest.param(HALF, *case, marks=pytest.mark.slow)
-            for case in CASES[2:6]
+            pytest.param(*rest, marks=pytest.mark.slow)
+            for rest in (
+                (DEFAULTS[0], *CASES[-1]),
+                *((DEFAULTS[1], *case) for case in CASES[2:6]),
+                *((HALF, *case) for case in (CASES[0], *CASES[2:6])),
+            )
         ),
     ],
     indirect=["each_default"],
@@ -381,14 +384,19 @@ def equilibrium_network(**kwargs):
     )
 
 
-def test_exact_serialized_smoothing_takes_float32_alone(each_default):
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_exact_serialized_smoothing_takes_float32_alone(dtype):
     x, _ = vectors()
-    arguments = dict(n=100, verbose=0, serialized=ks.serialized.Exact())
-    if each_default[1] != "float32":
-        with pytest.raises(ValueError, match=f"a cell in {each_default[1]}"):
-            smoothed(equilibrium_network()).certify(x, **arguments)
+    model = smoothed(equilibrium_network(dtype=dtype))
+    with pytest.raises(ValueError, match=f"a cell in {dtype}"):
+        model.certify(x, n=100, serialized=ks.serialized.Exact())
+
+
+def test_exact_serialized_smoothing_of_a_float32_model(defaults):
+    x, _ = vectors()
     model = smoothed(equilibrium_network(dtype="float32"))
-    result = model.certify(x, **arguments)
+    form = ks.serialized.Exact()
+    result = model.certify(x, n=100, serialized=form, verbose=0)
     assert result.findings["unsettled"].sum() == 0
 
 
@@ -481,17 +489,21 @@ def test_noise_of_the_default_type_is_float32_or_refused(each_default):
         model.certify(x, n=100, verbose=0)
 
 
-def test_whole_files_under_float64(tmp_path):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_soft_voting.py",
+        pytest.param("test_smoothed_model.py", marks=pytest.mark.slow),
+        pytest.param("test_equilibrium_gradients.py", marks=pytest.mark.slow),
+    ],
+)
+def test_a_whole_file_under_float64(name, tmp_path):
     """What the package promises of float32 holds in the other default type."""
     settings = {"floatx": "float64", "backend": "tensorflow"}
     (tmp_path / "keras.json").write_text(json.dumps(settings))
-    folder = pathlib.Path(__file__).parent
-    names = ["test_soft_voting.py", "test_smoothed_model.py"]
+    path = pathlib.Path(__file__).parent / name
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *(str(folder / name) for name in names),
-        ],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path],
         env={**os.environ, "KERAS_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
