@@ -54,6 +54,7 @@ ORDER = [
     "l2_norm",
     "configured",
     "rebuilt",
+    "wide_dtype",
     "example_digest",
     "class_labels",
     "checks",

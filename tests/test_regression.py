@@ -182,7 +182,7 @@ def test_each_draw_is_that_of_its_number(batch_size):
 
 def test_little_memory_gives_the_same_intervals(monkeypatch, x):
     expected = exact(4).certify(x, **SETTINGS)
-    monkeypatch.setattr(collecting, "_BYTES", 3 * 400 * 4 * 4)
+    monkeypatch.setattr(collecting, "_BYTES", 3 * 400 * 4 * 8)
     assert collecting.fitting((4,), 400) == 3
     assert_equal_intervals(exact(4).certify(x, **SETTINGS), expected)
 
