@@ -166,7 +166,8 @@ class Smoothed(Trainer):
     @property
     def output_names(self):
         """Names by which `compile` finds the outputs of the base model."""
-        return getattr(self.base_model, "output_names", None)
+        names = getattr(self.base_model, "output_names", None)
+        return names and list(names)  # Keras 3.12 has a list of its own.
 
     def call(self, inputs, training=None):
         """The base model's output on one fresh noisy copy of each input."""
@@ -448,7 +449,8 @@ def _deserialized(config):
 
 
 def _copies(x, count):
-    return ops.tile(x, (count, *[1] * (len(x.shape) - 1)))
+    # Keras 3.12 forgets the shape of what it tiles.
+    return ops.concatenate([x] * count)
 
 
 def _settings(noise):

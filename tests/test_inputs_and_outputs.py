@@ -199,7 +199,9 @@ def test_an_attack_on_the_noisy_input_alone_changes_nothing():
 def test_noise_is_added_to_the_one_and_to_no_other():
     image = keras.Input((500,), name="image")
     age = keras.Input((1,), dtype="int32", name="age")
-    base = keras.Model([image, age], {"image": image, "age": age})
+    same = keras.layers.Identity()
+    outputs = {"image": same(image), "age": same(age)}
+    base = keras.Model([image, age], outputs)
     model = ks.SmoothedModel(base, of_image(), output="image")
     x = {"image": np.ones((8, 500), "float32"), "age": np.arange(8)[:, None]}
     outputs = model(x)
@@ -621,9 +623,12 @@ def test_bad_inputs(data, changes, message):
 def test_inputs_that_cannot_stand_beside(shape, dtype, message):
     image = keras.Input((4,), name="image")
     age = keras.Input(shape, dtype=dtype, name="age")
-    base = keras.Model([image, age], keras.layers.Dense(2)(image))
+    classes = keras.layers.Dense(2)(image)
+    # Keras 3.12 takes no input that leads nowhere.
+    outputs = {"class": classes, "age": keras.layers.Identity()(age)}
+    base = keras.Model([image, age], outputs)
     with pytest.raises(ValueError, match=message):
-        ks.SmoothedModel(base, of_image())
+        ks.SmoothedModel(base, of_image(), output="class")
 
 
 def test_a_subclassed_model_is_to_be_made_functional(data):

@@ -514,6 +514,11 @@ def ones(shape, dtype=None):
 UNWRITTEN = eval("lambda x: 2 * x")
 
 
+class Sum(keras.regularizers.Regularizer):
+    def __call__(self, kernel):
+        return keras.ops.sum(kernel)
+
+
 def dense(**arguments):
     keras.utils.set_random_seed(0)
     first = keras.layers.Dense(2, **arguments)
@@ -525,7 +530,7 @@ def dense(**arguments):
     [
         dict(kernel_initializer=lambda shape, dtype=None: ones(shape, dtype)),
         dict(kernel_initializer=functools.partial(ones)),
-        dict(kernel_regularizer=lambda kernel: keras.ops.sum(kernel)),
+        dict(kernel_regularizer=Sum()),
         dict(activation=UNWRITTEN),
         dict(activation=Steep(np.float32(2.0))),
     ],

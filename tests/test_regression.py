@@ -504,7 +504,8 @@ def integers():
 
 def two_outputs():
     inputs = keras.Input((4,))
-    return keras.Model(inputs, [inputs, inputs])
+    outputs = keras.layers.Identity()(inputs)
+    return keras.Model(inputs, [outputs, outputs])
 
 
 @pytest.mark.parametrize(

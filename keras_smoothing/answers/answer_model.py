@@ -62,4 +62,4 @@ def _names(model, spec):
             "Expected a base model whose outputs have names: a functional one, "
             f"or one that returns a dict. Received: outputs {spec}"
         )
-    return names or []
+    return list(names or [])  # Keras 3.12 has a list of its own.

@@ -165,7 +165,10 @@ class DataDependent(Objective):
             sigma = sigma + self.learning_rate * slope
             return ops.clip(sigma, self.sigma_min, self.sigma_max)
 
-        return ops.stop_gradient(ops.fori_loop(0, self.steps, step, sigma))
+        climbed = ops.fori_loop(0, self.steps, step, sigma)
+        # XLA may clip NaN, of an index out of range, to one of the bounds.
+        climbed = ops.where(ops.isnan(sigma), sigma, climbed)
+        return ops.stop_gradient(climbed)
 
     def check(self, model):
         # Raises where there is no formula.

@@ -143,6 +143,13 @@ class Trainer(EagerSteps):
             if name not in not_tested
         }
 
+    def evaluate(self, *args, **kwargs):
+        # Keras 3.12 returns tensors where a step leaves metrics out.
+        return keras.tree.map_structure(
+            lambda value: float(value) if ops.is_tensor(value) else value,
+            super().evaluate(*args, **kwargs),
+        )
+
     def _build_and_check(self, x):
         """Builds the model for such examples, if their size is known."""
         x = self._without_index(x)
