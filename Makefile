@@ -9,6 +9,12 @@ PORTABILITY := -m pytest --numprocesses 2 --random-order \
 
 # The lowest versions that setup.cfg allows, in an environment of their own.
 LOWEST := .venv-lowest
+MAIN_PATHS := $(addprefix tests/test_,$(addsuffix .py,smoothed_model training \
+    data_dependent_training denoised soft_voting votes inputs groups \
+    input_noise randomize rse attacks segmentation multi_label regression \
+    detection from_function memory_file memory_server monotone_cells mdeq \
+    equilibrium_gradients serialized_bounds compare six_columns report plan \
+    export serving cluster cli datasets))
 
 .PHONY: quickstart test test-slow test-lowest test-portability docs clean
 
@@ -26,7 +32,8 @@ test-slow: $(VENV)/test.installed
 
 # The main paths with the lowest versions of the core and of all extras.
 test-lowest: $(LOWEST)/test.installed
-	$(LOWEST)/bin/python -m pytest --numprocesses 2 -m "main_path and not slow"
+	$(LOWEST)/bin/python -m pytest --numprocesses 2 -m "not slow" \
+	    $(MAIN_PATHS)
 
 # All tests in a random order, with the arithmetic of other processors: oneDNN
 # off and on, its instructions held down, one thread and two, Eigen's own matrix
