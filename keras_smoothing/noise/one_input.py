@@ -3,11 +3,11 @@ import math
 import keras
 from keras import ops
 
-from keras_smoothing.noise.noise import Noise
+from keras_smoothing.noise.noise_on_part import NoiseOnPart
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
-class OneInput(Noise):
+class OneInput(NoiseOnPart):
     """Noise of one input of several, which stand side by side in an example.
 
     The input comes first, flat; to all that follows nothing is added, and of
@@ -20,20 +20,12 @@ class OneInput(Noise):
     """
 
     def __init__(self, noise, input, shape):
-        self.noise = noise
+        super().__init__(noise)
         self.input = input
         self.shape = tuple(shape)
 
     def __repr__(self):
         return f"{self.noise} of {self.input!r}"
-
-    @property
-    def norm(self):
-        return self.noise.norm
-
-    @property
-    def stddev(self):
-        return self.noise.stddev
 
     @property
     def size(self):
@@ -60,26 +52,9 @@ class OneInput(Noise):
         nothing = ops.zeros((*lead, total - self.size), drawn.dtype)
         return ops.concatenate([drawn, nothing], axis=-1)
 
-    def radius(self, p_lower):
-        return self.noise.radius(p_lower)
-
-    def soft_radius(self, p1, p2):
-        return self.noise.soft_radius(p1, p2)
-
-    def shifted(self, p, distance):
-        return self.noise.shifted(p, distance)
-
-    def total_variation(self, distance):
-        return self.noise.total_variation(distance)
-
     def get_config(self):
         return {
-            "noise": keras.saving.serialize_keras_object(self.noise),
+            **super().get_config(),
             "input": self.input,
             "shape": list(self.shape),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        noise = keras.saving.deserialize_keras_object(config["noise"])
-        return cls(**{**config, "noise": noise})

@@ -1,11 +1,11 @@
 import keras
 from keras import ops
 
-from keras_smoothing.noise.noise import Noise
+from keras_smoothing.noise.noise_on_part import NoiseOnPart
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
-class ValidSteps(Noise):
+class ValidSteps(NoiseOnPart):
     """Noise on the valid steps of a sequence; padding stays as it is.
 
     Steps are valid as `keras.layers.Masking` has it: unless all their features
@@ -20,19 +20,11 @@ class ValidSteps(Noise):
     """
 
     def __init__(self, noise, mask_value):
-        self.noise = noise
+        super().__init__(noise)
         self.mask_value = mask_value
 
     def __repr__(self):
         return f"{self.noise} on steps other than {self.mask_value}"
-
-    @property
-    def norm(self):
-        return self.noise.norm
-
-    @property
-    def stddev(self):
-        return self.noise.stddev
 
     @property
     def distance(self):
@@ -44,28 +36,11 @@ class ValidSteps(Noise):
     def sample(self, shape, seed):
         return self.noise.sample(shape, seed)
 
-    def radius(self, p_lower):
-        return self.noise.radius(p_lower)
-
-    def soft_radius(self, p1, p2):
-        return self.noise.soft_radius(p1, p2)
-
-    def shifted(self, p, distance):
-        return self.noise.shifted(p, distance)
-
-    def total_variation(self, distance):
-        return self.noise.total_variation(distance)
-
     def get_config(self):
         return {
-            "noise": keras.saving.serialize_keras_object(self.noise),
+            **super().get_config(),
             "mask_value": self.mask_value,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        noise = keras.saving.deserialize_keras_object(config["noise"])
-        return cls(**{**config, "noise": noise})
 
 
 def valid_steps(x, mask_value):
