@@ -26,7 +26,8 @@ test: $(VENV)/test.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest --numprocesses 2 -m "not slow"
 
-# Tutorials from start to end, processes that are killed, clusters.
+# All that takes longer: networks that settle, processes that are killed,
+# tutorials from start to end, clusters.
 test-slow: $(VENV)/test.installed
 	$(VENV)/bin/python -m pytest --numprocesses 2 -m slow
 

@@ -77,6 +77,7 @@ def test_no_draw_is_spent_on_a_finished_example(model, x, calls):
     assert draws < 0.3 * len(x) * 5_000
 
 
+@pytest.mark.slow
 def test_forward_batches_stay_full(x):
     sizes = []
 

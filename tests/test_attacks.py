@@ -472,6 +472,7 @@ def test_only_attacks_inside_the_balls_are_compared(linear, points):
             compare(certified)
 
 
+@pytest.mark.slow
 def test_certified_true_and_attacked_accuracy_are_in_order(linear, points):
     # An attack leaves the nearest points 0.01 to 0.04 on their side, where the
     # class has 51.6 % to 56 % of the votes: of 4,000, two to seven standard

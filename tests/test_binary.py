@@ -102,6 +102,7 @@ def test_no_radius_exceeds_the_distance_of_a_linear_score(
     assert (result.radius[near] > 0.8 * distance[near] - 0.02).all()
 
 
+@pytest.mark.slow
 def test_keras_goes_on_as_before(x, tmp_path):
     y = (x.sum(axis=1, keepdims=True) > 0).astype("float32")
     model = smoothed(logits(), threshold=0.3, seed=0)

@@ -88,6 +88,7 @@ def methods(base, x):
     }
 
 
+@pytest.mark.slow
 def test_every_method_reads_every_form(problem):
     base, x, y, classes = problem
     for method, results in methods(base, x).items():

@@ -116,6 +116,7 @@ def test_a_model_without_noise_takes_sigma(base_file, capsys):
     assert "Expected --sigma" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_plan(base_file, digits_file, capsys):
     assert cli.main(["plan", "--sigma", "1", "--n", "1000"]) == 0
     assert "1,100 noisy copies through the model\n" in capsys.readouterr().out
@@ -149,6 +150,7 @@ PLAIN, EXACT = [], ["--serialized", "exact"]
 AUDITED = ["--serialized", "audited", "--num-audited", "100", "--steps", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form,others,finding",
     [(EXACT, (PLAIN, AUDITED), "unsettled"), (AUDITED, (EXACT,), "disagreed")],
@@ -206,6 +208,7 @@ def test_data_dependent(digits_file, tmp_path, capsys):
     assert (result.sigma <= 1 + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_plan_of_serialized_smoothing(equilibrium_file, capsys):
     command = ["plan", "--sigma", "1", "--n", "1000", "--serialized"]
     assert cli.main([*command, "audited", "--num-audited", "100"]) == 0
@@ -303,6 +306,7 @@ def test_how_a_model_was_compiled_does_not_matter(ending, tmp_path, capsys):
         assert plan(path) == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["keras", "h5"])
 def test_a_class_that_keras_does_not_know_is_imported(
     ending, tmp_path, monkeypatch, capsys
@@ -401,6 +405,7 @@ def test_warnings_are_one_line(base_file, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_installed_command_exits_with_2():
     command = [sys.executable, "-m", "keras_smoothing.cli", "report", "missing"]
     process = subprocess.run(command, capture_output=True, text=True)

@@ -233,6 +233,7 @@ def as_model(kind):
     return keras.Sequential([keras.Input(example_shape(kind)), layer])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LAYERS)
 def test_saved_and_loaded_in_a_new_process(kind, predictions_elsewhere):
     there = np.load(predictions_elsewhere / f"{kind.__name__}.npy")

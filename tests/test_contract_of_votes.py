@@ -168,6 +168,7 @@ class AuditedClaim(Claim):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stopping",
     [ks.FixedSampling(500), ks.AdaptiveSampling([0.0, 0.2], max_n=2_000)],

@@ -145,6 +145,7 @@ def normalized():
     return smoothed(base), x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "search",
     [SEARCH, ks.ANCER(ks.DataDependentSigma(0.1, 2.0, 5), steps=5)],
@@ -213,6 +214,7 @@ def test_beta_makes_votes_of_probabilities():
     np.testing.assert_allclose(found.sigma, soft.sigma, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_draws_of_the_search_are_no_others():
     streams = (tiles.SELECTION, tiles.ESTIMATION, tiles.PREDICTION, tiles.PILOT)
     assert tiles.SEARCH not in streams

@@ -126,6 +126,7 @@ def test_symbolic_calls_know_their_shapes():
         assert np.all(steps >= 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cell, solver, gradient, sizes",
     [
@@ -240,6 +241,7 @@ def test_saved_and_loaded(tmp_path):
     np.testing.assert_allclose(loaded(x), model(x), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "gradient", ["implicit", "phantom", "one_step", "unrolled"]
 )
@@ -274,6 +276,7 @@ def test_mixed_precision_solves_in_float32(policy):
         assert np.all(np.isfinite(gradient))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["implicit", "unrolled"])
 def test_certified_inside_a_smoothed_model(rule):
     layer = ks.layers.DeepEquilibrium(DenseCell(8), gradient=rule, name="deq")
@@ -387,6 +390,7 @@ def test_the_jacobian_penalty_leaves_out_what_exploded():
     assert np.isfinite(sum(layer.losses))
 
 
+@pytest.mark.slow
 def test_monitor_warns_when_the_solver_stops_converging():
     x = inputs(16)
     y = (x[:, 0] > 0).astype("int64")

@@ -26,6 +26,7 @@ def run(script, folder, *arguments):
     ).stdout
 
 
+@pytest.mark.slow
 def test_quickstart(tmp_path):
     output = run(
         "quickstart.py",

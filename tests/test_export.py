@@ -315,6 +315,7 @@ class Subclassed(keras.Model):
         return self.dense(inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [equilibrium, normalized, mixed, Subclassed])
 def test_base_models_of_all_kinds(make, tmp_path):
     keras.utils.set_random_seed(0)

@@ -230,6 +230,7 @@ def test_several_inputs_and_noise_in_front(defaults):
     ks.SmoothedModel(noisy).certify(x, n=100, verbose=0)
 
 
+@pytest.mark.slow
 def test_a_self_ensemble_and_attacks(defaults):
     x, y = images()
     base = keras.Sequential(
@@ -400,6 +401,7 @@ def test_exact_serialized_smoothing_of_a_float32_model(defaults):
     assert result.findings["unsettled"].sum() == 0
 
 
+@pytest.mark.slow
 def test_audited_serialized_smoothing(defaults):
     x, _ = vectors()
     sigma = ks.DataDependentSigma(0.1, 1.0, steps=2, num_draws=10)

@@ -342,6 +342,7 @@ def test_an_invariant_base_model_keeps_its_radius():
     assert f"{result.distance} distance" in repr(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", IMAGES)
 def test_vote_shares_are_invariant(kind):
     keras.utils.set_random_seed(3)

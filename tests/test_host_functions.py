@@ -335,6 +335,7 @@ def test_control_c(ask):
             model.predict(X, verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 8])
 def test_functions_that_run_graphs_return(threads, tmp_path):
     script = f"""

@@ -117,6 +117,7 @@ def test_no_module_is_private_to_keras():
         assert not any(n.startswith("keras.src") for n in imports(path)), path
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_no_extra():
     # Keras imports some of them itself where they are installed.
     script = (
@@ -134,6 +135,7 @@ def test_importing_the_package_imports_no_extra():
     assert output.decode().strip() == "[]"
 
 
+@pytest.mark.slow
 def test_another_backend_is_named():
     script = (
         "import sys, types\n"

@@ -217,6 +217,7 @@ def test_noise_is_added_to_the_one_and_to_no_other():
     np.testing.assert_array_equal(ages[8:], x["age"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "output"), [(list, "label"), (list, "sick"), (dict, "sick")]
 )

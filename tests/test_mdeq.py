@@ -77,6 +77,7 @@ def test_the_small_network_trains_and_is_saved(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_new_network_has_fixed_points():
     keras.utils.set_random_seed(0)
     model = applications.mdeq_small((14, 14, 1), 2)

@@ -95,6 +95,7 @@ def test_four_processes_killed_at_random_lose_nothing(path, tmp_path):
         check_promises(memory, returned, answers)
 
 
+@pytest.mark.slow
 def test_processes_share_out_a_total(path):
     with ks.CertificationMemory(path, total_alpha=0.05) as memory:
         memory.bind(MODEL, "l2", (2,))

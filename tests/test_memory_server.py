@@ -137,6 +137,7 @@ def test_what_another_adds_is_seen_and_respected(address):
         assert len(one) == len(other) == 2
 
 
+@pytest.mark.slow
 def test_four_processes_killed_at_random_lose_nothing(address, tmp_path):
     folder = tmp_path / "returned"
     folder.mkdir()
@@ -146,6 +147,7 @@ def test_four_processes_killed_at_random_lose_nothing(address, tmp_path):
         check_promises(memory, returned, answers)
 
 
+@pytest.mark.slow
 def test_processes_share_out_a_total(address):
     with ks.CertificationMemory(address, total_alpha=0.05) as memory:
         memory.bind(MODEL, "l2", (2,))

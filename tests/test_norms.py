@@ -55,6 +55,7 @@ def test_never_below_the_exact_norm_and_within_10_percent(
             assert every_size <= 1.1 * exact
 
 
+@pytest.mark.slow
 def test_large_convolutions_are_bounded_on_a_torus():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 8, 8))
     # Those of more than 2048 points at both ends.

@@ -87,6 +87,7 @@ def test_gaussian_radius_is_the_distance_to_any_hyperplane():
     np.testing.assert_array_equal(labels, [0, 0, 0, 0, 0, 1])
 
 
+@pytest.mark.slow
 def test_the_draws_that_select_do_not_estimate():
     # On the boundary both classes are equally likely and no radius is right.
     # Selecting and estimating with the same draws would fail twice as often.

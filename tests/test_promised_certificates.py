@@ -358,6 +358,7 @@ def ask_until_answered(method, memory, rng):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["classify", "certify"])
 def test_asking_until_there_is_an_answer(method):
     # At a point where both classes are as probable every answer is wrong.
@@ -650,6 +651,7 @@ def test_an_ellipsoid_is_promised(memory):
     assert recalled.volume_radius[0] > recalled.radius[0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [None, 10])
 def test_a_point_is_certified_alone_as_in_a_window(steps):
     search = ks.DataDependentSigma(0.05, 0.5, steps=5, num_draws=50)
@@ -693,6 +695,7 @@ def test_adaptive_sampling_settles_the_radius_of_the_least_scale():
         assert stopping.is_decided(prove, one.candidate, votes)
 
 
+@pytest.mark.slow
 def test_votes_of_serialized_smoothing_are_promised(memory):
     keras.utils.set_random_seed(0)
     cell = ks.equilibrium.cells.ContractiveDense(8, contraction=0.5)

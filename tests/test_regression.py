@@ -456,6 +456,7 @@ def test_what_a_result_says(x):
         unlabelled.certified_error(0.1)
 
 
+@pytest.mark.slow
 def test_training_and_prediction(x):
     keras.utils.set_random_seed(0)
     model = smoothed(linear(0 * DENSE), ks.noise.Gaussian(0.1), seed=0)

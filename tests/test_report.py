@@ -506,6 +506,7 @@ def test_the_command_writes_a_page(digits_model, images, tmp_path, capsys):
     assert "a result with labels" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_matplotlib_is_asked_for_by_name(tmp_path):
     script = f"""
 import sys

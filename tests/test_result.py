@@ -95,6 +95,7 @@ def test_summary_of_adaptive_sampling_shows_its_grid(digits_model, digits):
     assert draws in lines[0]
 
 
+@pytest.mark.slow
 def test_statements_say_what_is_proved(digits_model, digits, six_columns):
     x, y = digits
     settings = dict(n=500, alpha=0.01, seed=0, verbose=0)
@@ -175,6 +176,7 @@ def test_default_radii_are_round():
     np.testing.assert_array_equal(evaluation.default_radii(0.0), [0])
 
 
+@pytest.mark.slow
 def test_plots_and_tables_need_their_extras_only_when_used():
     script = """
 import sys
@@ -239,6 +241,7 @@ def test_accuracy_with_confidence_is_a_lower_bound(digits_model, digits):
             result.certified_accuracy(radii, confidence=confidence)
 
 
+@pytest.mark.slow
 def test_accuracy_with_confidence_holds_under_shared_draws():
     # 40 copies of one example share all their draws, so they fail together:
     # the worst case for a statement over the test set.

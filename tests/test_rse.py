@@ -80,6 +80,7 @@ def test_more_draws_make_it_steadier(x):
     assert deviation(64) == pytest.approx(deviation(1) / 8, rel=0.35)
 
 
+@pytest.mark.slow
 def test_it_trains_evaluates_saves_and_loads(tmp_path):
     x, y = ks.datasets.load("digits", "train")
     ensemble = ks.RandomSelfEnsemble(noisy_model(), 20, from_logits=True)

@@ -306,6 +306,7 @@ def test_votes_that_change_an_answer_are_seen(pixels, tmp_path):
         ks.read_log(log)
 
 
+@pytest.mark.slow
 def test_keras_goes_on_as_before(images, tmp_path):
     x = images[0]
     y = (x[..., :1] > 0).astype("float32")

@@ -87,6 +87,7 @@ def full_votes(model, x, settings):
         layer.solver = solver
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROVED)
 def test_settled_votes_are_those_of_the_fixed_point(name, trained, digits):
     x = digits[0][:16]
@@ -155,6 +156,7 @@ def scaled_result(kind, of_state=1.0, of_logits=1.0):
 
 # Powers of two, near 1e-12, 1e-18, 1e-22, 1e-30, 1e-38 and 1e18: what does not
 # under- or overflow is the same, bit by bit.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind,of_state,of_logits",
     [
@@ -422,6 +424,7 @@ def test_heads_without_a_bound_are_refused(layers, message):
         Head(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name,start",
     [
@@ -449,6 +452,7 @@ def test_audits_are_votes_of_the_network(name, start, digits):
     assert votes.findings["disagreed"].sum() > 0
 
 
+@pytest.mark.slow
 def test_chains_are_defined_by_the_numbers_of_draws(digits):
     x = digits[0][:4]
     form = ks.serialized.Audited(100, steps=2, start="previous")
@@ -522,6 +526,7 @@ def test_certificates_logs_and_resume(
         model.certify(x[:1], y[:1], log=path, **settings)
 
 
+@pytest.mark.slow
 def test_classify_abstains_where_the_votes_do_not_prove_it(trained, digits):
     x = digits[0][:24]
     model = smoothed(trained("contractive"))
@@ -646,6 +651,7 @@ def test_a_solver_that_never_settles_is_counted_against_the_candidate(digits):
     np.testing.assert_array_equal(total, result.num_samples)
 
 
+@pytest.mark.slow
 def test_a_network_that_stops_early_is_not_its_fixed_point(tmp_path):
     keras.utils.set_random_seed(0)
     base = keras.Sequential(
@@ -693,6 +699,7 @@ def test_a_network_that_stops_early_is_not_its_fixed_point(tmp_path):
             model.classify(x[:1], serialized=exact, memory=memory)
 
 
+@pytest.mark.slow
 def test_what_was_proved_of_other_weights_is_not_used(digits):
     x = digits[0][:4]
     base = network("contractive")

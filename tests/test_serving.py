@@ -280,6 +280,7 @@ def test_a_binary_model_is_served_with_two_classes():
     assert np.shape(shares) == (5, service.describe().num_classes) == (5, 2)
 
 
+@pytest.mark.slow
 def test_other_sizes_of_batches_are_not_compiled_anew(
     model, images, monkeypatch
 ):
@@ -782,6 +783,7 @@ def peak_bytes(process):
     return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
 
 
+@pytest.mark.slow
 def test_a_process_serves_and_ends_in_order(
     digits_file, images, tmp_path, capfd
 ):

@@ -187,6 +187,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_reference_is_built_from_docstrings(site):
     inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
     lines = zlib.decompress(inventory).decode().splitlines()

@@ -135,6 +135,7 @@ def test_certificates_follow_changes_of_noise_and_structure():
     assert certify(model).prediction == [1]
 
 
+@pytest.mark.slow
 def test_save_and_load_in_a_new_process(digits_file, digits_model, digits):
     x, y = digits
     here = digits_model.certify(x[:4], n=500, seed=3, verbose=0)

@@ -63,6 +63,7 @@ def test_radii_stay_below_the_distance_to_the_boundary():
         assert (radius >= tightness * x[:, 0]).all()
 
 
+@pytest.mark.slow
 def test_mean_probabilities_inside_the_radius_keep_their_order():
     slope, sigma, alpha = 3.0, 0.5, 0.05
     model = smoothed(logistic(slope), sigma=sigma, voting="soft")

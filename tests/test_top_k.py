@@ -78,6 +78,7 @@ def test_radii_exceed_the_true_one_at_most_alpha_of_the_time():
         assert violations >= stats.binom.ppf(0.001, runs, alpha / 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top_k", [1, 2, 3])
 def test_no_rivals_overtake_inside_the_radius(top_k):
     rng = np.random.default_rng(1)

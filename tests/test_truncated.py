@@ -54,6 +54,7 @@ def after(model, state, examples, steps):
     return np.asarray(parts.head(z))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dense", "multiscale"])
 @pytest.mark.parametrize("start", ["mean", "learned"])
 def test_it_takes_so_many_steps_from_one_start(kind, start, x):
@@ -91,6 +92,7 @@ def test_many_steps_are_the_model(x):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["mean", "learned"])
 def test_fit_trains_the_copy_and_certify_takes_it(start, x, tmp_path):
     y = (x.sum(axis=(1, 2, 3)) > 0).astype(int)
@@ -155,6 +157,7 @@ def test_bad_arguments(arguments, message):
         ks.serialized.truncate(network(), **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dense", "multiscale"])
 def test_a_warm_start_saves_steps(kind, x):
     model = network(kind)

@@ -137,6 +137,7 @@ def test_noise_is_added_in_float32_under_any_policy(policy):
     assert set(seen) == {(tf.float32, narrow)}
 
 
+@pytest.mark.slow
 def test_loops_over_models_and_sizes_do_not_warn_of_retracing(caplog):
     logger = tf.get_logger()
     propagate, logger.propagate = logger.propagate, True

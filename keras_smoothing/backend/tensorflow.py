@@ -16,12 +16,21 @@ class PythonInGraph(RuntimeError):
     """A graph that was being traced would call Python."""
 
 
-def compile(function):
+def compile(function, inputs=None):
     """Compiles a function of tensors to a graph, unless it calls Python.
 
     Not to XLA: on a CPU it draws noise some thirty times slower.
+
+    Args:
+        function: function of tensors, and of what is no tensor.
+        inputs: list of a pair for each tensor, its shape and dtype, None for
+            sizes that change: it is then traced once. Or None for a trace
+            whenever it has to be.
     """
-    return _compiled(function, reduce_retracing=True)
+    if inputs is None:
+        return _compiled(function, reduce_retracing=True)
+    signature = [tf.TensorSpec(shape, dtype) for shape, dtype in inputs]
+    return _compiled(function, input_signature=signature)
 
 
 class ModelGraph:

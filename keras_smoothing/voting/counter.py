@@ -52,10 +52,7 @@ class Counter(Rebuilt):
         self.voting = voting
         self.group = group
         self._draw = backend.compile(draws.draw_tiles)
-        # A graph for each shape of examples, as of the forward pass.
-        self._find_in_block = functools.cache(
-            lambda shape: backend.compile(functools.partial(self._block, shape))
-        )
+        self._find_in_block = functools.cache(self._graph_of_block)
 
     def count(
         self,
@@ -134,13 +131,14 @@ class Counter(Rebuilt):
             seeds = tiles.tile_seeds(
                 seed, stream, first // tile, -(-end // tile)
             )
-            found = self._find_in_block(shape)(
+            scales = () if scale is None else (scale,)
+            find = self._find_in_block(shape, *(s.shape[1:] for s in scales))
+            numbers = (start - first, end - first, draws_per_batch)
+            found = find(
                 x,
-                scale,
                 ops.convert_to_tensor(seeds),
-                ops.convert_to_tensor(start - first),
-                ops.convert_to_tensor(end - first),
-                ops.convert_to_tensor(draws_per_batch),
+                *(ops.convert_to_tensor(n, "int32") for n in numbers),
+                *scales,
             )
             yield {
                 name: ops.convert_to_numpy(tensor)
@@ -173,7 +171,6 @@ class Counter(Rebuilt):
             found = self._block(
                 shape,
                 x,
-                None,
                 seeds[first:last],
                 ops.zeros((), "int32"),
                 ops.minimum(stop, last * tile) - first * tile,
@@ -265,7 +262,16 @@ class Counter(Rebuilt):
         """
         raise TypeError(f"{type(self).__name__} does not define `find`.")
 
-    def _block(self, shape, x, scale, seeds, start, stop, draws_per_batch):
+    def _graph_of_block(self, shape, scale_shape=None):
+        """One for each shape of examples, however many, and of their scales."""
+        number = (), "int32"
+        inputs = [((None, *shape), "float32"), ((None, 2), "int64")]
+        inputs += [number, number, number]
+        if scale_shape is not None:
+            inputs.append(((None, *scale_shape), "float32"))
+        return backend.compile(functools.partial(self._block, shape), inputs)
+
+    def _block(self, shape, x, seeds, start, stop, draws_per_batch, scale=None):
         x = ops.reshape(x, (-1, *shape))
         where = self.noise.where(x)
         if where is not None:
