@@ -45,21 +45,18 @@ def test_a_branch_is_held_until_it_is_read():
     assert forward.bytes_per_example((8,)) == 4 * (100 + 200 + 200)
 
 
-def test_a_large_batch_is_made_to_fit_with_the_same_votes(has_free):
+# Of the second, windows shrink, too.
+@pytest.mark.parametrize("free, copies", [(40_000, 73), (1_500, 2)])
+def test_a_large_batch_is_made_to_fit_with_the_same_votes(
+    has_free, free, copies
+):
     whole = certify()
-    has_free(2 * 40_000)
-    with pytest.warns(UserWarning, match="Not 1,024 noisy copies .* but 73"):
+    has_free(2 * free)
+    warning = f"Not 1,024 noisy copies .* but {copies}: more would take over"
+    with pytest.warns(UserWarning, match=warning):
         in_parts = certify()
     np.testing.assert_array_equal(whole.counts, in_parts.counts)
     np.testing.assert_array_equal(whole.radius, in_parts.radius)
-
-
-def test_windows_shrink_with_the_batch(has_free):
-    whole = certify()
-    has_free(2 * 1_500)
-    with pytest.warns(UserWarning, match="but 2: more would take over half"):
-        in_parts = certify()
-    np.testing.assert_array_equal(whole.counts, in_parts.counts)
 
 
 def test_a_copy_that_does_not_fit_is_refused(has_free):
