@@ -148,7 +148,7 @@ def test_a_denoiser(defaults):
         compiled(model, objective=training.Denoising()), x, y
     )
     assert {"reconstruction_loss", "stability_loss"} <= set(history)
-    model.certify(x[:2], n=100, verbose=0)
+    model.certify(x[:2], n=100, seed=0, verbose=0)
 
 
 @pytest.mark.parametrize("kind", ["common", "each"])
@@ -161,7 +161,7 @@ def test_a_sigma_for_each_example(defaults, kind):
     found = search.search(model, x[:2])
     assert np.all((0.0999 < found.sigma) & (found.sigma < 1.0001))
     with ks.CertificationMemory() as memory:
-        arguments = dict(sigma=search, memory=memory, n=100, verbose=0)
+        arguments = dict(sigma=search, memory=memory, n=100, seed=0, verbose=0)
         result = model.certify(x[:2], **arguments)
         again = model.certify(x[:2], **arguments)
     np.testing.assert_array_equal(result.prediction, again.prediction)
@@ -173,7 +173,7 @@ def test_a_class_of_each_pixel(defaults):
     model = ks.SmoothedSegmentation(base, ks.noise.Gaussian(0.25), num_draws=5)
     check_training(compiled(model), x, (x[..., 0] > 0.5).astype("int32"))
     assert model.predict(x, verbose=0).shape == (6, 4, 4, 2)
-    model.certify(x[:2], n=100, alpha=0.05, verbose=0)
+    model.certify(x[:2], n=100, alpha=0.05, seed=0, verbose=0)
 
 
 def test_labels(defaults):
@@ -184,7 +184,7 @@ def test_labels(defaults):
     y = (x[:, :3] > 0.5).astype("float32")
     check_training(compiled(model, "binary_crossentropy"), x, y)
     assert model.predict(x, verbose=0).shape == (12, 3)
-    model.certify(x[:2], y[:2], n=100, alpha=0.05, verbose=0)
+    model.certify(x[:2], y[:2], n=100, alpha=0.05, seed=0, verbose=0)
 
 
 def test_numbers(each_default):
@@ -193,7 +193,7 @@ def test_numbers(each_default):
     model = ks.SmoothedRegression(base, ks.noise.Gaussian(0.25), num_draws=5)
     check_training(compiled(model, "mse"), x, x.sum(axis=1))
     assert model.predict(x, verbose=0).shape == (12, 1)
-    model.certify(x[:2], radii=[0.0, 0.1], n=200, alpha=0.05, verbose=0)
+    model.certify(x[:2], radii=[0.0, 0.1], n=200, alpha=0.05, seed=0, verbose=0)
 
 
 def test_boxes(defaults):
@@ -209,7 +209,7 @@ def test_boxes(defaults):
         keras.Model(image, boxes), ks.noise.Gaussian(0.25), num_draws=5
     )
     assert model.predict(x, verbose=0).shape == (6, 2, 4)
-    model.certify(x[:2], radii=[0.0, 0.1], n=200, alpha=0.05, verbose=0)
+    model.certify(x[:2], radii=[0.0, 0.1], n=200, alpha=0.05, seed=0, verbose=0)
 
 
 def test_several_inputs_and_noise_in_front(defaults):
@@ -224,10 +224,10 @@ def test_several_inputs_and_noise_in_front(defaults):
     both = {"image": x, "age": x[:, :1]}
     check_training(compiled(model), both, y)
     assert model.predict(both, verbose=0).shape == (12, 3)
-    model.certify(both, n=100, verbose=0)
+    model.certify(both, n=100, seed=0, verbose=0)
     noisy = ks.add_input_noise(classifier(), ks.noise.Laplace(0.1))
     compiled(noisy).fit(x, y, verbose=0)
-    ks.SmoothedModel(noisy).certify(x, n=100, verbose=0)
+    ks.SmoothedModel(noisy).certify(x, n=100, seed=0, verbose=0)
 
 
 @pytest.mark.slow
@@ -397,7 +397,7 @@ def test_exact_serialized_smoothing_of_a_float32_model(defaults):
     x, _ = vectors()
     model = smoothed(equilibrium_network(dtype="float32"))
     form = ks.serialized.Exact()
-    result = model.certify(x, n=100, serialized=form, verbose=0)
+    result = model.certify(x, n=100, serialized=form, seed=0, verbose=0)
     assert result.findings["unsettled"].sum() == 0
 
 
@@ -409,7 +409,13 @@ def test_audited_serialized_smoothing(defaults):
     model = smoothed(equilibrium_network())
     with ks.CertificationMemory() as memory:
         result = model.certify(
-            x[:3], n=200, serialized=form, sigma=sigma, memory=memory, verbose=0
+            x[:3],
+            n=200,
+            serialized=form,
+            sigma=sigma,
+            memory=memory,
+            seed=0,
+            verbose=0,
         )
     assert "disagreed" in result.findings
 
@@ -422,7 +428,7 @@ def test_warm_starts_and_truncation(defaults):
         answers = stream(x)
     np.testing.assert_allclose(answers, model(x), rtol=0.05, atol=0.05)
     short = ks.serialized.truncate(model, steps=2, start="learned", x=x)
-    smoothed(short).certify(x[:2], n=100, verbose=0)
+    smoothed(short).certify(x[:2], n=100, seed=0, verbose=0)
 
 
 def test_mdeq(defaults):
@@ -474,7 +480,7 @@ def test_a_float64_model_among_float32_ones():
     model = compiled(smoothed(classifier(dtype="float64"), num_draws=5))
     check_training(model, x, y)
     assert model.predict(x, verbose=0).shape == (12, 3)
-    model.certify(x, n=100, verbose=0)
+    model.certify(x, n=100, seed=0, verbose=0)
 
 
 def test_noise_of_the_default_type_is_float32_or_refused(each_default):
@@ -486,9 +492,9 @@ def test_noise_of_the_default_type_is_float32_or_refused(each_default):
     model = ks.SmoothedModel(classifier(), Own(0.25), num_draws=5)
     if each_default[0] == "float16":
         with pytest.raises(ValueError, match="draws in float32"):
-            model.certify(x, n=100, verbose=0)
+            model.certify(x, n=100, seed=0, verbose=0)
     else:
-        model.certify(x, n=100, verbose=0)
+        model.certify(x, n=100, seed=0, verbose=0)
 
 
 @pytest.mark.parametrize(
