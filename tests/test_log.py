@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import columns_without_time
+from conftest import rechain
 from conftest import smoothed
+from conftest import to_format
 
 import keras_smoothing as ks
-from keras_smoothing.logs import CertificationLog
+from keras_smoothing import private_files
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.voting import VoteCounter
 
@@ -76,17 +78,9 @@ def test_the_rounding_of_an_input_is_kept(run, path, digits, digits_model):
 
 def test_a_log_from_before_roundings_is_read(run, path):
     result = run()
-    rows = [line.split("\t") for line in path.read_text().splitlines()]
-    column = rows[0].index("rounding")
-    path.write_text(
-        "".join(
-            "\t".join(row[:column] + row[column + 1 :]) + "\n" for row in rows
-        )
-    )
-    sidecar = path.with_name("run.tsv.json")
-    settings = {**json.loads(sidecar.read_text()), "format": 5}
-    sidecar.write_text(json.dumps(settings))
-    read = ks.read_log(path)
+    to_format(path, 5, without=["rounding"])
+    with pytest.warns(UserWarning, match="format 5, .* not bound to their"):
+        read = ks.read_log(path)
     np.testing.assert_array_equal(read.radius, result.radius)
     assert not read.rounding.any()
     with pytest.raises(ValueError, match="of an earlier version"):
@@ -99,6 +93,7 @@ def test_a_rounding_that_is_none_is_refused(run, path, rounding):
     rows = [line.split("\t") for line in path.read_text().splitlines()]
     rows[3][rows[0].index("rounding")] = rounding
     path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    rechain(path)
     with pytest.raises(ValueError, match="expected, .* received|row 2"):
         ks.read_log(path)
 
@@ -217,6 +212,7 @@ def test_a_log_that_does_not_know_its_size_resumes_as_before(run, path):
     settings = json.loads(sidecar.read_text())
     assert settings.pop("num_examples") == 5
     sidecar.write_text(json.dumps(settings))
+    rechain(path)
     assert run(stop=10, seed=None).seed == first.seed
     for damaged in ("5", 0, 2.5, [5]):
         sidecar.write_text(json.dumps({**settings, "num_examples": damaged}))
@@ -340,6 +336,8 @@ def test_damaged_logs_are_refused(run, path):
     run()
     for message, text in damaged(path.read_text()).items():
         path.write_text(text)
+        if text.endswith("\n"):
+            rechain(path)
         with pytest.raises(ValueError, match=message):
             ks.read_log(path)
 
@@ -361,6 +359,7 @@ def test_numbers_that_no_run_writes_are_refused(run, path, name, text):
     rows = [line.split("\t") for line in path.read_text().splitlines()]
     rows[3][rows[0].index(name)] = text
     path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    rechain(path)
     with pytest.raises(ValueError, match="Received: line 4 of .* expected, "):
         ks.read_log(path)
 
@@ -394,6 +393,7 @@ def test_rows_that_do_not_follow_from_the_settings_are_refused(
     settings = {**SETTINGS, "log": tmp_path / "other.tsv"}
     other.certify(x, y, **settings)
     path.write_bytes(settings["log"].read_bytes())
+    rechain(path)
     for read in (lambda: ks.read_log(path), run):
         with pytest.raises(ValueError, match="rows that follow from their"):
             read()
@@ -407,6 +407,7 @@ def test_an_edited_radius_is_refused(run, path):
     for radius in (result.radius[2] + 1e-4, result.radius[2] - 1e-4):
         row[3] = f"{radius:.6f}"
         path.write_text("\n".join([*lines[:3], "\t".join(row), *lines[4:], ""]))
+        rechain(path)
         with pytest.raises(ValueError, match="Received: row 2"):
             ks.read_log(path)
 
@@ -444,7 +445,7 @@ def test_two_runs_do_not_write_one_log(
 
 def test_two_runs_do_not_write_one_log_at_once(run, path, monkeypatch):
     expected = run(stop=8, log=None)
-    write_settings, caught = CertificationLog._write_settings, []
+    replace, caught = private_files.replace, []
 
     def run_too():
         try:
@@ -452,13 +453,14 @@ def test_two_runs_do_not_write_one_log_at_once(run, path, monkeypatch):
         except ValueError as error:
             caught.append(str(error))
 
-    def in_the_middle(log):
+    def in_the_middle(path, data):
+        monkeypatch.undo()
         other.start()
         other.join(2)
-        write_settings(log)
+        replace(path, data)
 
     other = threading.Thread(target=run_too)
-    monkeypatch.setattr(CertificationLog, "_write_settings", in_the_middle)
+    monkeypatch.setattr(private_files, "replace", in_the_middle)
     run(stop=8)
     other.join()
     assert len(caught) == 1 and "another process writes" in caught[0]

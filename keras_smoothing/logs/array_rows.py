@@ -1,8 +1,7 @@
 """Rows of answers that are arrays: of pixels, of labels, of numbers.
 
-Figures that can be read come first, and a hash of the claim: what rows state
-depends on it, and not all of them tell whether it was changed. Then all of a
-record, where an array is a file in NumPy's own format, compressed, as text.
+Figures that can be read come first. Then all of a record, where an array is a
+file in NumPy's own format, compressed, as text.
 """
 
 import base64
@@ -16,6 +15,7 @@ import zlib
 import numpy as np
 
 from keras_smoothing import checks
+from keras_smoothing.logs.log_format import CHAINED
 from keras_smoothing.logs.log_format import parse_rows
 from keras_smoothing.logs.log_format import sidecar_path
 from keras_smoothing.logs.numbers import integer
@@ -37,32 +37,38 @@ def check_settings(settings):
 
 def heading(record, result):
     """The first line, without its end, of a log of such records."""
-    return "\t".join(("idx", "claim", *result.figures(), *record._fields))
+    return "\t".join(("idx", *result.figures(), *record._fields))
 
 
-def format_row(index, record, result, i):
-    """One line, without its end.
+def format_rows(first, records, result):
+    """Lines without their ends.
 
     Args:
-        index: int, number of the example in the run.
-        record: a named tuple.
-        result: the result that holds the record's certificate.
-        i: int, where it does.
+        first: int, number of the first record in the run.
+        records: list of named tuples.
+        result: the result of these records.
     """
-    figures = [
-        at_least(values[i], f".{_DIGITS}f")
-        for values in result.figures().values()
+    figures = zip(*result.figures().values(), strict=True)
+    return [
+        "\t".join(
+            (
+                str(first + i),
+                *(at_least(value, f".{_DIGITS}f") for value in values),
+                *map(_to_text, record),
+            )
+        )
+        for i, (record, values) in enumerate(zip(records, figures, strict=True))
     ]
-    begin = (str(index), claim_digest(result.claim))
-    return "\t".join((*begin, *figures, *map(_to_text, record)))
 
 
 def parse_records(path, text, settings, claim):
     """Records of a log of ours, from which follows what its rows say."""
     kind, result_kind = record_of(claim), result_of(claim)
     types = typing.get_type_hints(kind)
-    records, stated, digest = [], [], claim_digest(claim)
-    names = list(kind._fields)
+    records, stated = [], []
+    names, columns = list(kind._fields), ("idx",)
+    if settings["format"] < CHAINED:  # The rows were bound to their claim.
+        columns = ("idx", "claim")
     if settings["format"] < 6:  # Roundings were not known.
         names.remove("rounding")
 
@@ -83,12 +89,17 @@ def parse_records(path, text, settings, claim):
         )
         record.check(tuple(settings["answers"]), claim)
         records.append(record)
-        row.pop("idx")
-        if row.pop("claim") != digest:
+        if "claim" in columns and row["claim"] != claim_digest(claim):
             raise ValueError("another claim expected, by the settings")
-        stated.append({name: float(text) for name, text in row.items()})
+        stated.append(
+            {
+                name: float(text)
+                for name, text in row.items()
+                if name not in columns
+            }
+        )
 
-    parse_rows(path, text, ("idx", "claim"), parse)
+    parse_rows(path, text, columns, parse)
     if records:
         figures = result_kind.from_records(
             records, claim, settings["seed"]

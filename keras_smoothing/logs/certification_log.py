@@ -1,8 +1,14 @@
+import contextlib
 import json
 import os
 import pathlib
 import secrets
 
+from keras_smoothing import private_files
+from keras_smoothing.logs.chain import COLUMN
+from keras_smoothing.logs.chain import Chain
+from keras_smoothing.logs.chain import settings_digest
+from keras_smoothing.logs.chain import unchained
 from keras_smoothing.logs.claims import rows_of
 from keras_smoothing.logs.claims import to_claim
 from keras_smoothing.logs.log_format import FORMAT
@@ -20,14 +26,17 @@ class CertificationLog:
     """The records of one run, kept in memory and, given a path, in a log.
 
     A log that exists is resumed; its last line is dropped if it was cut off
-    while it was written. Nothing is written before the first `append`.
+    while it was written. Nothing is written before `begin`, or else the first
+    `append`. Both files are for their owner only, or for the group of a folder
+    with the set-group-ID bit.
 
     Args:
         path: path of the log, or None.
         settings: dict that JSON holds, all that the certificates depend on. A
             seed of None stands for that of the log that is resumed, for as
             many examples as it was drawn for, or for a fresh one from the
-            operating system.
+            operating system. What is said of a "memory" is that of the log
+            that is resumed, too.
         claim: `Claim` of the certificates.
 
     Attributes:
@@ -45,6 +54,8 @@ class CertificationLog:
         self._rows = rows_of(claim)
         self._end = 0  # Of the last whole line.
         self._size = 0  # What follows it was cut off.
+        self._stored = None  # The settings beside the log, once they are.
+        self._chain = None
         self.records = []
         # As JSON gives them back, to be compared with what it gives back.
         self.settings = json.loads(json.dumps(settings))
@@ -53,6 +64,17 @@ class CertificationLog:
         if self.settings["seed"] is None:
             self.settings["seed"] = secrets.randbits(63)
 
+    def begin(self):
+        """Puts the settings of a new log on disk, so that it can be resumed."""
+        if self._path is not None and self._stored is None:
+            with self._alone():
+                pass
+
+    @property
+    def run(self):
+        """A hash of what was to be run, and None where there is no log."""
+        return self._stored and settings_digest(self._stored)
+
     def append(self, records):
         """Adds the next records of the run; on return they are on disk."""
         first = len(self.records)
@@ -60,15 +82,14 @@ class CertificationLog:
         if self._path is None:
             return
         result = self.result(first, len(self.records))
-        lines = [
-            self._rows.format_row(first + i, record, result, i)
-            for i, record in enumerate(records)
-        ]
-        with open(self._path, "r+b" if self._size else "ab") as file:
-            self._check_alone(file)
+        rows = self._rows.format_rows(first, records, result)
+        with self._alone() as file:
+            lines = []
             if not self._end:
-                self._write_settings()
-                lines.insert(0, self._rows.heading(records[0], result))
+                heading = self._rows.heading(records[0], result)
+                lines.append(f"{heading}\t{COLUMN}")
+                self._chain = Chain(self._stored, heading)
+            lines.extend(f"{row}\t{self._chain.follow(row)}" for row in rows)
             data = ("\n".join(lines) + "\n").encode()
             file.seek(self._end)
             file.truncate()
@@ -94,9 +115,11 @@ class CertificationLog:
                 "Expected argument `log` to be the path of a file in an "
                 f"existing folder. Received: log={str(self._path)!r}"
             )
-        if not self._path.exists() or not self._path.stat().st_size:
+        if not self._path.exists():
             return
-        stored = read_settings(self._path)
+        stored, data = read_settings(self._path), self._path.read_bytes()
+        if not data and (stored is None or stored["format"] != FORMAT):
+            return
         if stored is None:
             raise ValueError(
                 "Expected a log of this library to resume, with settings in "
@@ -113,6 +136,19 @@ class CertificationLog:
         if self.settings["seed"] is None:
             self.settings["seed"] = stored["seed"]
             self.settings["num_examples"] = stored.get("num_examples")
+        if self.settings.get("memory") and stored.get("memory"):
+            self.settings["memory"] = stored["memory"]
+        self._check_same_run(stored)
+        self._stored, self._size = stored, len(data)
+        whole = data[: data.rfind(b"\n") + 1]
+        self._end = len(whole)
+        if whole:
+            text, self._chain = unchained(self._path, whole.decode(), stored)
+            self.records = self._rows.parse_records(
+                self._path, text, stored, self._claim
+            )
+
+    def _check_same_run(self, stored):
         for name, ours, theirs in _differences(self.settings, stored):
             # A class may have moved; its registered name has not.
             is_history = name.startswith("versions.") or name == "num_examples"
@@ -125,33 +161,30 @@ class CertificationLog:
                     f"{name}={ours!r}. Received: {name}={theirs!r} in the "
                     f"log{why}. Choose another path."
                 )
-        data = self._path.read_bytes()
-        self._size = len(data)
-        whole = data[: data.rfind(b"\n") + 1]
-        self._end = len(whole)
-        if whole:
-            self.records = self._rows.parse_records(
-                self._path, whole.decode(), stored, self._claim
-            )
 
-    def _check_alone(self, file):
-        """Raises if another run has written to the file, and keeps it out."""
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)  # Until it is closed.
-        size = os.fstat(file.fileno()).st_size
-        if size != self._size:
-            raise ValueError(
-                f"Expected the log {self._path} as this run left it. Received: "
-                f"{size} bytes instead of {self._size}; another process writes "
-                "to it. Choose another path."
-            )
-
-    def _write_settings(self):
-        # Before the log, whole or not at all: a log without is refused.
-        sidecar = sidecar_path(self._path)
-        temporary = sidecar.with_name(sidecar.name + ".part")
-        temporary.write_text(json.dumps(self.settings, indent=2) + "\n")
-        os.replace(temporary, sidecar)
+    @contextlib.contextmanager
+    def _alone(self):
+        """The log, with settings beside it, which nobody else writes to."""
+        with contextlib.suppress(FileExistsError):
+            private_files.create(self._path)
+        with open(self._path, "r+b") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)  # Until it is closed.
+            size = os.fstat(file.fileno()).st_size
+            begun = None if self._stored is None else read_settings(self._path)
+            if size != self._size or begun != self._stored:
+                raise ValueError(
+                    f"Expected the log {self._path} and its settings as this "
+                    f"run left them. Received: {size} bytes instead of "
+                    f"{self._size}, or other settings; another process writes "
+                    "to it. Choose another path."
+                )
+            if self._stored is None:
+                # Before the first line: a log without is refused.
+                text = json.dumps(self.settings, indent=2) + "\n"
+                private_files.replace(sidecar_path(self._path), text.encode())
+                self._stored = read_settings(self._path)
+            yield file
 
 
 def _differences(ours, theirs, prefix=""):

@@ -1,16 +1,19 @@
 """The text of a certification log, and of the settings beside it.
 
 A log is a tab-separated file. A JSON file beside it, `<log>.json`, says what
-was run. What is in a row depends on the claim.
+was run. What is in a row depends on the claim, but for the last column: it
+binds the row to the settings, and to the rows before it.
 """
 
 import json
 
 # Counted up whenever the same settings would give other draws or other rows.
-FORMAT = 6
+FORMAT = 7
 
-# All that can be read. Those before 5 are of votes for one class.
-FORMATS = (3, 4, 5, FORMAT)
+# All that can be read. Those before 5 are of votes for one class. Rows of those
+# before 7 do not tell by which settings they were written.
+FORMATS = (3, 4, 5, 6, FORMAT)
+CHAINED = 7
 
 
 def sidecar_path(path):

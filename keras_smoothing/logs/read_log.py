@@ -1,10 +1,14 @@
 import pathlib
 
+from keras_smoothing.logs.chain import unchained
 from keras_smoothing.logs.claims import rows_of
 from keras_smoothing.logs.claims import to_claim
+from keras_smoothing.logs.log_format import CHAINED
 from keras_smoothing.logs.log_format import read_settings
+from keras_smoothing.logs.log_format import sidecar_path
 from keras_smoothing.logs.six_columns import read_six_columns
 from keras_smoothing.results import result_of
+from keras_smoothing.warn_caller import warn_caller
 
 
 def read_log(path):
@@ -20,6 +24,10 @@ def read_log(path):
 
     Of a log of ours, which has its settings beside it in `<path>.json`, the
     vote counts are read too, and the certificates are computed from them again.
+    Each of its rows ends with a hash of the settings and of all rows so far:
+    settings that are not those of the rows, and lines that were changed,
+    removed, repeated or moved, are refused. Logs of earlier versions have no
+    such hashes; they are read with a warning.
 
     Args:
         path: path of the log.
@@ -63,9 +71,24 @@ def read_log(path):
             "resumes it."
         )
     claim = to_claim(path, settings)
+    if settings["format"] < CHAINED:
+        warn_caller(
+            f"Rows of format {settings['format']}, in which {path} was written "
+            "by an earlier version, are not bound to their settings: whether "
+            f"{sidecar_path(path)}, labels or whole rows were changed since "
+            "cannot be told."
+        )
+    else:
+        text, _ = unchained(path, text, settings)
     records = rows_of(claim).parse_records(path, text, settings, claim)
     if not records:
         raise ValueError(
             f"Expected a log with at least one row. Received: {path}"
+        )
+    wanted = settings.get("num_examples")
+    if wanted is not None and len(records) < wanted:
+        warn_caller(
+            f"{path} has rows of {len(records)} of {wanted} examples: its run "
+            "has not ended, or its last lines were removed."
         )
     return result_of(claim).from_records(records, claim, settings["seed"])

@@ -15,6 +15,7 @@ from keras_smoothing.logs.log_format import sidecar_path
 from keras_smoothing.logs.numbers import integer
 from keras_smoothing.logs.numbers import nonnegative
 from keras_smoothing.logs.numbers import number
+from keras_smoothing.promises import Head
 from keras_smoothing.promises import Promise
 from keras_smoothing.results import Record
 from keras_smoothing.results import result_of
@@ -24,30 +25,27 @@ from keras_smoothing.rounding import at_most
 from keras_smoothing.statistics.votes import ABSTAIN
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
+_FORMAT_4 = ("p_lower", "num_samples", "candidate", "nan_draws", "scale")
+_FORMAT_6 = (*_FORMAT_4, "mean_scale", "volume_radius", "rounding")
 # By format. Columns of findings follow.
 MORE_COLUMNS = {
-    3: ("p_lower", "num_samples", "candidate", "nan_draws", "counts", "digest"),
-    4: (
-        *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
-        *("counts", "digest"),
-    ),
-    5: (
-        *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
-        *("mean_scale", "volume_radius", "counts", "digest"),
-    ),
-    6: (
-        *("p_lower", "num_samples", "candidate", "nan_draws", "scale"),
-        *("mean_scale", "volume_radius", "rounding", "counts", "digest"),
-    ),
+    3: (*_FORMAT_4[:-1], "counts", "digest"),
+    4: (*_FORMAT_4, "counts", "digest"),
+    5: (*_FORMAT_6[:-1], "counts", "digest"),
+    6: (*_FORMAT_6, "counts", "digest"),
+    7: (*_FORMAT_6, "counts", "digest"),
 }
+_PROMISE_5 = ("promised", "promised_radius", "promised_alpha")
+_PROMISE_6 = (*_PROMISE_5, "promised_noise", "memory_alpha")
 # Before those of findings, where there is a memory.
 PROMISE_COLUMNS = {
     3: (),
     4: (),
-    5: ("promised", "promised_radius", "promised_alpha"),
-    6: (
-        *("promised", "promised_radius", "promised_alpha", "promised_noise"),
-        "memory_alpha",
+    5: _PROMISE_5,
+    6: _PROMISE_6,
+    7: (
+        *_PROMISE_6,
+        *("proved_radius", "memory_promises", "memory_queries", "memory_chain"),
     ),
 }
 
@@ -65,15 +63,21 @@ def heading(record, result):
     )
 
 
-def format_row(index, record, result, i):
-    """One line, without its end.
+def format_rows(first, records, result):
+    """Lines without their ends.
 
     Args:
-        index: int, number of the example in the run.
-        record: `Record`.
-        result: `CertificationResult` that holds the record's certificate.
-        i: int, where it does.
+        first: int, number of the first record in the run.
+        records: list of `Record`.
+        result: `CertificationResult` of these records.
     """
+    return [
+        _format_row(first + i, record, result, i)
+        for i, record in enumerate(records)
+    ]
+
+
+def _format_row(index, record, result, i):
     label = -1 if record.label is None else record.label
     prediction = int(result.prediction[i])
     promise = ()
@@ -84,6 +88,8 @@ def format_row(index, record, result, i):
             repr(record.promise.alpha),
             record.promise.noise,
             repr(record.memory_alpha),
+            at_least(result.promises["proved_radius"][i], ".6f"),
+            *record.memory_head,
         )
     return "\t".join(
         str(value)
@@ -92,7 +98,7 @@ def format_row(index, record, result, i):
             label,
             prediction,
             at_least(result.radius[i], ".6f"),
-            int(label >= 0 and prediction == label),
+            _correct(label, prediction),
             at_most(record.time, ".6g"),
             at_least(result.p_lower[i], ".9f"),
             record.num_samples,
@@ -108,6 +114,10 @@ def format_row(index, record, result, i):
             *map(_format_numbers, record.findings.values()),
         )
     )
+
+
+def _correct(label, prediction):
+    return int(label >= 0 and prediction == label)
 
 
 def _format_numbers(numbers):
@@ -163,6 +173,17 @@ def _parse_memory_alpha(row):
     return spent
 
 
+def _parse_memory_head(row):
+    """What a memory held, or None where it does not say."""
+    if "memory_chain" not in row:
+        return None
+    promises = integer(row["memory_promises"])
+    queries = integer(row["memory_queries"])
+    if min(promises, queries) < 0:
+        raise ValueError(f"numbers >= 0 expected, {promises, queries} received")
+    return Head(promises, queries, row["memory_chain"])
+
+
 def parse_records(path, text, settings, claim):
     """Records of a log of ours, whose votes prove what its rows say."""
     classes = settings["num_classes"]
@@ -175,14 +196,26 @@ def parse_records(path, text, settings, claim):
             raise ValueError(
                 f"idx {len(records)} expected, {row['idx']} received"
             )
-        stated.append(
-            (
-                integer(row["predict"]),
-                number(row["radius"]),
-                number(row["p_lower"]),
-            )
-        )
         label, candidate = integer(row["label"]), integer(row["candidate"])
+        prediction = integer(row["predict"])
+        if integer(row["correct"]) != _correct(label, prediction):
+            raise ValueError(
+                f"correct={_correct(label, prediction)} expected of label "
+                f"{label} and predict {prediction}, {row['correct']} received"
+            )
+        stated.append(
+            {
+                name: number(row[name])
+                for name in (
+                    "radius",
+                    "p_lower",
+                    "volume_radius",
+                    "proved_radius",
+                )
+                if name in row
+            }
+            | {"predict": prediction}
+        )
         num_samples = integer(row["num_samples"])
         counts = _parse_array(row["counts"], classes)
         if counts.sum() > num_samples:
@@ -221,21 +254,37 @@ def parse_records(path, text, settings, claim):
                 promise=promise,
                 rounding=rounding,
                 memory_alpha=_parse_memory_alpha(row),
+                memory_head=_parse_memory_head(row),
             )
         )
 
     parse_rows(path, text, columns, parse)
     if records:
-        kind = result_of(claim)
-        result = kind.from_records(records, claim, settings["seed"])
-        proved = (result.prediction, result.radius, result.p_lower)
-        # Rounded down, and perhaps by another SciPy.
-        same = np.abs(np.array(stated).T - proved) < [[1], [2e-6], [2e-9]]
-        if not same.all():
-            index = int(np.argmin(same.all(axis=0)))
+        _check_follows(path, records, stated, claim)
+    return records
+
+
+def _check_follows(path, records, stated, claim):
+    """Raises where rows state what their votes do not prove."""
+    result = result_of(claim).from_records(records, claim, seed=None)
+    # Rounded down, and perhaps by another SciPy.
+    tolerance = 2e-6 * np.maximum(1, result.mean_scale / result.scale)
+    proved = {
+        "predict": (result.prediction, 1),
+        "radius": (result.radius, 2e-6),
+        "p_lower": (result.p_lower, 2e-9),
+        "volume_radius": (result.volume_radius, tolerance),
+    }
+    if result.promises is not None:
+        proved["proved_radius"] = (result.promises["proved_radius"], 2e-6)
+    for name in stated[0]:
+        ours, near = proved[name]
+        differs = np.abs([row[name] for row in stated] - ours) >= near
+        if differs.any():
+            index = int(np.argmax(differs))
             raise ValueError(
                 f"Expected rows that follow from their votes under the "
                 f"settings of {sidecar_path(path)}. Received: row {index} of "
-                f"{path}, with predict, radius, p_lower {stated[index]}"
+                f"{path}, with {name} {stated[index][name]} instead of "
+                f"{ours[index]}"
             )
-    return records

@@ -3,4 +3,5 @@
 from keras_smoothing.promises.certification_memory import (
     CertificationMemory as CertificationMemory,
 )
+from keras_smoothing.promises.head import Head as Head
 from keras_smoothing.promises.promise import Promise as Promise

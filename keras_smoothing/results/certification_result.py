@@ -56,9 +56,11 @@ class CertificationResult(ByExample):
             is less by as much: it is around the example as it was passed in.
         promises: dict of arrays, shape `(examples,)`, or None without a memory:
             the "prediction", "radius" and "alpha" that it has promised of each
-            example, the "noise" of that promise, in words, and what queries of
-            the memory had spent by then ("memory_alpha"). Of logs of earlier
-            versions the last two are empty and NaN. See `recertify`.
+            example, the "noise" of that promise, in words, what queries of
+            the memory had spent by then ("memory_alpha"), and the radius that
+            the votes alone prove of the class they select ("proved_radius").
+            Of logs of earlier versions noise and memory_alpha are empty and
+            NaN. See `recertify`.
         memory_alpha: float, the sum of the alphas of all queries that the
             memory let draw, by the last of these examples; None without a
             memory, or where it is not known.
@@ -227,6 +229,7 @@ class CertificationResult(ByExample):
         prediction = candidate
         if promises is not None:
             prediction = promises["prediction"]
+            promises = {**promises, "proved_radius": radius.copy()}
             # What votes prove of the same class, as far as it was promised; or
             # the promise, where it is as probable as the claim.
             radius = np.minimum(radius, promises["radius"])

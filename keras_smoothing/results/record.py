@@ -3,6 +3,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_smoothing.promises import Head
 from keras_smoothing.promises import Promise
 
 
@@ -29,6 +30,8 @@ class Record(NamedTuple):
         memory_alpha: float, the sum of the alphas of all queries of the memory
             once the window of the example was answered; None where that is not
             known.
+        memory_head: `keras_smoothing.promises.Head` of the memory at that time,
+            or None likewise.
     """
 
     label: int | None
@@ -44,6 +47,7 @@ class Record(NamedTuple):
     promise: Promise | None = None
     rounding: float = 0.0
     memory_alpha: float | None = None
+    memory_head: Head | None = None
 
 
 def check_rounding(rounding):
