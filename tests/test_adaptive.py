@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import columns_without_time
 from conftest import linear_model
+from conftest import rechain
 from conftest import smoothed
 
 import keras_smoothing as ks
@@ -144,6 +145,7 @@ def test_a_log_with_draws_between_the_looks_is_refused(model, x, tmp_path):
     row = lines[2].split("\t")
     row[row.index(n)] = str(int(n) + 1)
     path.write_text("\n".join([*lines[:2], "\t".join(row), lines[3]]) + "\n")
+    rechain(path)
     for read in (
         lambda: ks.read_log(path),
         lambda: model.certify(x[:3], log=path, **SETTINGS),

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import rechain
 from keras import ops
 
 import keras_smoothing as ks
@@ -283,6 +284,7 @@ def test_logs_saving_and_datasets(scenes, tmp_path):
     label = first[heading.index("label")]
     for wrong in (y[0, :, :3], y[0, 0], y[0].astype("float32")):
         path.write_text(text.replace(label, array_rows._to_text(wrong)))
+        rechain(path)
         with pytest.raises(ValueError, match="true boxes"):
             ks.read_log(path)
 
