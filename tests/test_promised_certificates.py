@@ -207,12 +207,10 @@ def test_a_run_with_a_memory_is_resumed(stripes, memory, tmp_path, rows):
     resumed = model.certify(x[:40], memory=memory, log=log, **calls)
     np.testing.assert_array_equal(resumed.prediction, whole.prediction)
     np.testing.assert_array_equal(resumed.radius, whole.radius)
-    assert [row[:5] for row in columns_without_time(log)] == [
-        row[:5] for row in expected
-    ]
+    assert columns_without_time(log) == expected
     with ks.CertificationMemory() as empty:
         log.write_text("".join(lines[: 1 + rows]))
-        with pytest.raises(ValueError, match="Received: a memory with None"):
+        with pytest.raises(ValueError, match="The memory .* is behind"):
             model.certify(x[:40], memory=empty, log=log, **calls)
     assert log.read_text() == "".join(lines[: 1 + rows])
     with ks.CertificationMemory() as other:
@@ -221,7 +219,7 @@ def test_a_run_with_a_memory_is_resumed(stripes, memory, tmp_path, rows):
         other.promise(
             x[:1], first.prediction, first.radius / 2, first.scale, 0.01
         )
-        with pytest.raises(ValueError, match="Expected the memory that the"):
+        with pytest.raises(ValueError, match="memory"):
             model.certify(x[:40], memory=other, log=log, **calls)
 
 
@@ -271,7 +269,7 @@ def test_logs_keep_promises_and_scales(stripes, memory, tmp_path):
             read.recertify(alpha).radius, result.recertify(alpha).radius
         )
     settings = json.loads((tmp_path / "run.tsv.json").read_text())
-    assert settings["memory"] is True and settings["deployable"] is True
+    assert settings["memory"]["num_promises"] == 0 and settings["deployable"]
     assert settings["sigma"]["config"] == SEARCH.get_config()
 
 
@@ -347,11 +345,9 @@ def ask_until_answered(method, memory, rng):
             )
         else:
             no_votes = Votes(np.zeros((1, 2), np.int64), np.zeros(1, np.int64))
-            (record,) = promising.certify_new(
-                *(memory, sample, x, [None], index, np.zeros(1)),
-                *(COIN, no_votes),
-                first=len(memory),
-            )
+            (record,) = promising.Promising(
+                memory, COIN, no_votes, first=len(memory)
+            ).certify(sample, x, [None], index, np.zeros(1))
             label = record.promise.prediction
         if label != ks.ABSTAIN:
             return True
@@ -488,7 +484,7 @@ def test_a_log_wants_the_memory_that_had_spent_as_much(tmp_path):
         assert memory.num_queries == 2
     with (
         ks.CertificationMemory() as other,
-        pytest.raises(ValueError, match="with 0.02 spent. Received"),
+        pytest.raises(ValueError, match="The memory .* is behind"),
     ):
         model.certify(x, memory=other, **calls)
 

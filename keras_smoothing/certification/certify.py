@@ -3,10 +3,12 @@
 import dataclasses
 import functools
 
-from keras_smoothing.certification import promising
 from keras_smoothing.certification.enough import check_can_certify
 from keras_smoothing.certification.evidence import warn_of_evidence
 from keras_smoothing.certification.header import header
+from keras_smoothing.certification.promising import Promising
+from keras_smoothing.certification.promising import bind
+from keras_smoothing.certification.promising import check_held
 from keras_smoothing.certification.run import run
 from keras_smoothing.certification.sampling import sample
 from keras_smoothing.logs import CertificationLog
@@ -58,12 +60,12 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         num_examples=examples.exact_total,
         num_classes=num_classes,
         sigma=searcher and searcher.get_config(),
-        memory=memory is not None,
+        memory=None,
         n0=int(settings.n0),
     )
     if memory is not None:
-        shape = examples.first.shape[1:]
-        promising.bind(memory, head["model"], counter, shape)
+        bind(memory, head["model"], counter, examples.first.shape[1:])
+        head["memory"] = memory.head._asdict()
     log = CertificationLog(settings.log, head, claim)
     sample_all = functools.partial(
         sample,
@@ -74,19 +76,18 @@ def certify(counter, claim, request, settings, searcher=None, memory=None):
         seed=log.settings["seed"],
         batch_size=batch_size,
     )
-    certify_window = None
+    promising = None
     if memory is not None:
-        certify_window = functools.partial(
-            promising.certify_new,
+        check_held(memory, log)
+        log.begin()  # Before the memory has anything of the run.
+        promising = Promising(
             memory,
-            claim=claim,
+            claim,
             no_votes=counter.no_votes(1, num_classes),
-            # What goes on shares its draws with the promises made before.
-            first=0 if log.records else len(memory),
+            first=log.settings["memory"]["num_promises"],
+            run=log.run,
         )
-    return run(
-        examples, num_classes, log, sample_all, settings, memory, certify_window
-    )
+    return run(examples, num_classes, log, sample_all, settings, promising)
 
 
 def _named(claim, counter, searcher, memory):

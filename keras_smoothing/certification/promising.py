@@ -1,12 +1,16 @@
 """What a memory of earlier promises does to a window of examples."""
 
+import contextlib
 import functools
+import hashlib
 
 import numpy as np
 from keras import ops
 
 from keras_smoothing.certification import scales
 from keras_smoothing.example_digest import example_digest
+from keras_smoothing.promises import Answer
+from keras_smoothing.promises import Head
 from keras_smoothing.results import Record
 from keras_smoothing.results import result_of
 from keras_smoothing.statistics.votes import ABSTAIN
@@ -43,88 +47,179 @@ def bind(memory, model, counter, shape):
     )
 
 
-def unknown(memory, x, labels, index, rounding):
-    """Of a window, what a memory does not answer and draws have to.
+def check_held(memory, log):
+    """Raises ValueError where a memory lacks what a log was written with."""
+    memory.check_holds(Head(**log.settings["memory"]))
+    if log.records:
+        memory.check_holds(log.records[-1].memory_head)
+
+
+class Promising:
+    """How a run of `certify` uses a memory.
+
+    All examples of a window are looked up first. Those in no ball, and points
+    that were promised without a radius, are certified and then promised in
+    order, each in view of those before it.
+
+    What a run with a log is told is kept with the promises, in the same
+    transaction. So a run that is resumed draws again what it had drawn, and
+    ends up with the same rows; else it would find but its own promises.
 
     Args:
         memory: `CertificationMemory`, bound.
-        x: float32 array, shape `(examples, ...)`.
-        labels: list of ints or of None.
-        index: int array, shape `(examples,)`, their numbers in the run.
-        rounding: float64 array, shape `(examples,)`, as of `Window`.
-
-    Returns:
-        x, labels, index and rounding of these examples. A point that was
-        promised without a radius may yet get one.
-    """
-    known = memory.look_up(x, rounding)
-    new = _uncertified(known)
-    return x[new], [labels[i] for i in new], index[new], rounding[new]
-
-
-def certify_new(
-    memory, sample, x, labels, index, rounding, claim, no_votes, first
-):
-    """Certificates of a window, as far as a memory allows, and from now on.
-
-    All examples are looked up first. Those in no ball, and points that were
-    promised without a radius, are certified and then promised in order, each
-    in view of those before it.
-
-    Args:
-        memory: `CertificationMemory`, bound.
-        sample: function of x, labels, index and rounding to a `Record` of each
-            example, and their scales.
-        x: float32 array, shape `(examples, ...)`.
-        labels: list of ints or of None.
-        index: int array, shape `(examples,)`, their numbers in the run.
-        rounding: float64 array, shape `(examples,)`, as of `Window`.
         claim: `Claim`.
         no_votes: `Votes` of no draws, of one example.
-        first: int, how many promises there were when the call began.
-
-    Returns:
-        list of `Record`.
+        first: int, how many promises there were when the run began.
+        run: str, a hash of all that its draws depend on; None where there is
+            no log, and nothing to resume.
     """
-    stddev, noise = claim.noise.stddev, claim.noise_in_words
-    recalled = functools.partial(_recalled, no_votes=no_votes, stddev=stddev)
-    known = memory.look_up(x, rounding)
-    records = [
-        promise and recalled(promise, x[i], labels[i], rounding[i])
-        for i, promise in enumerate(known)
-    ]
-    new = _uncertified(known)
-    alpha = _spend(memory, x, rounding, new, first, claim.alpha, _uncertified)
-    if len(new):
-        sampled, scale = sample(
-            x[new], [labels[i] for i in new], index[new], rounding[new]
+
+    def __init__(self, memory, claim, no_votes, first, run=None):
+        self._memory = memory
+        self._claim = claim
+        self._no_votes = no_votes
+        self._first = first
+        self._run = run
+
+    def unknown(self, x, labels, index, rounding):
+        """Of the parts of a `Window`, those of examples to be drawn for."""
+        told = self._told(self._queries(x, index, rounding))
+        new = _to_draw(self._memory.look_up(x, rounding), told)
+        return x[new], [labels[i] for i in new], index[new], rounding[new]
+
+    def certify(self, sample, x, labels, index, rounding):
+        """Certificates of a window, as far as the memory allows.
+
+        Args:
+            sample: function of the parts of a `Window` to a `Record` of each
+                example, and their scales.
+            x: as of `Window`.
+            labels: as there.
+            index: as there.
+            rounding: as there.
+
+        Returns:
+            list of `Record`.
+        """
+        memory, queries = self._memory, self._queries(x, index, rounding)
+        told = self._told(queries)
+        known = memory.look_up(x, rounding)
+        new = _to_draw(known, told)
+        answers = self._count(queries, told, x, rounding, new)
+        sampled = {}
+        if len(new):
+            records, scale = sample(
+                x[new], [labels[i] for i in new], index[new], rounding[new]
+            )
+            pairs = zip(records, scale, strict=True)
+            sampled = dict(zip(new, pairs, strict=True))
+        # All but those that were answered before an interruption.
+        left = [i for i, answer in enumerate(answers) if not answer.promise]
+        with self._answering(new):
+            made = self._promise(
+                [i for i in left if i in sampled], x, rounding, answers, sampled
+            )
+            for i in left:
+                answers[i] = answers[i]._replace(
+                    promise=made.get(i, known[i]),
+                    memory_alpha=memory.alpha_spent,
+                    memory_head=memory.head,
+                )
+            self._keep(queries, answers, left)
+        return [
+            self._record(answer, sampled.get(i), x[i], labels[i], rounding[i])
+            for i, answer in enumerate(answers)
+        ]
+
+    def _queries(self, x, index, rounding):
+        """What each example is kept by: its place in the run, and itself."""
+        if self._run is None:
+            return [None] * len(x)
+        queries = []
+        for each, i, moved in zip(x, index, rounding, strict=True):
+            place = f"{self._run} {i} {float(moved)!r} ".encode()
+            queries.append(hashlib.sha256(place + each.tobytes()).hexdigest())
+        return queries
+
+    def _told(self, queries):
+        if self._run is None:
+            return queries
+        return self._memory.told(queries)
+
+    def _keep(self, queries, answers, which):
+        if self._run is not None:
+            self._memory.keep({queries[i]: answers[i] for i in which})
+
+    def _answering(self, new):
+        """A transaction, unless nothing will be written."""
+        if self._run is None and not len(new):
+            return contextlib.nullcontext()
+        return self._memory.transaction()
+
+    def _count(self, queries, told, x, rounding, new):
+        """An `Answer` without a promise to those that have none yet.
+
+        Queries are counted here, before anything is answered.
+        """
+        answers = [
+            before or Answer(drawn=i in new) for i, before in enumerate(told)
+        ]
+        asked = _asked(
+            self._memory, x, rounding, new, self._first, _uncertified
         )
+        owed = [i for i in asked if told[i] is None]
+        if owed:
+            with self._memory.transaction():
+                alphas = self._memory.spend(len(owed), self._claim.alpha)
+                for i, alpha in zip(owed, alphas.tolist(), strict=True):
+                    answers[i] = answers[i]._replace(alpha=alpha)
+                self._keep(queries, answers, owed)
+        return answers
+
+    def _promise(self, which, x, rounding, answers, sampled):
+        """The promises made of some examples that were drawn for."""
+        if not which:
+            return {}
+        claim = self._claim
+        records, scale = zip(*(sampled[i] for i in which), strict=True)
+        alpha = np.array([answers[i].alpha for i in which])
         # Around x, as it is kept. What comes back is around what was given.
-        around_x = [record._replace(rounding=0.0) for record in sampled]
         result = result_of(claim).from_records(
-            around_x, claim, seed=None, alpha=alpha
+            [record._replace(rounding=0.0) for record in records],
+            claim,
+            seed=None,
+            alpha=alpha,
         )
-        promises = memory.promise(
-            x[new],
+        promises = self._memory.promise(
+            x[which],
             result.prediction,
             result.radius,
-            scale,
+            np.array(scale),
             alpha,
-            stddev,
-            noise,
-            rounding[new],
+            claim.noise.stddev,
+            claim.noise_in_words,
+            rounding[which],
         )
-        for i, own, record, promise in zip(
-            new, scale, sampled, promises, strict=True
-        ):
-            same = promise.noise == noise and promise.stddev == stddev
-            if same and np.array_equal(promise.scale, own):
-                records[i] = record._replace(promise=promise)
-            else:  # Of a ball that was promised meanwhile, with its noise.
-                other = recalled(promise, x[i], labels[i], rounding[i])
-                records[i] = other._replace(time=record.time)
-    spent = memory.alpha_spent
-    return [record._replace(memory_alpha=spent) for record in records]
+        return dict(zip(which, promises, strict=True))
+
+    def _record(self, answer, sampled, x, label, rounding):
+        noise, promise = self._claim.noise, answer.promise
+        recalled = _recalled(
+            promise, x, label, rounding, self._no_votes, noise.stddev
+        )
+        if sampled is not None:
+            record, scale = sampled
+            recalled = recalled._replace(time=record.time)
+            same = (promise.noise, promise.stddev) == (
+                self._claim.noise_in_words,
+                noise.stddev,
+            )
+            # Else it is of a ball that was promised meanwhile, with its noise.
+            if same and np.array_equal(promise.scale, scale):
+                recalled = record._replace(promise=promise)
+        return recalled._replace(
+            memory_alpha=answer.memory_alpha, memory_head=answer.memory_head
+        )
 
 
 def classify_new(memory, decide, x, index, rounding, claim, first):
@@ -146,7 +241,8 @@ def classify_new(memory, decide, x, index, rounding, claim, first):
     unanswered = functools.partial(_unanswered, rounding=rounding)
     answers = memory.look_up(x, rounding)
     new = unanswered(answers)
-    alpha = _spend(memory, x, rounding, new, first, claim.alpha, unanswered)
+    asked = _asked(memory, x, rounding, new, first, unanswered)
+    alpha = memory.spend(len(asked), claim.alpha)[np.isin(asked, new)]
     if len(new):
         labels, scale = decide(x[new], index[new], rounding[new], alpha)
         # Of a point alone, it does not matter in which directions.
@@ -166,38 +262,16 @@ def classify_new(memory, decide, x, index, rounding, claim, first):
     return [promise.prediction for promise in answers]
 
 
-def check_kept(memory, records, x, rounding, first):
-    """Raises where a memory does not hold what rows of a log promise.
+def _to_draw(known, told):
+    """Numbers of examples to be drawn for: once more, or since none is known.
 
-    Args:
-        memory: `CertificationMemory`, bound.
-        records: list of `Record`, read from a log.
-        x: float32 array, shape `(examples, ...)`, of which the first are those
-            of the records.
-        rounding: float64 array, shape `(examples,)`, as of `Window`.
-        first: int, the number of the first of them in the run.
-
-    Raises:
-        ValueError: as said.
+    A point that was promised without a radius may yet get one.
     """
-    kept = memory.look_up(x[: len(records)], rounding[: len(records)])
-    spent = memory.alpha_spent
-    for i, (record, promise) in enumerate(zip(records, kept, strict=True)):
-        wanted = record.promise
-        if spent < record.memory_alpha or (
-            wanted.prediction != ABSTAIN
-            and (
-                promise is None
-                or promise.prediction != wanted.prediction
-                or promise.radius < wanted.radius
-            )
-        ):
-            raise ValueError(
-                "Expected the memory that the log was written with, in which "
-                f"example {first + i} is promised class {wanted.prediction} "
-                f"at radius {wanted.radius}, with {record.memory_alpha} spent. "
-                f"Received: a memory with {promise} and {spent} spent"
-            )
+    drawn = [before is not None and before.drawn for before in told]
+    new = set(_uncertified(known)) - {
+        i for i, before in enumerate(told) if before is not None
+    }
+    return np.array(sorted(new.union(np.flatnonzero(drawn))), int)
 
 
 def _uncertified(known):
@@ -223,16 +297,15 @@ def _unanswered(known, rounding):
     )
 
 
-def _spend(memory, x, rounding, new, first, alpha, unknown):
-    """The alpha of each new query, counted before anything is answered.
+def _asked(memory, x, rounding, new, first, unknown):
+    """Numbers of the examples that count as queries, the new among them.
 
     What the call itself has promised depends on the draws that all of its
     examples share. So does which of them it answers: they count, too.
     """
-    asked = new
     if len(memory) > first:
-        asked = unknown(memory.look_up(x, rounding, first))
-    return memory.spend(len(asked), alpha)[np.isin(asked, new)]
+        return unknown(memory.look_up(x, rounding, first))
+    return new
 
 
 def _recalled(promise, x, label, rounding, no_votes, stddev):

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from keras_smoothing.certification import promising
 from keras_smoothing.certification.progress import Progress
 from keras_smoothing.certification.spreading import Window
 from keras_smoothing.certification.spreading import spread
@@ -15,8 +14,7 @@ def run(
     log,
     sample,
     settings,
-    memory=None,
-    certify_window=None,
+    promising=None,
 ):
     """Certifies the examples that a log does not have, whatever is claimed.
 
@@ -27,46 +25,41 @@ def run(
         sample: partial of a function of the parts of a `Window` and `on_draws`
             to a record of each example, and their scales.
         settings: `Settings`.
-        memory: `CertificationMemory`, bound, or None.
-        certify_window: function of a way to sample and the parts of a `Window`
-            to its records; or None where samples are all there is.
+        promising: `Promising`, where a memory answers, too; or None.
 
     Returns:
         the result of all examples.
     """
     progress = Progress(examples.total, settings.verbose)
     with spread(
-        _new(examples.windows(answers), log, memory, progress),
+        _new(examples.windows(answers), log, progress),
         sample,
         log.settings["model"],
         cluster=settings.cluster,
-        memory=memory,
+        unknown=promising and promising.unknown,
         on_draws=progress.on_draws,
     ) as windows:
         for window, sample_some in windows:
-            if certify_window is None:
+            if promising is None:
                 records, _ = sample_some(*window)
             else:
-                records = certify_window(sample_some, *window)
+                records = promising.certify(sample_some, *window)
             log.append(records)
             progress.on_examples_end(log.result(-len(records), None))
     progress.on_certify_end()
     return log.result(0, None)
 
 
-def _new(windows, log, memory, progress):
+def _new(windows, log, progress):
     """Yields a `Window` of those examples of each that a log does not have.
 
     Raises:
-        ValueError: if the log is of other examples, or the memory does not
-            hold what it promises.
+        ValueError: if the log is of other examples.
     """
     resumed, done = list(log.records), 0
     for x, labels, rounding in windows:
         known = resumed[done : done + len(x)]
         _check_same_examples(known, x, labels, rounding, done)
-        if memory is not None:
-            promising.check_kept(memory, known, x, rounding, done)
         index = np.arange(done, done + len(x))
         done += len(x)
         if known:

@@ -10,7 +10,6 @@ import warnings
 
 import numpy as np
 
-from keras_smoothing.certification import promising
 from keras_smoothing.cluster import CustomObjects
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs import structure
@@ -35,7 +34,7 @@ class Window(typing.NamedTuple):
 
 
 @contextlib.contextmanager
-def spread(windows, sample, model, *, cluster, memory, on_draws):
+def spread(windows, sample, model, *, cluster, unknown, on_draws):
     """Samples windows, where they are to be sampled.
 
     Args:
@@ -43,8 +42,8 @@ def spread(windows, sample, model, *, cluster, memory, on_draws):
         sample: partial of `sampling.sample`, without `on_draws`.
         model: str, the fingerprint of the base model.
         cluster: `keras_smoothing.cluster.Ray`, or None for this process.
-        memory: `CertificationMemory` or None: examples that it answers already
-            are not sent to a cluster.
+        unknown: function from the parts of a `Window` to those of the examples
+            that are sent to a cluster, since no memory answers them; or None.
         on_draws: called with the work done in this process, in examples.
 
     Yields:
@@ -62,18 +61,18 @@ def spread(windows, sample, model, *, cluster, memory, on_draws):
         return
     windows = itertools.chain([first], windows)
     with cluster.workers(_FarSampler(sample, model)) as workers:
-        yield _of_workers(workers, windows, memory)
+        yield _of_workers(workers, windows, unknown)
 
 
-def _of_workers(workers, windows, memory):
+def _of_workers(workers, windows, unknown):
     sent, unreadable = collections.deque(), []
 
     def tasks():
         try:
             for window in windows:
                 task = window
-                if memory is not None:
-                    task = Window(*promising.unknown(memory, *window))
+                if unknown is not None:
+                    task = Window(*unknown(*window))
                 sent.append((window, task))
                 yield task
         except Exception as error:

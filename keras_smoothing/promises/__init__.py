@@ -1,5 +1,6 @@
 """Promises: certified balls, and the memory that keeps them."""
 
+from keras_smoothing.promises.answer import Answer as Answer
 from keras_smoothing.promises.certification_memory import (
     CertificationMemory as CertificationMemory,
 )

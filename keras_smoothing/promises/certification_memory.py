@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import math
 import os
@@ -8,10 +9,12 @@ import numpy as np
 from keras_smoothing import checks
 from keras_smoothing.class_labels import ClassLabels
 from keras_smoothing.groups.is_group import is_group
+from keras_smoothing.promises import answer
 from keras_smoothing.promises import geometry
 from keras_smoothing.promises.ball_index import BallIndex
 from keras_smoothing.promises.budget import Budget
 from keras_smoothing.promises.geometry import LARGEST
+from keras_smoothing.promises.head import Head
 from keras_smoothing.promises.identity import Identity
 from keras_smoothing.promises.postgresql_store import PostgresqlStore
 from keras_smoothing.promises.promise import Promise
@@ -124,6 +127,7 @@ class CertificationMemory:
         self._lock = threading.RLock()
         self._index = None
         self._symmetries = None
+        self._inside = False  # Of a transaction.
         self.identity = None
         self.total_alpha = total_alpha
         try:
@@ -194,6 +198,28 @@ class CertificationMemory:
             self._symmetries = symmetries
 
     @property
+    def head(self):
+        return self._head_at(len(self))
+
+    def _head_at(self, n):
+        import hashlib as h
+
+        c = ""
+        for i in range(n):
+            c = h.sha256(
+                (c + repr(to_row(i + 1, *self._index[i]))).encode()
+            ).hexdigest()
+        return Head(n, self.num_queries, c)
+
+    def check_holds(self, head):
+        if (
+            len(self) < head.num_promises
+            or self.num_queries < head.num_queries
+            or self._head_at(head.num_promises).chain != head.chain
+        ):
+            raise ValueError("The memory is behind")
+
+    @property
     def num_queries(self):
         return self._budget().num_queries
 
@@ -222,7 +248,7 @@ class CertificationMemory:
             alphas = np.full(count, alpha)
             if not count:
                 return alphas
-            with self._store.exclusive():
+            with self.transaction():
                 spent = self._store.budget()
                 if self.total_alpha is not None:
                     k = spent.num_queries + 1.0 + np.arange(count)
@@ -323,27 +349,73 @@ class CertificationMemory:
                     "which move coordinates. Received: scales of shape "
                     f"{np.shape(scale)}"
                 )
+            with self.transaction():
+                known = len(self._index)
+                answers = [
+                    self._decide(*each)
+                    for each in zip(points, wanted, rounding, strict=True)
+                ]
+                self._store.insert(
+                    [
+                        to_row(i + 1, *self._index[i])
+                        for i in range(known, len(self._index))
+                    ]
+                )
+            return [self._shaped(answer) for answer in answers]
+
+    @contextlib.contextmanager
+    def transaction(self):
+        """A context in which all that is counted and promised is kept, or none.
+
+        Other processes wait for its end, and an exception takes all of it back.
+        """
+        with self._lock:
+            self._check_bound()
+            if self._inside:
+                yield
+                return
             self._refresh()  # The bulk of it before others have to wait.
-            known = len(self._index)
+            known, self._inside = len(self._index), True
             try:
                 with self._store.exclusive():
                     self._refresh()
                     known = len(self._index)
-                    answers = [
-                        self._decide(*each)
-                        for each in zip(points, wanted, rounding, strict=True)
-                    ]
-                    self._store.insert(
-                        [
-                            to_row(i + 1, *self._index[i])
-                            for i in range(known, len(self._index))
-                        ]
-                    )
+                    yield
             except BaseException:
                 # Whatever the store has kept all the same is read from there.
                 self._index.truncate(known)
                 raise
-            return [self._shaped(answer) for answer in answers]
+            finally:
+                self._inside = False
+
+    def told(self, queries):
+        """What a run with a log was told before it was interrupted.
+
+        Args:
+            queries: list of str, a hash of each example and its place.
+
+        Returns:
+            list of `Answer`; None for what the run has not got to.
+        """
+        with self._lock:
+            self._check_bound()
+            shape = self.identity.shape
+            found = dict(
+                answer.from_row(row, shape)
+                for row in self._store.answers(queries)
+            )
+            return [found.get(query) for query in queries]
+
+    def keep(self, answers):
+        """Keeps what a run with a log is told, for `told`.
+
+        Args:
+            answers: dict from queries, as of `told`, to `Answer`.
+        """
+        with self.transaction():
+            self._store.keep_answers(
+                [answer.to_row(*each) for each in answers.items()]
+            )
 
     def close(self):
         """Lets go of the file or the server. A second call does nothing."""

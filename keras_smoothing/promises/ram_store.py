@@ -12,6 +12,7 @@ class RamStore(Store):
     def __init__(self):
         self._identity = None
         self._budget = Budget()
+        self._answers = {}
 
     def identity(self):
         return self._identity
@@ -34,3 +35,9 @@ class RamStore(Store):
 
     def insert(self, rows):
         pass
+
+    def answers(self, queries):
+        return [self._answers[q] for q in queries if q in self._answers]
+
+    def keep_answers(self, rows):
+        self._answers.update((row[0], row) for row in rows)

@@ -73,6 +73,11 @@ class SqlStore(Store):
                 ")".format(**self.types)
             )
             self._execute(
+                "CREATE TABLE keras_smoothing_answers ("
+                "query TEXT PRIMARY KEY, answer TEXT NOT NULL, "
+                "checksum {int} NOT NULL)".format(**self.types)
+            )
+            self._execute(
                 "INSERT INTO keras_smoothing_memory (format, model, norm, "
                 "shape, symmetries, voting, serialized, total_alpha, "
                 f"num_queries, alpha_spent) VALUES ({self._placeholders(10)})",
@@ -129,6 +134,22 @@ class SqlStore(Store):
         self._insert_many(
             f"INSERT INTO keras_smoothing_promises ({_COLUMNS}) "
             f"VALUES ({self._placeholders(10)})",
+            rows,
+        )
+
+    def answers(self, queries):
+        with self._named_errors():
+            return self._execute(
+                "SELECT query, answer, checksum FROM keras_smoothing_answers "
+                f"WHERE query IN ({self._placeholders(len(queries))})",
+                queries,
+            )
+
+    def keep_answers(self, rows):
+        self._insert_many(
+            "INSERT INTO keras_smoothing_answers (query, answer, checksum) "
+            f"VALUES ({self._placeholders(3)}) ON CONFLICT (query) DO UPDATE "
+            "SET answer = excluded.answer, checksum = excluded.checksum",
             rows,
         )
 

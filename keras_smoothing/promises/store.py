@@ -59,5 +59,15 @@ class Store:
         """
         raise TypeError(f"{type(self).__name__} does not define `insert`.")
 
+    def answers(self, queries):
+        """The rows of `answer.to_row` that were kept of queries, of a list."""
+        raise TypeError(f"{type(self).__name__} does not define `answers`.")
+
+    def keep_answers(self, rows):
+        """Keeps rows of `answer.to_row`, for those of the same queries."""
+        raise TypeError(
+            f"{type(self).__name__} does not define `keep_answers`."
+        )
+
     def close(self):
         """Lets go of the store."""
