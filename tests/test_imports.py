@@ -56,6 +56,7 @@ ORDER = [
     "rebuilt",
     "wide_dtype",
     "example_digest",
+    "private_files",
     "class_labels",
     "checks",
     "rounding",

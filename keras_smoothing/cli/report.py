@@ -7,6 +7,7 @@ from keras_smoothing.evaluation.distance import one_distance
 from keras_smoothing.evaluation.pairing import are_paired
 from keras_smoothing.logs import read_log
 from keras_smoothing.logs import read_settings
+from keras_smoothing.logs.log_format import CHAINED
 from keras_smoothing.report import write_html
 from keras_smoothing.results import CertificationResult
 
@@ -57,7 +58,7 @@ def run(arguments):
             results,
             radii,
             images=images,
-            settings={name: read_settings(path) for name, path in logs.items()},
+            settings={name: _settings(path) for name, path in logs.items()},
         )
     for name, result in results.items():
         print(f"{name}: {result}")
@@ -68,6 +69,14 @@ def run(arguments):
         result.label is not None for result in results.values()
     ):
         print(evaluation.table(results, radii))
+
+
+def _settings(path):
+    """The settings of a log, and whether its rows are known to be of them."""
+    settings = read_settings(path)
+    if settings is not None and settings["format"] < CHAINED:
+        settings["rows"] = "not bound to these settings"
+    return settings
 
 
 def _describe(name, result, arguments):
