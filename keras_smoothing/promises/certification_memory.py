@@ -14,6 +14,7 @@ from keras_smoothing.promises import geometry
 from keras_smoothing.promises.ball_index import BallIndex
 from keras_smoothing.promises.budget import Budget
 from keras_smoothing.promises.geometry import LARGEST
+from keras_smoothing.promises.head import START
 from keras_smoothing.promises.head import Head
 from keras_smoothing.promises.identity import Identity
 from keras_smoothing.promises.postgresql_store import PostgresqlStore
@@ -89,6 +90,8 @@ class CertificationMemory:
         total_alpha: float or None.
         num_queries: int, how many queries were counted, by all processes.
         alpha_spent: float, the sum of their alphas.
+        head: `Head`, how much it holds: `num_promises`, `num_queries`, and a
+            hash of all promises, the `chain`. See `check_holds`.
 
     Raises:
         ValueError: if the folder is missing, or if what is at the path is
@@ -199,25 +202,9 @@ class CertificationMemory:
 
     @property
     def head(self):
-        return self._head_at(len(self))
-
-    def _head_at(self, n):
-        import hashlib as h
-
-        c = ""
-        for i in range(n):
-            c = h.sha256(
-                (c + repr(to_row(i + 1, *self._index[i]))).encode()
-            ).hexdigest()
-        return Head(n, self.num_queries, c)
-
-    def check_holds(self, head):
-        if (
-            len(self) < head.num_promises
-            or self.num_queries < head.num_queries
-            or self._head_at(head.num_promises).chain != head.chain
-        ):
-            raise ValueError("The memory is behind")
+        with self._lock:
+            self._check_usable()
+            return Head() if self.identity is None else self._store.head()
 
     @property
     def num_queries(self):
@@ -226,6 +213,34 @@ class CertificationMemory:
     @property
     def alpha_spent(self):
         return self._budget().alpha_spent
+
+    def check_holds(self, head):
+        """Raises where promises are missing that were there at an earlier time.
+
+        Args:
+            head: `Head` of this memory, as it was then.
+
+        Raises:
+            ValueError: if it holds fewer promises or queries than `head`, or
+                other promises.
+        """
+        with self._lock:
+            self._check_bound()
+            self._refresh()
+            ours = self._store.head()
+            if (
+                ours.num_promises < head.num_promises
+                or ours.num_queries < head.num_queries
+                or self._store.chain_at(head.num_promises) != head.chain
+            ):
+                raise ValueError(
+                    f"The memory {self._store.name} is behind, or another one. "
+                    f"Expected the {head.num_promises} promises and "
+                    f"{head.num_queries} queries that it had earlier. "
+                    f"Received: {ours.num_promises} promises and "
+                    f"{ours.num_queries} queries, or others. What it has lost "
+                    "may be contradicted."
+                )
 
     def spend(self, count, alpha):
         """Counts queries that are going to draw, before they are answered.
@@ -350,17 +365,15 @@ class CertificationMemory:
                     f"{np.shape(scale)}"
                 )
             with self.transaction():
-                known = len(self._index)
+                known, rows = len(self._index), []
                 answers = [
                     self._decide(*each)
                     for each in zip(points, wanted, rounding, strict=True)
                 ]
-                self._store.insert(
-                    [
-                        to_row(i + 1, *self._index[i])
-                        for i in range(known, len(self._index))
-                    ]
-                )
+                for i in range(known, len(self._index)):
+                    rows.append(to_row(self._chain, i + 1, *self._index[i]))
+                    self._chain = rows[-1][-1]
+                self._store.insert(rows)
             return [self._shaped(answer) for answer in answers]
 
     @contextlib.contextmanager
@@ -375,15 +388,16 @@ class CertificationMemory:
                 yield
                 return
             self._refresh()  # The bulk of it before others have to wait.
-            known, self._inside = len(self._index), True
+            self._inside, known = True, (len(self._index), self._chain)
             try:
                 with self._store.exclusive():
                     self._refresh()
-                    known = len(self._index)
+                    known = len(self._index), self._chain
                     yield
             except BaseException:
                 # Whatever the store has kept all the same is read from there.
-                self._index.truncate(known)
+                length, self._chain = known
+                self._index.truncate(length)
                 raise
             finally:
                 self._inside = False
@@ -416,6 +430,29 @@ class CertificationMemory:
             self._store.keep_answers(
                 [answer.to_row(*each) for each in answers.items()]
             )
+
+    def backup(self, path):
+        """Copies a memory in a file to a new file, while others may write.
+
+        A copy by other means may lack the end, and is refused. Never go on
+        with an older copy where promises were returned since: they may be
+        contradicted.
+
+        Args:
+            path: path of the copy, in an existing folder. It gets a file
+                `<path>.head` beside it, as every memory has: both belong
+                together.
+
+        Raises:
+            ValueError: if the memory is not in an SQLite file, or is damaged.
+            FileExistsError: if there is a file at the path.
+        """
+        with self._lock:
+            self._check_bound()
+            self._refresh()
+            self._store.backup(os.fspath(path))
+        with CertificationMemory(path) as copy:
+            len(copy)  # Reads, and checks, all of it.
 
     def close(self):
         """Lets go of the file or the server. A second call does nothing."""
@@ -459,6 +496,7 @@ class CertificationMemory:
             )
         self.identity = identity
         self._index = BallIndex(math.prod(identity.shape), identity.norm)
+        self._chain = START
 
     def _budget(self):
         with self._lock:
@@ -528,10 +566,25 @@ class CertificationMemory:
         return x[self._symmetries]
 
     def _refresh(self):
-        """Reads what other processes have promised since."""
+        """Reads what other processes have promised since, up to the last."""
         dimensions = math.prod(self.identity.shape)
-        for rows in self._store.rows_after(len(self._index)):
-            self._index.extend(*from_rows(rows, len(self._index), dimensions))
+        head = self._store.head()
+        if head.num_promises >= len(self._index):
+            for rows in self._store.rows_after(
+                len(self._index), head.num_promises
+            ):
+                points, promises, chain = from_rows(
+                    rows, len(self._index), self._chain, dimensions
+                )
+                self._index.extend(points, promises)
+                self._chain = chain
+        if (len(self._index), self._chain) != (head.num_promises, head.chain):
+            raise ValueError(
+                f"The memory {self._store.name} is behind. Expected the "
+                f"{max(head.num_promises, len(self._index))} promises that it "
+                "has returned. Received: fewer, or others. Restore it from a "
+                "backup that has them all."
+            )
 
     def _check_usable(self):
         if self._store is None:

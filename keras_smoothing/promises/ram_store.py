@@ -1,6 +1,8 @@
 import contextlib
 
 from keras_smoothing.promises.budget import Budget
+from keras_smoothing.promises.head import START
+from keras_smoothing.promises.head import Head
 from keras_smoothing.promises.store import Store
 
 
@@ -13,6 +15,7 @@ class RamStore(Store):
         self._identity = None
         self._budget = Budget()
         self._answers = {}
+        self._chains = [START]
 
     def identity(self):
         return self._identity
@@ -30,11 +33,18 @@ class RamStore(Store):
     def exclusive(self):
         return contextlib.nullcontext()
 
-    def rows_after(self, last):
+    def head(self):
+        promises = len(self._chains) - 1
+        return Head(promises, self._budget.num_queries, self._chains[-1])
+
+    def chain_at(self, number):
+        return self._chains[number] if number < len(self._chains) else None
+
+    def rows_after(self, last, end):
         return ()
 
     def insert(self, rows):
-        pass
+        self._chains.extend(row[-1] for row in rows)
 
     def answers(self, queries):
         return [self._answers[q] for q in queries if q in self._answers]

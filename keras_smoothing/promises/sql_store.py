@@ -1,17 +1,22 @@
 import json
 
 from keras_smoothing.promises.budget import Budget
+from keras_smoothing.promises.head import START
+from keras_smoothing.promises.head import Head
 from keras_smoothing.promises.identity import Identity
+from keras_smoothing.promises.rows import chained
 from keras_smoothing.promises.store import Store
 
 # Counted up whenever the same promises would be stored otherwise.
-_FORMAT = 4
+_FORMAT = 5
+# The one before, whose rows were not bound to each other.
+_UNCHAINED = 4
 
 # Rows that are read at once.
 _ROWS = 4096
 
 _COLUMNS = (
-    "id, x, prediction, radius, scale, scales, alpha, stddev, noise, checksum"
+    "id, x, prediction, radius, scale, scales, alpha, stddev, noise, chain"
 )
 
 
@@ -36,7 +41,10 @@ class SqlStore(Store):
                     "empty. Received: a database of something else. Choose "
                     "another path."
                 )
-            formats = self._execute("SELECT format FROM keras_smoothing_memory")
+            formats = self._formats()
+            if formats == [(_UNCHAINED,)]:
+                self._upgrade()
+                formats = self._formats()
             if formats != [(_FORMAT,)]:
                 raise ValueError(
                     f"Expected {self.name} to be a memory in format {_FORMAT}. "
@@ -61,33 +69,71 @@ class SqlStore(Store):
                 "shape TEXT NOT NULL, symmetries TEXT NOT NULL, "
                 "voting TEXT NOT NULL, serialized TEXT NOT NULL, "
                 "total_alpha {float}, num_queries {int} NOT NULL, "
-                "alpha_spent {float} NOT NULL)".format(**self.types)
+                "alpha_spent {float} NOT NULL, num_promises {int} NOT NULL, "
+                "chain TEXT NOT NULL)".format(**self.types)
             )
-            self._execute(
-                "CREATE TABLE keras_smoothing_promises ("
-                "id {int} PRIMARY KEY, x {bytes} NOT NULL, "
-                "prediction {int} NOT NULL, radius {float} NOT NULL, "
-                "scale {float} NOT NULL, scales {bytes}, "
-                "alpha {float} NOT NULL, stddev {float} NOT NULL, "
-                "noise TEXT NOT NULL, checksum {int} NOT NULL"
-                ")".format(**self.types)
-            )
-            self._execute(
-                "CREATE TABLE keras_smoothing_answers ("
-                "query TEXT PRIMARY KEY, answer TEXT NOT NULL, "
-                "checksum {int} NOT NULL)".format(**self.types)
-            )
+            self._create_tables()
             self._execute(
                 "INSERT INTO keras_smoothing_memory (format, model, norm, "
                 "shape, symmetries, voting, serialized, total_alpha, "
-                f"num_queries, alpha_spent) VALUES ({self._placeholders(10)})",
+                "num_queries, alpha_spent, num_promises, chain) VALUES "
+                f"({self._placeholders(12)})",
                 (
                     _FORMAT,
                     *identity._replace(shape=json.dumps(identity.shape)),
                     *Budget(total_alpha),
+                    *(Head().num_promises, Head().chain),
                 ),
             )
             self._mark()
+
+    def _create_tables(self):
+        self._execute(
+            "CREATE TABLE keras_smoothing_promises ("
+            "id {int} PRIMARY KEY, x {bytes} NOT NULL, "
+            "prediction {int} NOT NULL, radius {float} NOT NULL, "
+            "scale {float} NOT NULL, scales {bytes}, "
+            "alpha {float} NOT NULL, stddev {float} NOT NULL, "
+            "noise TEXT NOT NULL, chain TEXT NOT NULL"
+            ")".format(**self.types)
+        )
+        self._execute(
+            "CREATE TABLE keras_smoothing_answers ("
+            "query TEXT PRIMARY KEY, answer TEXT NOT NULL, "
+            "checksum {int} NOT NULL)".format(**self.types)
+        )
+
+    def _formats(self):
+        return self._execute("SELECT format FROM keras_smoothing_memory")
+
+    def _upgrade(self):
+        """Gives the rows of a memory in format 4 chains, for checksums."""
+        with self.exclusive():
+            if self._formats() != [(_UNCHAINED,)]:  # By another process.
+                return
+            promises = "keras_smoothing_promises"
+            self._execute(f"ALTER TABLE {promises} RENAME TO {promises}_4")
+            self._create_tables()
+            for column in (
+                "num_promises {int} NOT NULL DEFAULT 0",
+                f"chain TEXT NOT NULL DEFAULT '{START}'",
+            ):
+                self._execute(
+                    "ALTER TABLE keras_smoothing_memory ADD COLUMN "
+                    + column.format(**self.types)
+                )
+            last, chain = 0, START
+            while old := self._execute(
+                f"SELECT {_COLUMNS.replace('chain', 'checksum')} "
+                f"FROM {promises}_4 WHERE id > {self.placeholder} "
+                f"ORDER BY id LIMIT {_ROWS}",
+                (last,),
+            ):
+                rows = chained(old, last, chain)
+                self.insert(rows)
+                last, chain = rows[-1][0], rows[-1][-1]
+            self._execute(f"DROP TABLE {promises}_4")
+            self._execute(f"UPDATE keras_smoothing_memory SET format={_FORMAT}")
 
     def budget(self):
         with self._named_errors():
@@ -116,13 +162,43 @@ class SqlStore(Store):
             (budget.num_queries, budget.alpha_spent),
         )
 
-    def rows_after(self, last):
-        while True:
+    def head(self):
+        with self._named_errors():
+            rows = self._execute(
+                "SELECT num_promises, num_queries, chain "
+                "FROM keras_smoothing_memory"
+            )
+        try:
+            head = Head(*rows[0])
+            intact = head.num_promises >= 0 and len(bytes.fromhex(head.chain))
+        except (IndexError, TypeError, ValueError):
+            intact = False
+        if not intact or len(rows) != 1:
+            raise ValueError(
+                f"The memory {self.name} is damaged. Expected one row with the "
+                f"number of promises and their hash. Received: {rows}"
+            )
+        return head
+
+    def chain_at(self, number):
+        if not number:
+            return START
+        with self._named_errors():
+            rows = self._execute(
+                "SELECT chain FROM keras_smoothing_promises "
+                f"WHERE id = {self.placeholder}",
+                (number,),
+            )
+        return rows[0][0] if rows else None
+
+    def rows_after(self, last, end):
+        while last < end:
             with self._named_errors():
                 rows = self._execute(
                     f"SELECT {_COLUMNS} FROM keras_smoothing_promises "
-                    f"WHERE id > {self.placeholder} ORDER BY id LIMIT {_ROWS}",
-                    (last,),
+                    f"WHERE id > {self.placeholder} AND id <= "
+                    f"{self.placeholder} ORDER BY id LIMIT {_ROWS}",
+                    (last, end),
                 )
             if rows:
                 yield rows
@@ -136,6 +212,13 @@ class SqlStore(Store):
             f"VALUES ({self._placeholders(10)})",
             rows,
         )
+        if rows:
+            self._execute(
+                "UPDATE keras_smoothing_memory SET "
+                f"num_promises = {self.placeholder}, "
+                f"chain = {self.placeholder}",
+                (rows[-1][0], rows[-1][-1]),
+            )
 
     def answers(self, queries):
         with self._named_errors():

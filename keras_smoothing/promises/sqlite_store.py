@@ -4,7 +4,10 @@ import os
 import sqlite3
 import time
 
+from keras_smoothing import private_files
+from keras_smoothing.promises.head import Head
 from keras_smoothing.promises.sql_store import SqlStore
+from keras_smoothing.promises.witness import Witness
 
 # Seconds to wait for another process that writes.
 _TIMEOUT = 60.0
@@ -46,6 +49,14 @@ class SqliteStore(SqlStore):
                 "Expected argument `path` to be the path of a file in an "
                 f"existing folder. Received: path={self.name!r}"
             )
+        self._witness = Witness(f"{self._path}.head")
+        if not os.path.exists(self._path):
+            try:
+                private_files.create(self._path)
+            except FileExistsError:  # By another process.
+                pass
+            except PermissionError as error:
+                raise self._not_permitted(error) from error
         with self._named_errors():
             self._connection = sqlite3.connect(
                 self.name,
@@ -55,10 +66,60 @@ class SqliteStore(SqlStore):
             )
             self._opened = os.stat(self._path)
 
+    def identity(self):
+        identity = super().identity()
+        if identity is not None and self._witness.read() is None:
+            raise ValueError(
+                f"Expected {self._witness.path} beside the memory, which says "
+                "how much it must hold. Received: no such file. The two belong "
+                "together; `memory.backup(path)` makes copies of both."
+            )
+        return identity
+
     def create(self, identity, total_alpha):
+        if self._witness.read() not in (None, Head()):
+            raise ValueError(
+                f"Expected the memory that {self._witness.path} is about. "
+                f"Received: an empty file {self.name}. Restore the memory, or "
+                "choose another path."
+            )
+        self._witness.write(Head())  # Nobody sees a memory without.
         with self._named_errors():
             self._switch_to_a_write_ahead_log()
         super().create(identity, total_alpha)
+
+    def head(self):
+        # First, since it is written last.
+        least = self._witness.read()
+        head = super().head()
+        chain = head.chain
+        if least and least.num_promises < head.num_promises:
+            chain = self.chain_at(least.num_promises)
+        if (
+            least is None
+            or least.num_promises > head.num_promises
+            or least.num_queries > head.num_queries
+            or least.chain != chain
+        ):
+            raise ValueError(
+                f"The memory {self.name} is behind. Expected what "
+                f"{self._witness.path} says that it held: {least}. Received: "
+                f"{head}. Promises that were returned are lost, and may be "
+                "contradicted. Restore both files from a backup that has them."
+            )
+        return head
+
+    def backup(self, path):
+        private_files.create(path)
+        copy = sqlite3.connect(path)
+        with contextlib.closing(copy), self._named_errors():
+            # All at once, as of one moment.
+            self._connection.backup(copy, pages=-1)
+            ((*numbers, chain),) = copy.execute(
+                "SELECT num_promises, num_queries, chain "
+                "FROM keras_smoothing_memory"
+            )
+        Witness(f"{os.path.abspath(path)}.head").write(Head(*numbers, chain))
 
     @contextlib.contextmanager
     def exclusive(self):
@@ -70,13 +131,21 @@ class SqliteStore(SqlStore):
                 # raised once it has begun.
                 self._execute("BEGIN IMMEDIATE")
                 self._check_in_place()
+                before = self._connection.total_changes
                 yield
+                changed = self._connection.total_changes > before
+                head = super().head() if changed else None
                 self._execute("COMMIT")
             except BaseException:
                 # After some errors SQLite has done so itself.
                 if self._connection.in_transaction:
                     self._execute("ROLLBACK")
                 raise
+            if changed:
+                # So that the main file is whole, and nothing is returned that
+                # is not in both.
+                self._execute("PRAGMA wal_checkpoint(PASSIVE)")
+                self._witness.write(head)
 
     def close(self):
         self._connection.close()
@@ -124,6 +193,14 @@ class SqliteStore(SqlStore):
     def _insert_many(self, statement, rows):
         self._connection.executemany(statement, rows)
 
+    def _not_permitted(self, error):
+        return PermissionError(
+            errno.EACCES,
+            "Expected a memory that this process may write, in a folder where "
+            f"it may make files. Received: {error}. Nothing was promised.",
+            self.name,
+        )
+
     @contextlib.contextmanager
     def _named_errors(self):
         try:
@@ -138,13 +215,7 @@ class SqliteStore(SqlStore):
                     f"{error}. Nothing was promised; try again."
                 ) from error
             if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-                raise PermissionError(
-                    errno.EACCES,
-                    "Expected a memory that this process may write, in a "
-                    f"folder where it may make files. Received: {error}. "
-                    "Nothing was promised.",
-                    self.name,
-                ) from error
+                raise self._not_permitted(error) from error
             if code == sqlite3.SQLITE_FULL:
                 raise OSError(
                     errno.ENOSPC,

@@ -3,7 +3,7 @@ class Store:
 
     Rows are numbered from 1 on, in the order in which they were committed,
     without gaps, and are never changed. A row is `(id, x, prediction, radius,
-    scale, scales, alpha, stddev, noise, checksum)`; see `rows`.
+    scale, scales, alpha, stddev, noise, chain)`; see `rows`.
 
     Attributes:
         name: str, what the store is called in messages.
@@ -43,16 +43,29 @@ class Store:
         """
         raise TypeError(f"{type(self).__name__} does not define `exclusive`.")
 
-    def rows_after(self, last):
+    def head(self):
+        """The `Head` of a memory that was made.
+
+        Raises:
+            ValueError: if it is damaged, or holds less than it must.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `head`.")
+
+    def chain_at(self, number):
+        """The chain of a row, or None where there is no such row."""
+        raise TypeError(f"{type(self).__name__} does not define `chain_at`.")
+
+    def rows_after(self, last, end):
         """Yields lists of the rows that others added, in order.
 
         Args:
             last: int, the number of the last row that is known.
+            end: int, the number of the last row that is wanted.
         """
         raise TypeError(f"{type(self).__name__} does not define `rows_after`.")
 
     def insert(self, rows):
-        """Adds rows, inside `exclusive`.
+        """Adds rows, inside `exclusive`, and with them to the `head`.
 
         Args:
             rows: list of rows.
@@ -67,6 +80,14 @@ class Store:
         """Keeps rows of `answer.to_row`, for those of the same queries."""
         raise TypeError(
             f"{type(self).__name__} does not define `keep_answers`."
+        )
+
+    def backup(self, path):
+        """Writes a copy to a new file, while others may write to this one."""
+        raise ValueError(
+            "Expected a memory in an SQLite file. Received: one "
+            f"{self.name}, which cannot be copied to a file. Of a database on "
+            "a server, the server's own tools make copies, such as pg_dump."
         )
 
     def close(self):
