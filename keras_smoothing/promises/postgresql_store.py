@@ -6,6 +6,9 @@ from keras_smoothing.promises.sql_store import SqlStore
 # Seconds to wait for another process that writes.
 _TIMEOUT = 60.0
 
+# Parts of an address that no message may show.
+_SECRETS = ("password", "sslpassword")
+
 # Of the lock that writers of a database pass on to each other.
 _LOCK = 0x6B736D31
 
@@ -44,13 +47,22 @@ class PostgresqlStore(SqlStore):
         self._open = None
         try:
             parts = psycopg.conninfo.conninfo_to_dict(address)
-        except psycopg.ProgrammingError as error:
-            raise ValueError(
-                "Expected an address as postgresql://user@host/database. "
-                f"Received: one of which PostgreSQL says: {error}"
-            ) from error
+        except psycopg.ProgrammingError:
+            parts = None  # The error would quote parts of the address.
         # Without user and password, as messages may show it.
-        host, database = parts.get("host", ""), parts.get("dbname", "")
+        host, database = (
+            "" if parts is None else str(parts.get(part, ""))
+            for part in ("host", "dbname")
+        )
+        # A password with such characters would end there.
+        if parts is None or "@" in host + database:
+            raise ValueError(
+                "Expected an address as postgresql://user:password@host:5432/"
+                "database, in which all but letters, digits and -._~ are "
+                "percent-encoded. Received: an address that PostgreSQL cannot "
+                "read"
+            )
+        self._secrets = [parts[part] for part in _SECRETS if parts.get(part)]
         self.name = f"postgresql://{host}/{database}"
 
     @contextlib.contextmanager
@@ -98,6 +110,13 @@ class PostgresqlStore(SqlStore):
         with self._connection().cursor() as cursor:
             cursor.executemany(statement, rows)
 
+    def _said(self, error):
+        """What an error of the server says, which may quote the address."""
+        text = str(error)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
     @contextlib.contextmanager
     def _named_errors(self):
         errors = self._psycopg.errors
@@ -107,8 +126,8 @@ class PostgresqlStore(SqlStore):
             raise TimeoutError(
                 f"The memory {self.name} is locked by another process. "
                 f"Expected it to be free within {_TIMEOUT:g} s. Received: "
-                f"{error}. Nothing was promised; try again."
-            ) from error
+                f"{self._said(error)}. Nothing was promised; try again."
+            ) from None
         except (
             errors.ReadOnlySqlTransaction,
             errors.InsufficientPrivilege,
@@ -116,16 +135,17 @@ class PostgresqlStore(SqlStore):
             raise PermissionError(
                 errno.EACCES,
                 "Expected a memory that this user may read and write. "
-                f"Received: {error}. Nothing was promised.",
+                f"Received: {self._said(error)}. Nothing was promised.",
                 self.name,
-            ) from error
+            ) from None
         except errors.DiskFull as error:
             raise OSError(
                 errno.ENOSPC,
-                f"Expected room on the server's disk. Received: {error}. "
-                "Nothing was promised, and no earlier promise is lost.",
+                "Expected room on the server's disk. Received: "
+                f"{self._said(error)}. Nothing was promised, and no earlier "
+                "promise is lost.",
                 self.name,
-            ) from error
+            ) from None
         except (
             errors.InvalidSchemaName,
             errors.UndefinedTable,
@@ -135,13 +155,15 @@ class PostgresqlStore(SqlStore):
         ) as error:
             raise ValueError(
                 f"Expected {self.name} to be a memory of this library, "
-                f"undamaged. Received: {error}"
-            ) from error
+                f"undamaged. Received: {self._said(error)}"
+            ) from None
         except (
             self._psycopg.OperationalError,
             self._psycopg.InterfaceError,
+            self._psycopg.ProgrammingError,
         ) as error:
             raise ConnectionError(
-                f"Expected an answer from {self.name}. Received: {error}. "
-                "Nothing was returned; the next call connects anew."
-            ) from error
+                f"Expected an answer from {self.name}. Received: "
+                f"{self._said(error)}. Nothing was returned; the next call "
+                "connects anew."
+            ) from None
