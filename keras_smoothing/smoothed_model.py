@@ -373,18 +373,24 @@ class SmoothedModel(SmoothedClasses):
     ):
         """Exports the smoothed classifier as a TensorFlow SavedModel.
 
-        It has three signatures, whose inputs `x` are float32 `(batch, ...)`:
+        It has four signatures, whose inputs `x` are float32 `(batch, ...)`:
         "predict", from x to the "shares" of the votes; "classify", from x,
         `seeds`, `n` and `batch_size` to the "counts" of the votes and
-        "nan_draws"; and "certify", which takes `selection_seeds` and `n0`
-        besides and returns the counts of the "selection" too. Loading and
-        calling them takes TensorFlow only.
+        "nan_draws"; "certify", which takes `selection_seeds` and `n0` besides
+        and returns the counts of the "selection" too; and "settings", from
+        nothing to a JSON text of everything that certificates depend on.
+        Loading and calling them takes TensorFlow only.
 
         What votes prove is computed in float64 outside of the graph, by a
         package that is written beside it and needs NumPy and SciPy: with
         `<filepath>/assets.extra` on the path of Python, it is `from
         certificates import SmoothedClassifier`. With the same seed its
         certificates are those of `certify`.
+
+        Trust the folder as you trust a program. `SmoothedClassifier` takes the
+        settings from the graph and refuses weights whose SHA-256 is not in it,
+        so files of two exports do not mix. Whoever can rewrite the graph or
+        the package can make it say anything.
 
         Seeds are inputs, since a seed inside the file could be known to who
         chooses x. `SmoothedClassifier` makes fresh ones at every call; who

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ from test_imports import PACKAGE
 from test_imports import imports
 
 import keras_smoothing as ks
+from keras_smoothing.export import export_model
 from keras_smoothing.export.reader import PARTS
 from keras_smoothing.export.signatures import SEEDS_APART
 from keras_smoothing.export.smoothed_classifier import SmoothedClassifier
@@ -513,21 +515,131 @@ def test_the_first_signature_is_the_default_of_servers(linear):
     np.testing.assert_allclose(shares, [[1, 0]] * 3, atol=1e-5)
 
 
-def test_settings_lie_beside_it(linear):
-    _, path = linear
-    text = (path / "assets.extra" / "settings.json").read_text()
-    settings = json.loads(text)
+def test_the_graph_says_its_settings(linear):
+    classifier, path = linear
+    signature = tf.saved_model.load(str(path)).signatures["settings"]
+    settings = json.loads(signature()["settings"].numpy())
+    assert settings == classifier.settings
     assert settings["noise"] == {"name": "Gaussian", "config": {"sigma": 0.25}}
     assert settings["input_shape"] == [6] and settings["num_classes"] == 2
     assert set(settings["versions"]) >= {"keras_smoothing", "tensorflow"}
     assert settings["draws_per_seed"] == 1_024
-    assert len(settings["model"]) == 64
+    assert len(settings["model"]) == len(settings["weights"]) == 64
 
 
-def test_another_format_of_settings_is_refused(tmp_path):
+def certified(path):
+    """What an exported folder certifies of a few examples, and its settings."""
+    classifier = SmoothedClassifier(path)
+    shape = classifier.settings["input_shape"]
+    x = np.random.default_rng(0).random((4, *shape)).astype("float32")
+    certificate = classifier.certify(x, n=1_000, seed=0)
+    found = {k: np.asarray(v).tolist() for k, v in vars(certificate).items()}
+    return found, classifier.settings
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"noise": {"name": "Gaussian", "config": {"sigma": 2.5}}},
+        {"noise": {"name": "Laplace", "config": {"scale": 0.25}}},
+        {"norm": "linf"},
+        {"voting": "soft"},
+        {"group": "D4()"},
+        {"input_shape": [7]},
+        {"num_classes": 3},
+        {"draws_per_seed": 1},
+        {"num_draws": 1},
+        {"model": "0" * 64},
+        {"weights": "0" * 64},
+        {"format": 0},
+    ],
+    ids=str,
+)
+def test_no_file_beside_the_graph_changes_a_setting(linear, changed, tmp_path):
+    classifier, path = linear
+    shutil.copytree(path, tmp_path, dirs_exist_ok=True)
+    text = json.dumps({**classifier.settings, **changed})
+    # Where format 1 had them.
+    (tmp_path / "assets.extra" / "settings.json").write_text(text)
+    assert certified(tmp_path) == certified(path)
+
+
+@pytest.mark.parametrize(
+    "noise,group",
+    [
+        (ks.noise.Laplace(0.4), None),
+        (ks.noise.Gaussian(5.0), None),
+        (ks.noise.Gaussian(0.5), ks.groups.D4("channels_last")),
+    ],
+    ids=str,
+)
+def test_settings_go_with_the_graph_and_not_with_its_folder(
+    noise, group, tmp_path
+):
+    keras.utils.set_random_seed(0)
+    base = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    smoothed(base).export(tmp_path / "one", verbose=False)
+    other = ks.SmoothedModel(base, noise, group=group)
+    other.export(tmp_path / "other", verbose=False)
+    expected = certified(tmp_path / "one")
+    assert certified(tmp_path / "other") != expected
+    extra = "assets.extra"
+    shutil.rmtree(tmp_path / "one" / extra)
+    shutil.copytree(tmp_path / "other" / extra, tmp_path / "one" / extra)
+    assert certified(tmp_path / "one") == expected
+
+
+def changed_by_one_bit(array):
+    array = array.copy()
+    array.view("uint32").reshape(-1)[-1] ^= 1
+    return array
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["kernel", "moving average"])
+def test_weights_of_another_export_are_refused(which, tmp_path):
+    keras.utils.set_random_seed(0)
+    normalization = keras.layers.BatchNormalization()
+    base = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(3), normalization]
+    )
+    smoothed(base).export(tmp_path / "one", verbose=False)
+    weights = base.get_weights()
+    weights[which] = changed_by_one_bit(weights[which])
+    base.set_weights(weights)
+    smoothed(base).export(tmp_path / "other", verbose=False)
+    for one, other in (("one", "other"), ("other", "one")):
+        mixed = shutil.copytree(tmp_path / one, tmp_path / f"{one} mixed")
+        shutil.copytree(
+            tmp_path / other / "variables",
+            mixed / "variables",
+            dirs_exist_ok=True,
+        )
+        with pytest.raises(ValueError, match="Expected the weights that were"):
+            SmoothedClassifier(mixed)
+
+
+def test_another_format_of_settings_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[export_model.__module__], "FORMAT", 3)
+    smoothed(linear_model(np.ones(6))).export(tmp_path / "3", verbose=False)
+    with pytest.raises(ValueError, match="format 2. Received: format 3 in"):
+        SmoothedClassifier(tmp_path / "3")
+
+
+def test_a_graph_without_settings_is_refused(tmp_path):
+    # As of format 1, which had them in a file.
+    archive = keras.export.ExportArchive()
+    spec = keras.InputSpec(shape=(None, 6), dtype="float32")
+    archive.track_and_add_endpoint("predict", linear_model(np.ones(6)), [spec])
+    archive.write_out(tmp_path, verbose=False)
     (tmp_path / "assets.extra").mkdir()
-    (tmp_path / "assets.extra" / "settings.json").write_text('{"format": 0}')
-    with pytest.raises(ValueError, match="Expected a model exported in format"):
+    (tmp_path / "assets.extra" / "settings.json").write_text('{"format": 1}')
+    with pytest.raises(ValueError, match="format 2. Received: another in"):
         SmoothedClassifier(tmp_path)
 
 

@@ -3,22 +3,32 @@
 import tensorflow as tf
 
 
-def load(path):
-    """The signatures of a SavedModel.
+class SavedModel:
+    """A graph that was saved, and its weights.
 
     Args:
         path: path of its folder.
 
-    Returns:
-        function from the name of a signature and its inputs by name, numbers
-        or arrays of the right types, to a dict of arrays.
+    Attributes:
+        signatures: the names of its signatures.
     """
-    # Kept, since it owns the variables.
-    loaded = tf.saved_model.load(str(path))
 
-    def call(signature, **inputs):
+    def __init__(self, path):
+        self._loaded = tf.saved_model.load(str(path))
+        self.signatures = frozenset(self._loaded.signatures)
+
+    def __call__(self, signature, **inputs):
+        """What a signature finds: a dict of arrays, or bytes for text.
+
+        Args:
+            signature: str.
+            **inputs: numbers or arrays of the right types.
+        """
         tensors = {name: tf.constant(value) for name, value in inputs.items()}
-        outputs = loaded.signatures[signature](**tensors)
+        outputs = self._loaded.signatures[signature](**tensors)
         return {name: value.numpy() for name, value in outputs.items()}
 
-    return call
+    def collection(self, name):
+        """Yields the arrays of variables that were saved under a name."""
+        for variable in getattr(self._loaded, name):
+            yield variable.numpy()

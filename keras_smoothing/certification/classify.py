@@ -8,6 +8,7 @@ from keras_smoothing.certification import promising
 from keras_smoothing.certification import scales
 from keras_smoothing.certification.enough import check_can_classify
 from keras_smoothing.certification.evidence import warn_of_evidence
+from keras_smoothing.certification.same_weights import check_same_weights
 from keras_smoothing.certification.warn_of_nan import warn_of_nan
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.statistics import FixedSampling
@@ -59,8 +60,8 @@ def classify(
         batch_size=batch_size,
         searcher=searcher,
     )
+    model = fingerprint(counter.base_model)
     if memory is not None:
-        model = fingerprint(counter.base_model)
         promising.bind(memory, model, counter, examples.first.shape[1:])
     elif searcher is not None:
         warn_of_evidence()
@@ -68,6 +69,7 @@ def classify(
     decide = functools.partial(
         _decide,
         counter,
+        model=model,
         claim=claim,
         searcher=searcher,
         has_memory=memory is not None,
@@ -95,6 +97,7 @@ def _decide(
     rounding,
     alpha,
     *,
+    model,
     claim,
     searcher,
     has_memory,
@@ -109,6 +112,7 @@ def _decide(
         index: int array, shape `(examples,)`, their numbers in the call.
         rounding: float64 array, shape `(examples,)`, as of `Window`.
         alpha: float, or float64 array, shape `(examples,)`.
+        model: str, the fingerprint that the base model has to have still.
         claim: `Claim`, of the number of draws.
         searcher: as in `classify`.
         has_memory: bool, whether answers are promised. That of an example that
@@ -148,4 +152,5 @@ def _decide(
         answer = np.where(by_radius, chosen, answer)
         decided = np.where(by_radius, radius > 0, decided)
     decided &= ~warn_of_nan(votes.nan_draws, index)
+    check_same_weights(counter.base_model, model)
     return np.where(decided, answer, ABSTAIN), scale

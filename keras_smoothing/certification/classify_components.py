@@ -7,7 +7,9 @@ from keras_smoothing import checks
 from keras_smoothing.certification.component_sampling import parts
 from keras_smoothing.certification.enough import check_enough
 from keras_smoothing.certification.enough import smallest_n_to_classify
+from keras_smoothing.certification.same_weights import check_same_weights
 from keras_smoothing.certification.warn_of_nan import warn_of_nan
+from keras_smoothing.logs import fingerprint
 from keras_smoothing.statistics.majority import majority
 from keras_smoothing.statistics.stopping_rule import WINDOW
 from keras_smoothing.statistics.votes import ABSTAIN
@@ -46,6 +48,7 @@ def classify_components(
     components = 1 if correction is None else math.prod(answers[:-1])
     level = alpha / components
     check_enough(n, smallest_n_to_classify(level), f"{alpha} / {components}")
+    model = fingerprint(counter.base_model)
     labels, seen = [], 0
     for x, _, rounding in examples.windows(answers):
         for some, moved in parts(counter, x, rounding):
@@ -64,4 +67,5 @@ def classify_components(
             decided &= ~warn_of_nan(votes.nan_draws, index)
             decided &= ~counter.padding(some)
             labels.append(np.where(decided, answer, ABSTAIN))
+    check_same_weights(counter.base_model, model)
     return np.concatenate(labels)

@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 
+from keras_smoothing.certification.same_weights import check_same_weights
 from keras_smoothing.cluster import CustomObjects
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs import structure
@@ -50,9 +51,13 @@ def spread(windows, sample, model, *, cluster, unknown, on_draws):
         iterator of each window and a function, to be called before the next
         one, from the parts of a `Window` of any of its examples to a `Record`
         of each, and their scales. That may take the time of the draws.
+
+    Raises:
+        RuntimeError: if the weights change while draws are made here; workers
+            have weights of their own.
     """
     if cluster is None:
-        here = functools.partial(sample, on_draws=on_draws)
+        here = functools.partial(_sample_here, sample, model, on_draws)
         yield ((window, here) for window in windows)
         return
     first = next(windows, None)
@@ -62,6 +67,13 @@ def spread(windows, sample, model, *, cluster, unknown, on_draws):
     windows = itertools.chain([first], windows)
     with cluster.workers(_FarSampler(sample, model)) as workers:
         yield _of_workers(workers, windows, unknown)
+
+
+def _sample_here(sample, model, on_draws, *window):
+    sampled = sample(*window, on_draws=on_draws)
+    counter, *_ = sample.args
+    check_same_weights(counter.base_model, model)
+    return sampled
 
 
 def _of_workers(workers, windows, unknown):

@@ -3,12 +3,14 @@ import pathlib
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing.certification import Request
 from keras_smoothing.export.reader import write_reader
 from keras_smoothing.export.signatures import signatures
 from keras_smoothing.export.smoothed_classifier import FORMAT
+from keras_smoothing.export.smoothed_classifier import weights_digest
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs.versions import versions
 from keras_smoothing.noise import Distribution
@@ -65,20 +67,11 @@ def export_model(
     _, classes, _ = request.open(
         counter, window=1, draws=_COPIES, batch_size=_COPIES
     )
-    archive = keras.export.ExportArchive()
-    archive.track(counter.base_model)
-    for name, (function, inputs) in signatures(model, counter, shape).items():
-        try:
-            graph = archive.add_endpoint(name, function, inputs)
-            _check_draws_nothing(graph, counter.base_model)
-        except backend.PythonInGraph:
-            raise ValueError(
-                "Expected a Keras model, whose graph a file can hold. "
-                f"Received: {model.base_model!r}, which calls Python"
-            ) from None
+    weights = counter.base_model.weights
     settings = {
         "format": FORMAT,
         "model": fingerprint(counter.base_model),
+        "weights": weights_digest(map(ops.convert_to_numpy, weights)),
         "noise": {"name": type(law).__name__, "config": law.get_config()},
         "norm": law.norm,
         "voting": model.voting,
@@ -89,11 +82,22 @@ def export_model(
         "draws_per_seed": tile_size(shape),
         "versions": versions(),
     }
+    functions = signatures(model, counter, shape, json.dumps(settings))
+    archive = keras.export.ExportArchive()
+    archive.track(counter.base_model)
+    # In the order in which the reader hashes them.
+    archive.add_variable_collection("weights", weights)
+    for name, (function, inputs) in functions.items():
+        try:
+            graph = archive.add_endpoint(name, function, inputs)
+            _check_draws_nothing(graph, counter.base_model)
+        except backend.PythonInGraph:
+            raise ValueError(
+                "Expected a Keras model, whose graph a file can hold. "
+                f"Received: {model.base_model!r}, which calls Python"
+            ) from None
     # The graph comes last: whoever finds it finds all the rest, too.
-    extra = folder / "assets.extra"
-    write_reader(extra)
-    text = json.dumps(settings, indent=2)
-    (extra / "settings.json").write_text(text + "\n")
+    write_reader(folder / "assets.extra")
     archive.write_out(str(folder), verbose=verbose)
 
 

@@ -16,7 +16,7 @@ SEEDS_APART = 16
 _MODULUS = 2**31 - 2
 
 
-def signatures(model, counter, shape):
+def signatures(model, counter, shape, settings):
     """The functions of an exported model, and what they are called with.
 
     Each refuses inputs that would prove something false: values that are not
@@ -28,6 +28,8 @@ def signatures(model, counter, shape):
         model: `SmoothedModel`.
         counter: its `VoteCounter`.
         shape: tuple of ints, the shape of an example.
+        settings: str, which "settings" returns: in the graph, so that no file
+            beside it says others.
 
     Returns:
         dict from names to pairs: a function of tensors to a dict of tensors,
@@ -78,6 +80,9 @@ def signatures(model, counter, shape):
             "nan_draws": n0 + n - found,
         }
 
+    def say_settings():
+        return {"settings": ops.convert_to_tensor(settings)}
+
     inputs = [keras.InputSpec(shape=(None, *shape), dtype="float32", name="x")]
 
     def seeds(name):
@@ -92,6 +97,7 @@ def signatures(model, counter, shape):
         "predict": (predict, inputs),
         "classify": (classify, inputs + draws),
         "certify": (certify, inputs + selection + draws),
+        "settings": (say_settings, []),
     }
 
 

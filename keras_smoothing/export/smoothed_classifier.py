@@ -1,11 +1,11 @@
+import hashlib
 import json
-import pathlib
 import secrets
 
 import numpy as np
 
 from keras_smoothing import checks
-from keras_smoothing.backend.saved_model import load
+from keras_smoothing.backend.saved_model import SavedModel
 from keras_smoothing.certification.enough import check_can_certify
 from keras_smoothing.certification.enough import check_can_classify
 from keras_smoothing.certification.examples import Examples
@@ -22,8 +22,8 @@ from keras_smoothing.statistics.votes import ABSTAIN
 from keras_smoothing.statistics.votes import Votes
 from keras_smoothing.voting import tiles
 
-# Of the settings beside an exported model.
-FORMAT = 1
+# Of an exported model. The first had its settings in a file beside the graph.
+FORMAT = 2
 
 
 class SmoothedClassifier:
@@ -39,26 +39,20 @@ class SmoothedClassifier:
     Attributes:
         settings: dict, what was exported: among others "noise", "voting",
             "group", "input_shape", "num_classes" and "model", the fingerprint
-            of the base model.
+            of the base model. The graph holds it.
 
     Raises:
-        ValueError: if the folder was written by another version.
+        ValueError: if the folder was written by another version, or its weights
+            are not those that were exported.
         OSError: if it cannot be read.
     """
 
     def __init__(self, path):
-        path = pathlib.Path(path)
-        text = (path / "assets.extra" / "settings.json").read_text()
-        self.settings = json.loads(text)
-        if self.settings["format"] != FORMAT:
-            raise ValueError(
-                f"Expected a model exported in format {FORMAT}. Received: "
-                f"format {self.settings['format']} in {path}. The package "
-                "`certificates` that lies in it reads it."
-            )
+        self._call = SavedModel(path)
+        self.settings = _settings(self._call, path)
+        _check_weights(self._call, self.settings["weights"], path)
         noise = self.settings["noise"]
         self._noise = getattr(laws, noise["name"])(**noise["config"])
-        self._call = load(path)
 
     def predict(self, x, *, batch_size=1024):
         """Shares of the votes, by fresh draws: no certificate.
@@ -245,6 +239,45 @@ class SmoothedClassifier:
         classes = self.settings["num_classes"]
         for window, _, rounding in examples.windows(classes):
             yield window, rounding
+
+
+def weights_digest(arrays):
+    """A hash of weights, which an exported graph holds and its reader checks.
+
+    Args:
+        arrays: iterable of arrays.
+
+    Returns:
+        str, 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _settings(saved_model, path):
+    found = {}
+    if "settings" in saved_model.signatures:
+        found = json.loads(saved_model("settings")["settings"])
+    if found.get("format") != FORMAT:
+        received = f"format {found['format']}" if found else "another"
+        raise ValueError(
+            f"Expected a model exported in format {FORMAT}. Received: "
+            f"{received} in {path}. The package `certificates` that lies in it "
+            "reads it."
+        )
+    return found
+
+
+def _check_weights(saved_model, expected, path):
+    found = weights_digest(saved_model.collection("weights"))
+    if found != expected:
+        raise ValueError(
+            "Expected the weights that were exported with the graph, with "
+            f"SHA-256 {expected}. Received: {found} in {path}"
+        )
 
 
 def _checked_seed(seed):
