@@ -10,6 +10,10 @@ class EagerSteps(keras.Model):
     Base class. The steps of a subclass end with `backend.refuse_python()`.
     """
 
+    def make_train_function(self, force=False):
+        backend.check_not_forked()  # The others see to it at every step.
+        return super().make_train_function(force)
+
     def make_test_function(self, force=False):
         if self.test_function is None or force:
             super().make_test_function(force=True)

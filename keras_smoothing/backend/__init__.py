@@ -15,6 +15,7 @@ from keras_smoothing.backend.fixed_points import (
 from keras_smoothing.backend.fixed_points import (
     implicit_gradient as implicit_gradient,
 )
+from keras_smoothing.backend.forks import check_not_forked as check_not_forked
 from keras_smoothing.backend.ragged import is_ragged as is_ragged
 from keras_smoothing.backend.ragged import padded as padded
 from keras_smoothing.backend.tensorflow import VERSION as VERSION

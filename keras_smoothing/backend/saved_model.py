@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_smoothing.backend.forks import check_not_forked
+
 
 class SavedModel:
     """A graph that was saved, and its weights.
@@ -14,6 +16,7 @@ class SavedModel:
     """
 
     def __init__(self, path):
+        check_not_forked()
         self._loaded = tf.saved_model.load(str(path))
         self.signatures = frozenset(self._loaded.signatures)
 
@@ -24,6 +27,7 @@ class SavedModel:
             signature: str.
             **inputs: numbers or arrays of the right types.
         """
+        check_not_forked()
         tensors = {name: tf.constant(value) for name, value in inputs.items()}
         outputs = self._loaded.signatures[signature](**tensors)
         return {name: value.numpy() for name, value in outputs.items()}

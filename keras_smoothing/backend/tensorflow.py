@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_smoothing.backend.forks import check_not_forked
 from keras_smoothing.backend.peak_bytes import peak_bytes_per_example
 
 VERSION = tf.__version__
@@ -109,11 +110,15 @@ def graph_or_eager(graph, function):
 
     Returns:
         function with the arguments and results of both.
+
+    Raises:
+        RuntimeError: by a call in a process that TensorFlow does not work in.
     """
     calls_python = False
 
     def call(*args):
         nonlocal calls_python
+        check_not_forked()
         if not calls_python:
             try:
                 return graph(*args)

@@ -5,6 +5,7 @@ import typing
 import numpy as np
 from keras import ops
 
+from keras_smoothing import backend
 from keras_smoothing.certification.entries import Entries
 from keras_smoothing.certification.examples import Examples
 from keras_smoothing.certification.examples import largest_value
@@ -74,7 +75,9 @@ class Request:
 
         Raises:
             ValueError: if the examples are bad, or the model is unfit.
+            RuntimeError: in a process that TensorFlow does not work in.
         """
+        backend.check_not_forked()
         window = min(window, batch_size)
         noise, base_model = counter.noise, counter.base_model
         limit = largest_value(noise, searcher)

@@ -15,6 +15,7 @@ from {_NAME}.export.smoothed_classifier import (
 
 # All that it needs, and nothing that needs Keras.
 PARTS = (
+    "backend/forks.py",
     "backend/saved_model.py",
     "certification/enough.py",
     "certification/examples.py",
