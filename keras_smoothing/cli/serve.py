@@ -7,6 +7,9 @@ import sys
 
 from keras_smoothing.cli import options
 
+# For each request at a time: who is idle, or sends a request.
+_CONNECTIONS = 4
+
 
 def add_to(commands):
     """Adds the command to those of a parser."""
@@ -23,7 +26,12 @@ def add_to(commands):
     add("--port", type=int, default=8000, help="0 for any that is free")
     options.add_promises(serving)
     add("--max-examples", type=int, default=64, help="in one request")
-    add("--max-bytes", type=int, default=16 * 2**20, help="of one request")
+    add(
+        "--max-bytes",
+        type=int,
+        # What has no default, its help says itself.
+        help="of one request (default: from the model's shape)%(default).0s",
+    )
     add("--max-requests", type=int, default=128, help="at a time; then 503")
     add("--timeout", type=float, default=60.0, help="seconds; then 504")
     add(
@@ -69,7 +77,11 @@ def run(arguments):
             app,
             log_level="warning",
             access_log=False,
-            http=connection(arguments.timeout),
+            http=connection(
+                arguments.timeout, _CONNECTIONS * arguments.max_requests
+            ),
+            # Headers that say whom a request is from could say anybody.
+            proxy_headers=False,
             # Who does not read an answer is not waited for at the end.
             timeout_graceful_shutdown=math.ceil(arguments.timeout),
         )

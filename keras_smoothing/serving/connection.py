@@ -1,35 +1,73 @@
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from keras_smoothing.serving.address import address
+from keras_smoothing.serving.room import Room
 
 
-def connection(timeout):
+def connection(timeout, max_connections=512):
     """A kind of connection to uvicorn that waits for requests, but not forever.
 
     uvicorn waits without end for the rest of a head. Whoever opens connections
     and says no more would have all that the system has.
 
+    It is uvicorn's connection over h11 also where httptools is installed: h11
+    limits the size of heads, httptools does not.
+
     Args:
         timeout: float, seconds without a request after which a connection is
             closed; it may last twice as long.
+        max_connections: int, connections at a time. Of the address that has
+            most, one without a complete request gives way to a new one: first
+            those that never made a request, the oldest first.
 
     Returns:
         class, for `uvicorn.Config(http=...)`.
     """
+    room = Room(max_connections)
 
-    class Connection(AutoHTTPProtocol):
+    class Connection(H11Protocol):
         def connection_made(self, transport):
             super().connection_made(transport)
+            self.address = address(self.client)
+            self._has_been_answered = False
+            self._idle_since = self.loop.time()
             self._look_in(None)
+            room.put(self)
 
         def connection_lost(self, exc):
             self._next_look.cancel()
+            room.remove(self)
             super().connection_lost(exc)
+
+        def on_response_complete(self):
+            self._has_been_answered = True
+            self._idle_since = self.loop.time()
+            super().on_response_complete()
+
+        @property
+        def order(self):
+            """Which connection the room closes first; None while answering."""
+            if self._is_idle() or self.cycle.more_body:
+                return self._has_been_answered, self._idle_since
+            return None
+
+        def give_way(self):
+            # Not `close`, which waits until somebody reads what is written.
+            self.transport.abort()
+
+        def _should_upgrade(self):
+            # A web socket would be another kind of connection.
+            return False
+
+        def _is_idle(self):
+            return self.cycle is None or self.cycle.response_complete
 
         def _look_in(self, last):
             self._next_look = self.loop.call_later(timeout, self._look, last)
 
         def _look(self, last):
             """Closes if there has been no request since the last one."""
-            is_idle = self.cycle is None or self.cycle.response_complete
+            is_idle = self._is_idle()
             if is_idle and self.cycle is last:
                 self.transport.close()
             else:

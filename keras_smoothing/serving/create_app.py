@@ -11,6 +11,8 @@ from keras_smoothing.serving.batcher import Batcher
 from keras_smoothing.serving.gate import Gate
 from keras_smoothing.serving.gate import GatedRoute
 from keras_smoothing.serving.metrics import Metrics
+from keras_smoothing.serving.parser import Parser
+from keras_smoothing.serving.parser import longest_payload
 from keras_smoothing.version import __version__
 
 _log = logging.getLogger(__name__)
@@ -22,6 +24,7 @@ _ANSWERS = {
 }
 _REFUSALS = {
     400: "no JSON",
+    408: "a body that arrives too slowly",
     413: "more bytes than are read",
     422: "no such examples",
     503: "too many requests at a time, or a memory that is not to be had",
@@ -33,7 +36,7 @@ def create_app(
     service,
     *,
     max_examples=64,
-    max_bytes=16 * 2**20,
+    max_bytes=None,
     max_requests=128,
     timeout=60.0,
 ):
@@ -54,9 +57,11 @@ def create_app(
     Args:
         service: `Service`.
         max_examples: int, the most examples of one request.
-        max_bytes: int, the largest payload that is read.
-        max_requests: int, requests at a time: read, waiting or answered.
-            Further ones get 503.
+        max_bytes: int, the largest payload that is read. By default any
+            `max_examples` examples of the model's shape fit, as Python's
+            `json` writes them: 26 bytes a number.
+        max_requests: int, complete requests at a time. Further ones get 503:
+            the latest of the address that has most of them.
         timeout: float, seconds for one request. After that it gets 504, and is
             dropped unless it has begun.
 
@@ -79,6 +84,8 @@ def create_app(
     ```
     """
     checks.positive_int("max_examples", max_examples)
+    if max_bytes is None:
+        max_bytes = longest_payload(service.shape, max_examples)
     checks.positive_int("max_bytes", max_bytes)
     checks.positive_int("max_requests", max_requests)
     checks.positive_float("timeout", timeout)
@@ -97,15 +104,16 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
     )
-    app.state.gate = Gate(metrics, max_bytes, max_requests, timeout)
-    _add_error_handlers(app, service.shape, max_examples)
+    parser = Parser(service, max_examples)
+    app.state.gate = Gate(metrics, parser, max_bytes, max_requests, timeout)
+    _add_error_handlers(app)
     gated = fastapi.APIRouter(route_class=GatedRoute)
-    payload = schemas.payload(service.shape, service.limit, max_examples)
+    json = {"schema": parser.payload.model_json_schema()}
     for name in service.answers:
         answer, summary = _ANSWERS[name]
         gated.add_api_route(
             f"/{name}",
-            _endpoint(name, service, payload, batcher, metrics),
+            _endpoint(name, service, batcher, metrics),
             methods=["POST"],
             name=name,
             summary=summary,
@@ -113,6 +121,12 @@ def create_app(
             responses={
                 status: {"model": schemas.Failure, "description": reason}
                 for status, reason in _REFUSALS.items()
+            },
+            openapi_extra={
+                "requestBody": {
+                    "content": {"application/json": json},
+                    "required": True,
+                }
             },
         )
     app.include_router(gated)
@@ -138,16 +152,9 @@ def create_app(
     return app
 
 
-def _endpoint(name, service, kind, batcher, metrics):
-    async def endpoint(payload: kind, request: fastapi.Request):
-        try:
-            x = service.check(payload.instances)
-        except ValueError as error:
-            raise HTTPException(422, str(error)) from error
-        # FastAPI keeps both until there is an answer, and a number in a list
-        # takes many times the bytes of one in `x`.
-        payload.instances.clear()
-        (await request.json()).clear()
+def _endpoint(name, service, batcher, metrics):
+    async def endpoint(request: fastapi.Request):
+        x = request.state.examples
         try:
             answers = await batcher.ask(service.answers[name], x)
         except OSError as error:
@@ -165,37 +172,9 @@ def _endpoint(name, service, kind, batcher, metrics):
     return endpoint
 
 
-def _add_error_handlers(app, shape, max_examples):
-    sizes = ", ".join(map(str, ("examples", *shape)))
-    expected = (
-        f"Expected `instances` of shape ({sizes}), nested lists of finite "
-        f"numbers, with 1 to {max_examples} examples, and nothing else"
-    )
-
-    def failure(status, sentence, headers=None):
-        return fastapi.responses.JSONResponse(
-            {"error": sentence}, status, headers
-        )
-
+def _add_error_handlers(app):
     @app.exception_handler(HTTPException)
     async def refuse(_, error):
-        sentence = error.detail
-        if error.status_code == 400:  # What JSON it is not, nobody knows.
-            sentence = f"{expected}. Received: {sentence}"
-        return failure(error.status_code, sentence, error.headers)
-
-    @app.exception_handler(fastapi.exceptions.RequestValidationError)
-    async def refuse_payload(_, error):
-        if isinstance(error.body, bytes):  # Which FastAPI did not look into.
-            return failure(
-                422,
-                f"{expected}, and the header Content-Type: application/json. "
-                "Received: another Content-Type, or none",
-            )
-        first = error.errors()[0]
-        place = "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}"
-            for part in first["loc"]
+        return fastapi.responses.JSONResponse(
+            {"error": error.detail}, error.status_code, error.headers
         )
-        received = f"at {place[1:]}: {first['msg']}"
-        return failure(422, f"{expected}. Received: {received}")

@@ -1,33 +1,47 @@
 import asyncio
+import itertools
 import time
 
-import fastapi
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from keras_smoothing.serving.address import address
+from keras_smoothing.serving.body import read
+from keras_smoothing.serving.room import Room
+
 # Of a client that has hung up, as proxies log it.
 _HUNG_UP = 499
+
+# Bytes of all requests together: for so many of the largest payloads, and for
+# many small ones in any case.
+_LARGE_PAYLOADS = 4
+_LEAST_BYTES = 64 * 2**20
 
 
 class Gate:
     """Lets in as many requests as there is room for, and for so long.
 
-    Room is made before a payload is read, so that what is held in memory is
-    limited too.
+    A request gets its place when all of it is there: whoever sends half a body
+    takes no place from others, but bytes only. Places and bytes are shared by
+    addresses: see `Room`.
 
     Args:
         metrics: `Metrics`.
+        parser: `Parser`.
         max_bytes: int, the largest payload.
-        max_requests: int, requests at a time: read, waiting or answered.
+        max_requests: int, complete requests at a time: waiting or answered.
         timeout: float, seconds for each, from its first byte on.
     """
 
-    def __init__(self, metrics, max_bytes, max_requests, timeout):
+    def __init__(self, metrics, parser, max_bytes, max_requests, timeout):
         self._metrics = metrics
+        self._parser = parser
         self._max_bytes = max_bytes
         self._max_requests = max_requests
         self._timeout = timeout
-        self._inside = 0
+        self._places = Room(max_requests)
+        self._bytes = Room(max(_LARGE_PAYLOADS * max_bytes, _LEAST_BYTES))
+        self._numbers = itertools.count()
 
     async def let_in(self, request, handler):
         """The response of `handler`, or the exception that it ends with."""
@@ -40,74 +54,103 @@ class Gate:
         except HTTPException as error:
             status = error.status_code
             raise
-        except fastapi.exceptions.RequestValidationError:
-            status = 422
-            raise
         finally:
             seconds = time.perf_counter() - began
             self._metrics.on_request(request.url.path, status, seconds)
 
     async def _limited(self, request, handler):
-        if self._inside >= self._max_requests:
-            raise HTTPException(
-                503,
-                f"Expected at most {self._max_requests} requests at a time. "
-                "Received: one more. Try again later.",
-                {"Retry-After": "1"},
-            )
-        self._inside += 1
-        try:
-            return await self._answered(request, handler)
-        finally:
-            self._inside -= 1
-
-    async def _answered(self, request, handler):
-        was_read, size = asyncio.Event(), 0
-
-        async def receive():
-            nonlocal size
-            message = await request.receive()
-            size += len(message.get("body", b""))
-            if size > self._max_bytes:
-                raise HTTPException(
-                    413,
-                    f"Expected a payload of at most {self._max_bytes} bytes. "
-                    "Received: more",
-                )
-            if not message.get("more_body"):
-                was_read.set()
-            return message
+        guest = _Guest(request)
 
         async def hang_up():
-            await was_read.wait()
+            await guest.was_read.wait()
             await request.receive()  # Nothing else can follow.
 
-        answer = asyncio.ensure_future(
-            handler(fastapi.Request(request.scope, receive))
-        )
+        answer = asyncio.ensure_future(self._answer(guest, request, handler))
         hung_up = asyncio.ensure_future(hang_up())
         try:
             await asyncio.wait(
-                (answer, hung_up),
-                timeout=self._timeout,
+                (answer, hung_up, guest.is_out),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if answer.done():
                 return answer.result()
             if hung_up.done():
                 raise HTTPException(_HUNG_UP)
+            raise self._full(guest)
+        finally:
+            answer.cancel()
+            hung_up.cancel()
+            self._places.remove(guest)
+            self._bytes.remove(guest)
+
+    async def _answer(self, guest, request, handler):
+        def hold(size):
+            if not self._bytes.put(guest, size):
+                raise self._full(guest)
+
+        def on_progress(size, deadline):
+            guest.expect_until(deadline)
+            hold(size)
+
+        began = asyncio.get_running_loop().time()
+        self._parser.check_type(request.headers.get("content-type"))
+        body = await read(request, self._max_bytes, self._timeout, on_progress)
+        guest.arrive(next(self._numbers))
+        if not self._places.put(guest):
+            raise self._full(guest)
+        try:
+            async with asyncio.timeout_at(began + self._timeout):
+                request.state.examples = await self._parser.parse(body)
+                del body
+                hold(request.state.examples.nbytes)
+                return await handler(request)
+        except TimeoutError as error:
             raise HTTPException(
                 504,
                 f"Expected an answer within {self._timeout:g} s. Received: "
                 "none. Try again later, or with fewer examples.",
-            )
-        finally:
-            answer.cancel()
-            hung_up.cancel()
+            ) from error
+
+    def _full(self, guest):
+        headers = {"Retry-After": "1"}
+        if not guest.was_read.is_set():
+            headers["Connection"] = "close"
+        return HTTPException(
+            503,
+            f"Expected at most {self._max_requests} requests at a time, of a "
+            "limited number of bytes together. Received: more. Try again "
+            "later.",
+            headers,
+        )
+
+
+class _Guest:
+    """A request in the rooms of a gate."""
+
+    def __init__(self, request):
+        self.address = address(request.client)
+        self.was_read = asyncio.Event()
+        self.is_out = asyncio.get_running_loop().create_future()
+
+    def expect_until(self, deadline):
+        """Unfinished bodies give way first, the one that is due first."""
+        self.order = (False, deadline)
+
+    def arrive(self, number):
+        """Complete requests give way last, the latest first."""
+        self.order = (True, -number)
+        self.was_read.set()
+
+    def give_way(self):
+        if not self.is_out.done():
+            self.is_out.set_result(None)
 
 
 class GatedRoute(APIRoute):
-    """A route behind the gate of its app, `app.state.gate`."""
+    """A route behind the gate of its app, `app.state.gate`.
+
+    Its function finds the examples in `request.state.examples`.
+    """
 
     def get_route_handler(self):
         handler = super().get_route_handler()

@@ -114,19 +114,8 @@ def payload(shape, limit, max_examples):
     Returns:
         subclass of `pydantic.BaseModel`.
     """
-    # Strict: text and truth values are no numbers. Of a payload that is wrong
-    # in a million places, one is enough.
-    nested = typing.Annotated[
-        float,
-        Field(
-            strict=True,
-            allow_inf_nan=False,
-            json_schema_extra={"minimum": -limit, "maximum": limit},
-        ),
-    ]
     zeros = 0.0
     for size in reversed(shape):
-        nested = _list(nested, size, size)
         zeros = [zeros] * size
     examples = [{"instances": [zeros]}]
     return pydantic.create_model(
@@ -138,8 +127,33 @@ def payload(shape, limit, max_examples):
             else None,
         ),
         __doc__="Examples to be answered, as nested lists of numbers.",
-        instances=(_list(nested, 1, max_examples), ...),
+        instances=(_list(nested(shape, limit), 1, max_examples), ...),
     )
+
+
+def nested(shape, limit):
+    """The type of an array in JSON.
+
+    Args:
+        shape: tuple of ints.
+        limit: float, as in `payload`.
+
+    Returns:
+        type of a number, in a list of this size for each of the dimensions.
+    """
+    # Strict: text and truth values are no numbers. Of a payload that is wrong
+    # in a million places, one is enough.
+    kind = typing.Annotated[
+        float,
+        Field(
+            strict=True,
+            allow_inf_nan=False,
+            json_schema_extra={"minimum": -limit, "maximum": limit},
+        ),
+    ]
+    for size in reversed(shape):
+        kind = _list(kind, size, size)
+    return kind
 
 
 def _list(of, least, most):
