@@ -161,6 +161,20 @@ def test_what_says_that_it_is_too_large_is_not_awaited(service):
             assert b"connection: close" in answer.lower()
 
 
+def test_chunks_are_not_too_small(service):
+    app = serving.create_app(service, max_bytes=10**6)
+    text = json.dumps(payload(examples(64))).encode()
+    parts = [text[i : i + 200] for i in range(0, len(text), 200)]
+    small = head(b"Transfer-Encoding: chunked") + b"1\r\n \r\n" * 1_000
+    with in_a_thread(app, http=connection(60)) as server:
+        with httpx.Client(base_url=url(server), headers=JSON) as client:
+            for _ in range(2):  # Of one connection, each request for itself.
+                response = client.post("/certify", content=iter(parts))
+                assert response.status_code == 200, response.text
+        with opened(server, 1, small) as (client,):
+            assert all_of(client).startswith(b"HTTP/1.1 400 ")
+
+
 def test_any_examples_of_the_shape_fit_and_no_more(service):
     longest = np.full((64, 3, 4), -2.2250738585072014e-308)
     text = json.dumps(payload(longest)).encode()

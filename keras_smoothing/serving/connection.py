@@ -1,7 +1,13 @@
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from keras_smoothing.serving.address import address
 from keras_smoothing.serving.room import Room
+
+# h11 reads a chunk in 5 us, however small it is. So many of any size are read,
+# and more if they have so many bytes on average.
+_FREE_CHUNKS = 64
+_CHUNK_BYTES = 128
 
 
 def connection(timeout, max_connections=512):
@@ -26,6 +32,10 @@ def connection(timeout, max_connections=512):
     room = Room(max_connections)
 
     class Connection(H11Protocol):
+        def __init__(self, *arguments, **settings):
+            super().__init__(*arguments, **settings)
+            self.conn = _Reader(h11.SERVER)
+
         def connection_made(self, transport):
             super().connection_made(transport)
             self.address = address(self.client)
@@ -74,3 +84,22 @@ def connection(timeout, max_connections=512):
                 self._look_in(self.cycle if is_idle else None)
 
     return Connection
+
+
+class _Reader(h11.Connection):
+    """Refuses bodies in chunks that cost more than what is in them."""
+
+    def next_event(self):
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._num_chunks = self._num_bytes = 0
+        elif isinstance(event, h11.Data):
+            self._num_chunks += event.chunk_start
+            self._num_bytes += len(event.data)
+            more = self._num_chunks - _FREE_CHUNKS
+            if self._num_bytes < more * _CHUNK_BYTES:
+                raise h11.RemoteProtocolError(
+                    f"Expected chunks of {_CHUNK_BYTES} bytes or more. "
+                    "Received: many smaller ones"
+                )
+        return event

@@ -94,11 +94,11 @@ class Parser:
         """
         loop, steps, x = asyncio.get_running_loop(), self._steps(body), None
         while x is None:
-            x = await loop.run_in_executor(self._thread, next, steps)
+            x = await loop.run_in_executor(self._thread, _advanced, steps)
         return x
 
     def _steps(self, body):
-        """Yields None between steps of about a millisecond; then the array."""
+        """Yields how many bytes each step has parsed; then the array."""
         self._check_counts(body)
         if len(body) <= _PIECE or not self._shape:
             x = self._parsed(self.payload.model_validate_json, body).instances
@@ -140,7 +140,7 @@ class Parser:
             if stop - start <= _PIECE or depth + 1 == len(self._shape):
                 parse = self._lists[depth].validate_json
                 x[i] = self._parsed(parse, body[start:stop], where)
-                yield
+                yield stop - start
             else:
                 inner = self._children(body, start, stop, depth + 1, where)
                 if len(inner) != len(x[i]):
@@ -190,6 +190,17 @@ class Parser:
             f"numbers, with 1 to {self._max_examples} examples, and nothing "
             "else"
         )
+
+
+def _advanced(steps):
+    """Takes steps for a piece; the array if that was the last."""
+    left = _PIECE
+    for step in steps:
+        if isinstance(step, np.ndarray):
+            return step
+        left -= step
+        if left <= 0:
+            return None
 
 
 def _num_lists(shape):
