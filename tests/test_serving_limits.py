@@ -53,7 +53,7 @@ def examples(number=1):
 
 
 def head(*lines):
-    first = (b"POST /certify HTTP/1.1", b"Host: test")
+    first = (b"POST /certify HTTP/1.1", b"Host: localhost")
     json = b"Content-Type: application/json"
     return b"\r\n".join((*first, json, *lines, b"", b""))
 

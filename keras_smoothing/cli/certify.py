@@ -2,6 +2,7 @@ import argparse
 
 from keras_smoothing import datasets
 from keras_smoothing.cli import options
+from keras_smoothing.cli.printable import show
 from keras_smoothing.cluster import Ray
 from keras_smoothing.statistics import AdaptiveSampling
 from keras_smoothing.statistics import FixedSampling
@@ -90,4 +91,4 @@ def run(arguments):
             cluster=cluster,
             verbose=arguments.verbose,
         )
-    result.summary(arguments.radii)
+    result.summary(arguments.radii, print_fn=show)

@@ -7,6 +7,7 @@ from keras_smoothing.cli import plan
 from keras_smoothing.cli import report
 from keras_smoothing.cli import serve
 from keras_smoothing.cli.parser import Parser
+from keras_smoothing.cli.printable import printable
 from keras_smoothing.version import __version__
 
 
@@ -24,7 +25,7 @@ def main(argv=None):
     except Exception as error:
         # Other packages' messages have many lines: the first says what failed.
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"keras-smoothing: error: {lines[0]}", file=sys.stderr)
+        print(f"keras-smoothing: error: {printable(lines[0])}", file=sys.stderr)
         return 2
     return 0
 
@@ -42,4 +43,5 @@ def _parser():
 
 
 def _show_warning(message, *_, **__):
-    print(f"keras-smoothing: warning: {message}", file=sys.stderr)
+    text = printable(str(message))
+    print(f"keras-smoothing: warning: {text}", file=sys.stderr)

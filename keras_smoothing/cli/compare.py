@@ -1,4 +1,6 @@
 from keras_smoothing import evaluation
+from keras_smoothing.cli.printable import printable
+from keras_smoothing.cli.printable import show
 from keras_smoothing.logs import read_log
 
 
@@ -32,4 +34,5 @@ def run(arguments):
         arguments.confidence,
         arguments.largest_radius,
     )
-    print(f"a: {arguments.a}: {a}\nb: {arguments.b}: {b}\n{comparison}")
+    names = printable(arguments.a), printable(arguments.b)
+    show(f"a: {names[0]}: {a}\nb: {names[1]}: {b}\n{comparison}")

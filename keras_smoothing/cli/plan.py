@@ -2,6 +2,7 @@ import argparse
 
 from keras_smoothing import certification
 from keras_smoothing.cli import options
+from keras_smoothing.cli.printable import show
 from keras_smoothing.noise import Gaussian
 
 
@@ -50,4 +51,4 @@ def run(arguments):
             "example abstains, even when all votes agree. Received: "
             f"--num-audited {planned.num_audited}"
         )
-    print(planned)
+    show(str(planned))

@@ -3,6 +3,8 @@ import pathlib
 from keras_smoothing import checks
 from keras_smoothing import datasets
 from keras_smoothing import evaluation
+from keras_smoothing.cli.printable import printable
+from keras_smoothing.cli.printable import show
 from keras_smoothing.evaluation.distance import one_distance
 from keras_smoothing.evaluation.pairing import are_paired
 from keras_smoothing.logs import read_log
@@ -61,14 +63,14 @@ def run(arguments):
             settings={name: _settings(path) for name, path in logs.items()},
         )
     for name, result in results.items():
-        print(f"{name}: {result}")
+        show(f"{name}: {result}")
     if not are_paired(list(results.values())):
-        print("Not all logs are of the same examples, with the same labels.")
+        show("Not all logs are of the same examples, with the same labels.")
     # Of results without labels, a page is all there is.
     if not arguments.html or all(
         result.label is not None for result in results.values()
     ):
-        print(evaluation.table(results, radii))
+        show(evaluation.table(results, radii))
 
 
 def _settings(path):
@@ -90,7 +92,7 @@ def _describe(name, result, arguments):
             f"{type(result).__name__}; without others and "
             f"{', '.join(given) or 'options'}, it is described"
         )
-    result.summary()
+    result.summary(print_fn=show)
     if arguments.plot:
         result.plot().figure.savefig(arguments.plot)
 
@@ -98,9 +100,9 @@ def _describe(name, result, arguments):
 def _named(logs):
     """Paths of logs, by short names where these are distinct."""
     paths = [pathlib.Path(log) for log in logs]
-    names = [path.stem for path in paths]
+    names = [printable(path.stem) for path in paths]
     if len(set(names)) < len(names):
-        names = logs
+        names = [printable(log) for log in logs]
     return dict(zip(names, paths, strict=True))
 
 

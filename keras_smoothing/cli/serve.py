@@ -1,11 +1,14 @@
 import argparse
 import contextlib
+import logging
 import math
 import signal
 import socket
 import sys
 
 from keras_smoothing.cli import options
+from keras_smoothing.cli.printable import printable
+from keras_smoothing.cli.printable import show
 
 # For each request at a time: who is idle, or sends a request.
 _CONNECTIONS = 4
@@ -35,6 +38,27 @@ def add_to(commands):
     add("--max-requests", type=int, default=128, help="at a time; then 503")
     add("--timeout", type=float, default=60.0, help="seconds; then 504")
     add(
+        "--max-examples-per-minute",
+        type=int,
+        default=600,
+        help="of one address, where there is a --memory, which grows by them; "
+        "then 429; 0 for any number",
+    )
+    add(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name or address by which clients know this service, beside "
+        "localhost and its own; again for each further one; * for any",
+    )
+    add(
+        "--token-file",
+        metavar="FILE",
+        help="with a token that requests need in the header Authorization: "
+        "Bearer TOKEN, all but those to /health; for its owner only",
+    )
+    add(
         "--trust-model",
         action="store_true",
         help="run Python code that the model file brings along, in Lambda "
@@ -44,13 +68,14 @@ def add_to(commands):
 
 def run(arguments):
     # Here, since it needs an extra.
-    import uvicorn
-
     from keras_smoothing import serving
-    from keras_smoothing.serving.connection import connection
+    from keras_smoothing.serving.access import read_token
 
     # Also while a model is loaded, and again when all requests are answered.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    token = None
+    if arguments.token_file is not None:
+        token = read_token(arguments.token_file)
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_listen(arguments))
         model = _model(arguments)
@@ -70,22 +95,74 @@ def run(arguments):
             max_bytes=arguments.max_bytes,
             max_requests=arguments.max_requests,
             timeout=arguments.timeout,
+            max_examples_per_minute=arguments.max_examples_per_minute or None,
+            allowed_hosts=_names(arguments),
+            token=token,
         )
         host, port = listening.getsockname()[:2]
-        print(f"serving at http://{host}:{port}", flush=True)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            http=connection(
-                arguments.timeout, _CONNECTIONS * arguments.max_requests
-            ),
-            # Headers that say whom a request is from could say anybody.
-            proxy_headers=False,
-            # Who does not read an answer is not waited for at the end.
-            timeout_graceful_shutdown=math.ceil(arguments.timeout),
-        )
-        uvicorn.Server(config).run(sockets=[listening])
+        host = f"[{host}]" if ":" in host else host
+        show(f"serving at http://{host}:{port}")
+        _serve(app, listening, arguments)
+
+
+def _serve(app, listening, arguments):
+    import uvicorn
+
+    from keras_smoothing.serving.connection import connection
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig, frame):
+            # From now on, not from when the server looks next: connections
+            # are let in until then, and those that there are may ask again.
+            app.state.readiness.is_closing = True
+            super().handle_exit(sig, frame)
+
+    _log_to_terminal()
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        http=connection(
+            arguments.timeout, _CONNECTIONS * arguments.max_requests
+        ),
+        # By a header, anybody may say that he is somebody else.
+        proxy_headers=False,
+        # Who does not read an answer is not waited for at the end.
+        timeout_graceful_shutdown=math.ceil(arguments.timeout),
+    )
+    Server(config).run(sockets=[listening])
+
+
+def _names(arguments):
+    """What clients may call the service by."""
+    unspecific = ("", "0.0.0.0", "::")  # All of the machine's.
+    return [
+        *arguments.allowed_host,
+        *([] if arguments.host in unspecific else [arguments.host]),
+    ]
+
+
+class _Formatter(logging.Formatter):
+    """One line for each message, whoever had a say in it."""
+
+    def formatMessage(self, record):
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei):
+        return printable(super().formatException(ei), lines=True)
+
+
+def _log_to_terminal():
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _Formatter("%(asctime)s keras-smoothing: %(levelname)s: %(message)s")
+    )
+    for name in ("keras_smoothing", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        logger.handlers = [handler]
 
 
 def _model(arguments):

@@ -49,7 +49,8 @@ class SqliteStore(SqlStore):
                 "Expected argument `path` to be the path of a file in an "
                 f"existing folder. Received: path={self.name!r}"
             )
-        self._witness = Witness(f"{self._path}.head")
+        # Of a link, that of the file that it leads to.
+        self._witness = Witness(f"{os.path.realpath(self._path)}.head")
         if not os.path.exists(self._path):
             try:
                 private_files.create(self._path)
@@ -119,7 +120,7 @@ class SqliteStore(SqlStore):
                 "SELECT num_promises, num_queries, chain "
                 "FROM keras_smoothing_memory"
             )
-        Witness(f"{os.path.abspath(path)}.head").write(Head(*numbers, chain))
+        Witness(f"{os.path.realpath(path)}.head").write(Head(*numbers, chain))
 
     @contextlib.contextmanager
     def exclusive(self):

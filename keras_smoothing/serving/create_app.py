@@ -1,5 +1,4 @@
 import contextlib
-import logging
 
 import fastapi
 import prometheus_client as prometheus
@@ -7,15 +6,17 @@ from starlette.exceptions import HTTPException
 
 from keras_smoothing import checks
 from keras_smoothing.serving import schemas
+from keras_smoothing.serving.access import Access
+from keras_smoothing.serving.allowance import Allowance
 from keras_smoothing.serving.batcher import Batcher
 from keras_smoothing.serving.gate import Gate
 from keras_smoothing.serving.gate import GatedRoute
 from keras_smoothing.serving.metrics import Metrics
+from keras_smoothing.serving.pages import add_pages
 from keras_smoothing.serving.parser import Parser
 from keras_smoothing.serving.parser import longest_payload
+from keras_smoothing.serving.readiness import Readiness
 from keras_smoothing.version import __version__
-
-_log = logging.getLogger(__name__)
 
 _ANSWERS = {
     "certify": (schemas.Certificate, "A class and a certified radius for each"),
@@ -23,11 +24,16 @@ _ANSWERS = {
     "predict": (list[float], "The shares of the votes for each class"),
 }
 _REFUSALS = {
-    400: "no JSON",
+    400: "no JSON, or no header Host",
+    401: "no token, where one is needed",
     408: "a body that arrives too slowly",
     413: "more bytes than are read",
+    421: "a header Host with the name of another service",
     422: "no such examples",
-    503: "too many requests at a time, or a memory that is not to be had",
+    429: "too many examples of one address within a minute",
+    500: "an error of the model",
+    503: "too many requests at a time, a memory that is not to be had, or a "
+    "service that shuts down",
     504: "no answer in time",
 }
 
@@ -39,6 +45,9 @@ def create_app(
     max_bytes=None,
     max_requests=128,
     timeout=60.0,
+    max_examples_per_minute=600,
+    allowed_hosts=(),
+    token=None,
 ):
     """The service as a web application, for any ASGI server.
 
@@ -49,10 +58,12 @@ def create_app(
     - `POST /certify`, `/classify` and, without memory and sigma, `/predict`:
       `{"instances": [...]}` gives `{"predictions": [...]}`, as in TensorFlow
       Serving; or `{"error": "..."}`.
-    - `GET /health`: 200 as soon as there is an answer at all, since a service
-      is compiled before.
+    - `GET /health`: 200 while `/certify` would answer, else 503 and a sentence:
+      the memory is damaged, locked or gone, the model is stuck, or the service
+      shuts down, as it does once `app.state.readiness.is_closing` is True.
     - `GET /model`: what is served. `GET /metrics`: for Prometheus.
-    - `GET /openapi.json`: all of this in detail, and `/docs` for reading it.
+    - `GET /openapi.json`: all of this in detail, and `/docs` for reading it,
+      which loads nothing from elsewhere.
 
     Args:
         service: `Service`.
@@ -64,6 +75,16 @@ def create_app(
             the latest of the address that has most of them.
         timeout: float, seconds for one request. After that it gets 504, and is
             dropped unless it has begun.
+        max_examples_per_minute: int, the most examples of one address within a
+            minute, with a memory, which grows by them: 429 beyond. The address
+            is that of the connection, so behind a proxy all have one. None for
+            any number.
+        allowed_hosts: list of str, names and addresses that the header `Host`
+            may have, beside localhost and the address that the connection is
+            to; "*" for any. Others get 421, or else a web page could give
+            itself a name that leads here.
+        token: str, without which requests get 401, but for those to `/health`:
+            `Authorization: Bearer TOKEN`. Or None.
 
     Returns:
         `fastapi.FastAPI`.
@@ -89,22 +110,47 @@ def create_app(
     checks.positive_int("max_bytes", max_bytes)
     checks.positive_int("max_requests", max_requests)
     checks.positive_float("timeout", timeout)
+    allowance = None
+    if max_examples_per_minute is not None:
+        checks.positive_int("max_examples_per_minute", max_examples_per_minute)
+        if service.has_memory:
+            allowance = Allowance(max_examples_per_minute)
     metrics = Metrics()
+    readiness = Readiness(service, timeout)
+    limits = [
+        f"At most {max_examples} examples and {max_bytes} bytes in a request, "
+        f"{max_requests} requests at a time, {timeout:g} s for each."
+    ]
+    if allowance is not None:
+        limits.append(
+            f"At most {max_examples_per_minute} examples of one address within "
+            "a minute."
+        )
+    if token is not None:
+        limits.append("All but /health need Authorization: Bearer TOKEN.")
+    access = Access(readiness, allowed_hosts, token)
     batcher = Batcher(service.thread, service.window, metrics.on_batch)
     metrics.watch(batcher.waiting)
 
     @contextlib.asynccontextmanager
     async def lifespan(_):
+        readiness.is_closing = False
         async with batcher.running():
             yield
+            readiness.is_closing = True
 
     app = fastapi.FastAPI(
         title="keras_smoothing",
-        description="Predictions with certified robustness.",
+        description="Predictions with certified robustness.\n\n"
+        + " ".join(limits),
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
+    app.add_middleware(access.guard)
     parser = Parser(service, max_examples)
+    app.state.readiness = readiness
     app.state.gate = Gate(metrics, parser, max_bytes, max_requests, timeout)
     _add_error_handlers(app)
     gated = fastapi.APIRouter(route_class=GatedRoute)
@@ -113,7 +159,7 @@ def create_app(
         answer, summary = _ANSWERS[name]
         gated.add_api_route(
             f"/{name}",
-            _endpoint(name, service, batcher, metrics),
+            _endpoint(name, service, batcher, metrics, readiness, allowance),
             methods=["POST"],
             name=name,
             summary=summary,
@@ -131,12 +177,22 @@ def create_app(
         )
     app.include_router(gated)
 
-    @app.get("/health")
+    @app.get(
+        "/health",
+        responses={
+            503: {"model": schemas.Failure, "description": _REFUSALS[503]}
+        },
+    )
     async def health() -> schemas.Health:
         """Whether requests are answered."""
+        problem = await readiness.problem()
+        if problem is not None:
+            raise HTTPException(503, problem, {"Retry-After": "1"})
         return schemas.Health()
 
-    @app.get("/model")
+    description = service.describe()
+
+    @app.get("/model", responses={200: _example(description)})
     async def model() -> schemas.Description:
         """What is served."""
         return description
@@ -148,23 +204,31 @@ def create_app(
             metrics.page(), media_type=prometheus.CONTENT_TYPE_LATEST
         )
 
-    description = service.describe()
+    add_pages(app, needs_token=token is not None)
     return app
 
 
-def _endpoint(name, service, batcher, metrics):
+def _example(answer):
+    """How the document shows an answer."""
+    example = answer.model_dump(mode="json")
+    return {"content": {"application/json": {"example": example}}}
+
+
+def _endpoint(name, service, batcher, metrics, readiness, allowance):
     async def endpoint(request: fastapi.Request):
         x = request.state.examples
+        if allowance is not None:
+            allowance.take(request.client, len(x))
         try:
             answers = await batcher.ask(service.answers[name], x)
-        except OSError as error:
-            _log.error("%s", error)
+        except (OSError, ValueError) as error:
+            # All that may be wrong with the examples was checked before.
+            if not service.has_memory:
+                raise
             raise HTTPException(
-                503,
-                "Expected a memory that can be read and written. Received: "
-                f"{type(error).__name__}. Nothing was promised; try again.",
-                {"Retry-After": "1"},
+                503, readiness.on_failure(error), {"Retry-After": "1"}
             ) from error
+        readiness.on_answers()
         abstentions = sum(getattr(a, "abstained", False) for a in answers)
         metrics.on_answers(f"/{name}", len(answers), abstentions)
         return {"predictions": answers}
@@ -173,8 +237,21 @@ def _endpoint(name, service, batcher, metrics):
 
 
 def _add_error_handlers(app):
+    def failure(status, sentence, headers=None):
+        return fastapi.responses.JSONResponse(
+            {"error": sentence}, status, headers
+        )
+
     @app.exception_handler(HTTPException)
     async def refuse(_, error):
-        return fastapi.responses.JSONResponse(
-            {"error": error.detail}, error.status_code, error.headers
+        return failure(error.status_code, error.detail, error.headers)
+
+    @app.exception_handler(Exception)
+    async def fail(*_):
+        # The server logs it, and closes the connection.
+        return failure(
+            500,
+            "Expected an answer of the model. Received: an error, which the "
+            "log of this service tells",
+            {"Connection": "close"},
         )

@@ -20,7 +20,9 @@ class Classification(pydantic.BaseModel):
     class_: int | None = Field(
         alias="class", description="null where it abstains", examples=[3]
     )
-    abstained: bool = Field(description="whether nothing was decided")
+    abstained: bool = Field(
+        description="whether nothing was decided", examples=[False]
+    )
     alpha: float = Field(
         description="probability that this answer is wrong, unless a memory "
         "gives the class that it promised earlier, perhaps at another alpha",
@@ -28,7 +30,8 @@ class Classification(pydantic.BaseModel):
     )
     deployable: bool = Field(
         description="false where the noise is chosen by the input and no "
-        "memory keeps the promises: evidence then, and no certificate"
+        "memory keeps the promises: evidence then, and no certificate",
+        examples=[True],
     )
     memory_alpha: float | None = Field(
         description="sum of the alphas of all queries that the memory let "
@@ -64,7 +67,7 @@ class Predictions(pydantic.BaseModel, typing.Generic[T]):
 
 
 class Health(pydantic.BaseModel):
-    """That there is an answer."""
+    """That requests are answered."""
 
     status: typing.Literal["ready"] = "ready"
 

@@ -142,6 +142,22 @@ class Service:
         )
         return x
 
+    def try_memory(self):
+        """Tries whether the memory can be read and written, from any thread.
+
+        Raises:
+            OSError: if it is locked, or cannot be reached, read or written.
+            ValueError: if it is damaged.
+        """
+        if self._memory is not None:
+            nothing = np.zeros((0, *self.shape), "float32")
+            self._memory.promise(nothing, [], [], scale=1.0, alpha=0.5)
+
+    @property
+    def has_memory(self):
+        """bool, whether answers are kept, and owe something to earlier ones."""
+        return self._memory is not None
+
     def describe(self):
         """What is served: a `schemas.Description`."""
         sigma = self._settings["sigma"]
@@ -155,7 +171,7 @@ class Service:
             num_classes=num_classes(self._model.classifier, self.shape),
             fingerprint=self._fingerprint,
             n0=self._n0,
-            memory=self._memory is not None,
+            memory=self.has_memory,
             total_alpha=getattr(self._memory, "total_alpha", None),
             deployable=self._deployable,
             version=__version__,
@@ -163,7 +179,7 @@ class Service:
 
     @property
     def _deployable(self):
-        return self._settings["sigma"] is None or self._memory is not None
+        return self._settings["sigma"] is None or self.has_memory
 
     def _warm_up(self):
         """Tries the model and compiles all; returns what a radius measures."""
