@@ -27,6 +27,7 @@ from test_serving import payload
 import keras_smoothing as ks
 from keras_smoothing import cli
 from keras_smoothing import serving
+from keras_smoothing.cli import options
 from keras_smoothing.cli import serve
 from keras_smoothing.cli.printable import printable
 from keras_smoothing.serving import access
@@ -687,6 +688,8 @@ def test_text_is_made_fit_to_be_printed():
     assert printable("a\n\tb") == r"a\n\tb"
     assert printable("a\n\tb", lines=True) == "a\n\tb"
     assert printable(CONTROLS) == (r"\x1b]0;owned\x07\r\x9b2J\u202e\ud800\x7f")
+    hint = "as postgresql://user@host/database"
+    assert printable(hint) == hint
     assert printable(printable(CONTROLS)) == printable(CONTROLS)
     for address, kept in (
         (f"at postgresql://user:{SECRET}@host/db!", "@host/db!"),
@@ -745,6 +748,15 @@ def test_names_of_logs_are_printed_without_what_they_may_do(
         text = clean(capsys.readouterr().out)
         assert r"\x1b]0;owned\x07\r1\nnext: all is well" in text
         assert not re.search("^next", text, re.MULTILINE)
+
+
+def test_a_password_that_is_no_password_is_not_printed():
+    arguments = types.SimpleNamespace(
+        memory=f"postgresql://user:%zz{SECRET}@host/db"
+    )
+    with pytest.raises(ValueError, match="with %25 for each %") as info:
+        options.memory(arguments)
+    assert SECRET not in str(info.value)
 
 
 def test_warnings_are_printed_without_what_they_may_do(capsys, monkeypatch):

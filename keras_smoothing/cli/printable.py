@@ -2,7 +2,7 @@ import re
 
 # `user:password@` of an address, whatever is in the password, and libpq's
 # other ways of saying it. Rather too much is left out than too little.
-_USER = re.compile(r"(\w://).*@")
+_USER = re.compile(r"(\w://[^\s:@]*):.*@")
 _PASSWORD = re.compile(r"(passw(?:or)?d\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)")
 
 
@@ -20,10 +20,10 @@ def printable(text, lines=False):
 
     Returns:
         str, with each other character that cannot be seen as Python writes it,
-        such as `\x1b`, and without users and passwords of addresses.
+        such as `\x1b`, and without passwords of addresses.
     """
     kept = "\n\t" if lines else ""
-    text = _USER.sub(r"\1***@", text)
+    text = _USER.sub(r"\1:***@", text)
     text = _PASSWORD.sub(r"\1***", text)
     return "".join(
         character
