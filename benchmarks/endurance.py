@@ -70,6 +70,7 @@ for line in sys.stdin:
             work(int(number), pathlib.Path(folder), int(count))
             code = 0
         except BaseException as error:
+            traceback.print_exc()
             print(type(error).__name__, file=sys.stderr, flush=True)
             code = 1
         os._exit(code)
@@ -241,7 +242,8 @@ def alone(pool, folder, count, seconds):
 def main(arguments):
     random.seed(arguments.seed)
     seconds = 60 * arguments.minutes
-    errors = tempfile.TemporaryFile("w+")  # Not on the disk that gets full.
+    # Not on the disk that gets full.
+    errors = open(arguments.errors, "w+")
     pool = Pool(errors)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         folder = pathlib.Path(place)
@@ -280,5 +282,6 @@ if __name__ == "__main__":
     parser.add_argument("--alone", type=int, default=2_000)
     parser.add_argument("--folder", help="on a small file system")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--errors", default=os.devnull, help="their log")
     options = parser.parse_args()
     print_json(lambda: main(options))

@@ -1,5 +1,6 @@
 """A memory that has lost something says so, and is not answered from."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from memory_processes import MODEL
 
 import keras_smoothing as ks
+from keras_smoothing.promises.sqlite_store import SqliteStore
 from keras_smoothing.promises.witness import Witness
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -240,7 +242,10 @@ def test_a_kill_between_commit_and_witness_is_no_loss(path, monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 memory.promise(points(1, 5), [0], [1.0], 1.0, 0.001)
         # Nothing was returned. It is there all the same, and is kept.
+        assert Witness(f"{path}.head").read().num_promises == 5
         assert memory.look_up(points(1, 5))[0].radius == 1.0
+        # Now it was returned.
+        assert Witness(f"{path}.head").read().num_promises == 6
     with opened(path) as memory:
         assert len(memory) == 6
         promise(memory, 1, start=6)
@@ -332,3 +337,35 @@ def test_a_damaged_memory_of_the_format_before_is_not_upgraded(path):
         with pytest.raises(ValueError, match="promise 2 as it was written"):
             ks.CertificationMemory(path)
     change(path, "UPDATE keras_smoothing_promises SET radius=9 WHERE id=2")
+
+
+def test_a_memory_that_another_process_makes_meanwhile_is_taken(
+    path, monkeypatch
+):
+    switch = SqliteStore._switch_to_a_write_ahead_log
+
+    def slowly(self):
+        monkeypatch.undo()
+        with opened(path) as other:
+            promise(other, 3)
+        switch(self)
+
+    monkeypatch.setattr(SqliteStore, "_switch_to_a_write_ahead_log", slowly)
+    with opened(path) as memory:
+        assert len(memory) == 3
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_behind(
+    path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+
+        def full(file):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            opened(path)
+    pathlib.Path(f"{path}.head").write_bytes(b"")  # As it is left behind.
+    with opened(path) as memory:
+        promise(memory, 3)

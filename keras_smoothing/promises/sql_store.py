@@ -63,6 +63,7 @@ class SqlStore(Store):
         with self.exclusive():
             if self.identity() is not None:
                 return
+            self._check_new()
             self._execute(
                 "CREATE TABLE keras_smoothing_memory (format {int} NOT NULL, "
                 "model TEXT NOT NULL, norm TEXT NOT NULL, "
@@ -246,6 +247,9 @@ class SqlStore(Store):
     def _is_ours(self):
         """Whether what it holds was made by `create`."""
         raise TypeError(f"{type(self).__name__} does not define `_is_ours`.")
+
+    def _check_new(self):
+        """Raises where there was a memory before, inside `exclusive`."""
 
     def _mark(self):
         """Lets `_is_ours` know, inside `exclusive`."""

@@ -78,12 +78,6 @@ class SqliteStore(SqlStore):
         return identity
 
     def create(self, identity, total_alpha):
-        if self._witness.read() not in (None, Head()):
-            raise ValueError(
-                f"Expected the memory that {self._witness.path} is about. "
-                f"Received: an empty file {self.name}. Restore the memory, or "
-                "choose another path."
-            )
         self._witness.write(Head())  # Nobody sees a memory without.
         with self._named_errors():
             self._switch_to_a_write_ahead_log()
@@ -108,6 +102,10 @@ class SqliteStore(SqlStore):
                 f"{head}. Promises that were returned are lost, and may be "
                 "contradicted. Restore both files from a backup that has them."
             )
+        if least != head and not self._connection.in_transaction:
+            # Whoever committed was killed before it wrote this. What is read
+            # from here on is answered.
+            self._witness.write(head)
         return head
 
     def backup(self, path):
@@ -184,6 +182,14 @@ class SqliteStore(SqlStore):
                 if not is_busy or time.monotonic() > give_up:
                     raise
             time.sleep(0.01)
+
+    def _check_new(self):
+        if self._witness.read() != Head():
+            raise ValueError(
+                f"Expected the memory that {self._witness.path} is about. "
+                f"Received: an empty file {self.name}. Restore the memory, or "
+                "choose another path."
+            )
 
     def _mark(self):
         self._execute(f"PRAGMA application_id={_APPLICATION_ID}")

@@ -29,12 +29,15 @@ class Witness:
     def read(self):
         """The `Head` that it holds, or None where there is no file.
 
+        One that is empty is none, as where the disk was full when it was made.
+
         Raises:
             ValueError: if it is damaged.
         """
         try:
             with open(self.path, "rb") as file:
-                return self._parse(file.read())
+                data = file.read()
+                return self._parse(data) if data else None
         except FileNotFoundError:
             return None
 
