@@ -12,6 +12,8 @@ and the server's resident memory at the start and the end of each phase.
 
 import argparse
 import asyncio
+import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -53,21 +55,37 @@ def direct(model, x, n, rounds):
     return spread(rates[1:])  # The first compiles.
 
 
-def started(path, n):
-    """A server, and its address."""
-    command = [sys.executable, "-m", "keras_smoothing.cli", "serve", path]
-    process = subprocess.Popen(
-        [*command, "--port", "0", "--n", str(n)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    line = process.stdout.readline()
-    return process, re.match(r"serving at (\S+)", line)[1]
+@contextlib.contextmanager
+def served(model, n):
+    """A server of a model, while it is needed: its process and address."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.keras")
+        model.save(path)
+        command = [sys.executable, "-m", "keras_smoothing.cli", "serve", path]
+        process = subprocess.Popen(
+            [*command, "--port", "0", "--n", str(n)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            line = process.stdout.readline()
+            yield process, re.match(r"serving at (\S+)", line)[1]
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def payloads(x):
+    """A request for each example."""
+    return [
+        json.dumps({"instances": x[i : i + 1].tolist()}).encode()
+        for i in range(len(x))
+    ]
 
 
 async def ask(address, bodies, clients, seconds):
-    """Latencies of all requests, and how many were not answered."""
-    latencies, errors = [], 0
+    """Latencies of answers, and numbers of errors by their status."""
+    latencies, errors = [], collections.Counter()
     limits = httpx.Limits(max_connections=clients)
     headers = {"Content-Type": "application/json"}
     async with httpx.AsyncClient(
@@ -76,7 +94,6 @@ async def ask(address, bodies, clients, seconds):
         ends = time.perf_counter() + seconds
 
         async def one(i):
-            nonlocal errors
             while (began := time.perf_counter()) < ends:
                 try:
                     response = await client.post(
@@ -84,8 +101,10 @@ async def ask(address, bodies, clients, seconds):
                     )
                     response.raise_for_status()
                     latencies.append(time.perf_counter() - began)
-                except httpx.HTTPError:
-                    errors += 1
+                except httpx.HTTPStatusError as error:
+                    errors[str(error.response.status_code)] += 1
+                except httpx.TransportError as error:
+                    errors[type(error).__name__] += 1
                 i += clients
 
         await asyncio.gather(*(one(i) for i in range(clients)))
@@ -125,7 +144,7 @@ def phase(process, address, bodies, clients, seconds):
             "p95": round(p95, 1),
             "p99": round(p99, 1),
         },
-        "errors": errors,
+        "errors": errors.total(),
         "examples_per_batch": round(examples / number, 2),
         "resident_mib": {"start": memory, "end": resident_mib(process)},
     }
@@ -154,22 +173,13 @@ def main():
         },
         "clients": {},
     }
-    bodies = [
-        json.dumps({"instances": x[i : i + 1].tolist()}).encode()
-        for i in range(len(x))
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.keras")
-        model.save(path)
-        process, address = started(path, arguments.n)
-        try:
-            for clients in arguments.clients:
-                report["clients"][clients] = phase(
-                    process, address, bodies, clients, arguments.seconds
-                )
-        finally:
-            process.terminate()
-            report["exit_code"] = process.wait()
+    bodies = payloads(x)
+    with served(model, arguments.n) as (process, address):
+        for clients in arguments.clients:
+            report["clients"][clients] = phase(
+                process, address, bodies, clients, arguments.seconds
+            )
+    report["exit_code"] = process.returncode
     print(json.dumps(report, indent=2))
 
 

@@ -30,52 +30,25 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import httpx2 as httpx
 import keras
 import numpy as np
 from attacker import ATTACKS
 from common import SIGMA
 from common import network
 from common import spread
+from serving import ask
+from serving import payloads
 from serving import resident_mib
-from serving import started
+from serving import served
 
 import keras_smoothing as ks
 
 CLIENTS = 8
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
-
-
-async def ask(address, bodies, seconds):
-    """Latencies of answers, and numbers of errors by their status."""
-    latencies, errors = [], collections.Counter()
-    headers = {"Content-Type": "application/json"}
-    async with httpx.AsyncClient(
-        base_url=address, headers=headers, timeout=120
-    ) as client:
-        ends = time.perf_counter() + seconds
-
-        async def one(i):
-            while (began := time.perf_counter()) < ends:
-                try:
-                    response = await client.post(
-                        "/certify", content=bodies[i % len(bodies)]
-                    )
-                    response.raise_for_status()
-                    latencies.append(time.perf_counter() - began)
-                except httpx.HTTPStatusError as error:
-                    errors[str(error.response.status_code)] += 1
-                except httpx.TransportError as error:
-                    errors[type(error).__name__] += 1
-                i += CLIENTS
-
-        await asyncio.gather(*(one(i) for i in range(CLIENTS)))
-    return latencies, errors
 
 
 def phase(process, address, bodies, seconds, attack=None):
@@ -91,7 +64,7 @@ def phase(process, address, bodies, seconds, attack=None):
         )
         other.stdout.readline()
         time.sleep(1)
-    latencies, errors = asyncio.run(ask(address, bodies, seconds))
+    latencies, errors = asyncio.run(ask(address, bodies, CLIENTS, seconds))
     figures = {
         "requests": len(latencies),
         **(
@@ -147,23 +120,13 @@ def main():
     x, _ = ks.datasets.load("fashion_mnist", "test[:256]")
     keras.utils.set_random_seed(0)
     model = ks.SmoothedModel(network(), ks.noise.Gaussian(SIGMA))
-    bodies = [
-        json.dumps({"instances": x[i : i + 1].tolist()}).encode()
-        for i in range(len(x))
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.keras")
-        model.save(path)
-        process, address = started(path, arguments.n)
-        try:
-            asyncio.run(ask(address, bodies, 2))  # Caches.
-            rounds = [
-                one_round(process, address, bodies, arguments.seconds)
-                for _ in range(arguments.rounds)
-            ]
-        finally:
-            process.terminate()
-            process.wait()
+    bodies = payloads(x)
+    with served(model, arguments.n) as (process, address):
+        asyncio.run(ask(address, bodies, CLIENTS, 2))  # Caches.
+        rounds = [
+            one_round(process, address, bodies, arguments.seconds)
+            for _ in range(arguments.rounds)
+        ]
     report = {
         "n": arguments.n,
         "seconds": arguments.seconds,

@@ -119,11 +119,12 @@ class Promising:
             made = self._promise(
                 [i for i in left if i in sampled], x, rounding, answers, sampled
             )
+            spent, head = memory.alpha_spent, memory.head
             for i in left:
                 answers[i] = answers[i]._replace(
                     promise=made.get(i, known[i]),
-                    memory_alpha=memory.alpha_spent,
-                    memory_head=memory.head,
+                    memory_alpha=spent,
+                    memory_head=head,
                 )
             self._keep(queries, answers, left)
         return [

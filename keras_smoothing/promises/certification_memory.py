@@ -226,8 +226,7 @@ class CertificationMemory:
         """
         with self._lock:
             self._check_bound()
-            self._refresh()
-            ours = self._store.head()
+            ours = self._refresh()
             if (
                 ours.num_promises < head.num_promises
                 or ours.num_queries < head.num_queries
@@ -566,7 +565,7 @@ class CertificationMemory:
         return x[self._symmetries]
 
     def _refresh(self):
-        """Reads what other processes have promised since, up to the last."""
+        """Reads what others have promised since; returns the `Head` then."""
         dimensions = math.prod(self.identity.shape)
         head = self._store.head()
         if head.num_promises >= len(self._index):
@@ -585,6 +584,7 @@ class CertificationMemory:
                 "has returned. Received: fewer, or others. Restore it from a "
                 "backup that has them all."
             )
+        return head
 
     def _check_usable(self):
         if self._store is None:
