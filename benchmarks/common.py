@@ -8,6 +8,7 @@ import statistics
 import sys
 
 import keras
+import numpy as np
 
 SHAPE = (28, 28, 1)
 SIGMA = 0.25
@@ -51,6 +52,19 @@ def peak_mib():
     """
     status = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
+
+
+def contradictions(memory):
+    """Pairs of balls of different classes that meet."""
+    kept = list(memory)
+    centers = np.array([x for x, _ in kept], np.float64)
+    radii = np.array([promise.radius for _, promise in kept])
+    classes = np.array([promise.prediction for _, promise in kept])
+    found = 0
+    for i in range(len(kept)):
+        gaps = np.linalg.norm(centers - centers[i], axis=1) - radii - radii[i]
+        found += int(np.sum((classes != classes[i]) & (gaps < -1e-12)))
+    return found // 2
 
 
 def print_json(main, **settings):

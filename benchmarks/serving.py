@@ -56,14 +56,14 @@ def direct(model, x, n, rounds):
 
 
 @contextlib.contextmanager
-def served(model, n):
+def served(model, n, *options):
     """A server of a model, while it is needed: its process and address."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.keras")
         model.save(path)
         command = [sys.executable, "-m", "keras_smoothing.cli", "serve", path]
         process = subprocess.Popen(
-            [*command, "--port", "0", "--n", str(n)],
+            [*command, "--port", "0", "--n", str(n), *options],
             stdout=subprocess.PIPE,
             text=True,
         )

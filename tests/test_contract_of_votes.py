@@ -205,7 +205,7 @@ def test_findings_reach_the_bound_the_result_and_the_log(
 
     # Cut off and resumed, the findings come back from the log.
     expected = columns_without_time(path)
-    assert expected[0][-2:] == ["disagreed", "steps"]
+    assert expected[0][-3:] == ["disagreed", "steps", "chain"]
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:21]))
     resumed = run()

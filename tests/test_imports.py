@@ -55,7 +55,7 @@ ORDER = [
     "configured",
     "rebuilt",
     "wide_dtype",
-    "example_digest",
+    "digests",
     "private_files",
     "class_labels",
     "checks",

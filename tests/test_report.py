@@ -13,7 +13,7 @@ import pytest
 
 import keras_smoothing as ks
 from keras_smoothing import cli
-from keras_smoothing.example_digest import example_digest
+from keras_smoothing.digests import example_digest
 from keras_smoothing.report import figures
 from keras_smoothing.rounding import at_least
 from keras_smoothing.statistics import Claim

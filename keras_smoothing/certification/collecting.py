@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from keras_smoothing.example_digest import example_digest
+from keras_smoothing.digests import example_digest
 from keras_smoothing.results import record_of
 from keras_smoothing.warn_caller import warn_caller
 

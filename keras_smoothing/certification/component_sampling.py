@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from keras_smoothing.certification.warn_of_nan import warn_of_nan
-from keras_smoothing.example_digest import example_digest
+from keras_smoothing.digests import example_digest
 from keras_smoothing.results import ComponentRecord
 from keras_smoothing.statistics.votes import ABSTAIN
 from keras_smoothing.voting import tiles

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing.certification import scales
-from keras_smoothing.example_digest import example_digest
+from keras_smoothing.digests import example_digest
 from keras_smoothing.promises import Answer
 from keras_smoothing.promises import Head
 from keras_smoothing.results import Record

@@ -5,7 +5,7 @@ import numpy as np
 from keras_smoothing.certification.progress import Progress
 from keras_smoothing.certification.spreading import Window
 from keras_smoothing.certification.spreading import spread
-from keras_smoothing.example_digest import example_digest
+from keras_smoothing.digests import example_digest
 
 
 def run(

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_smoothing.certification import scales
 from keras_smoothing.certification.warn_of_nan import warn_of_nan
-from keras_smoothing.example_digest import example_digest
+from keras_smoothing.digests import example_digest
 from keras_smoothing.results import Record
 from keras_smoothing.statistics import Votes
 from keras_smoothing.statistics.votes import ABSTAIN

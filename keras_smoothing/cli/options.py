@@ -1,7 +1,6 @@
 """Options that several commands have, and what they stand for."""
 
 import contextlib
-import re
 
 from keras_smoothing.cli import model_file
 from keras_smoothing.cli.parser import Parser
@@ -12,8 +11,6 @@ from keras_smoothing.serialized import Audited
 from keras_smoothing.serialized import Exact
 from keras_smoothing.smoothed import Smoothed
 from keras_smoothing.smoothed_model import SmoothedModel
-
-_LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def draws():
@@ -103,12 +100,6 @@ def memory(arguments):
     """A context of the memory that is asked for, or of None."""
     if arguments.memory is None:
         return contextlib.nullcontext()
-    if "://" in arguments.memory and _LONE_PERCENT.search(arguments.memory):
-        # PostgreSQL's own message has the word that it is in.
-        raise ValueError(
-            "Expected --memory with %25 for each % of a password. Received: an "
-            "address with % alone"
-        )
     return CertificationMemory(arguments.memory)
 
 

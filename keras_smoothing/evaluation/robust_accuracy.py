@@ -4,10 +4,10 @@ import dataclasses
 import numpy as np
 
 from keras_smoothing.class_labels import ClassLabels
+from keras_smoothing.digests import example_digest
 from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
 from keras_smoothing.evaluation.plots import axes
 from keras_smoothing.evaluation.plots import plot_certified_accuracy
-from keras_smoothing.example_digest import example_digest
 from keras_smoothing.rounding import at_least
 from keras_smoothing.rounding import at_most
 from keras_smoothing.rounding import exact

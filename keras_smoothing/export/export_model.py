@@ -7,10 +7,10 @@ from keras import ops
 
 from keras_smoothing import backend
 from keras_smoothing.certification import Request
+from keras_smoothing.digests import weights_digest
 from keras_smoothing.export.reader import write_reader
 from keras_smoothing.export.signatures import signatures
 from keras_smoothing.export.smoothed_classifier import FORMAT
-from keras_smoothing.export.smoothed_classifier import weights_digest
 from keras_smoothing.logs import fingerprint
 from keras_smoothing.logs.versions import versions
 from keras_smoothing.noise import Distribution

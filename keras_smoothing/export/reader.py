@@ -25,6 +25,7 @@ PARTS = (
     "checks.py",
     "class_labels.py",
     "configured.py",
+    "digests.py",
     "export/certificate.py",
     "export/smoothed_classifier.py",
     "noise/laws/__init__.py",

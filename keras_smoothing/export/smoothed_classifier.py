@@ -1,4 +1,3 @@
-import hashlib
 import json
 import secrets
 
@@ -12,6 +11,7 @@ from keras_smoothing.certification.examples import Examples
 from keras_smoothing.certification.examples import largest_value
 from keras_smoothing.certification.source import Source
 from keras_smoothing.certification.warn_of_nan import warn_of_nan
+from keras_smoothing.digests import weights_digest
 from keras_smoothing.export.certificate import Certificate
 from keras_smoothing.noise import laws
 from keras_smoothing.statistics.fixed_sampling import FixedSampling
@@ -239,22 +239,6 @@ class SmoothedClassifier:
         classes = self.settings["num_classes"]
         for window, _, rounding in examples.windows(classes):
             yield window, rounding
-
-
-def weights_digest(arrays):
-    """A hash of weights, which an exported graph holds and its reader checks.
-
-    Args:
-        arrays: iterable of arrays.
-
-    Returns:
-        str, 64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.shape}{array.dtype}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def _settings(saved_model, path):

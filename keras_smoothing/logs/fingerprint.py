@@ -1,12 +1,12 @@
 import codecs
 import functools
-import hashlib
 import json
 import marshal
 import warnings
 
 from keras import ops
 
+from keras_smoothing.digests import weights_digest
 from keras_smoothing.logs import odd_settings
 
 
@@ -24,12 +24,9 @@ def fingerprint(model):
     Returns:
         str, 64 hexadecimal digits.
     """
-    digest = hashlib.sha256(structure(model).encode())
-    for weight in model.weights:
-        value = ops.convert_to_numpy(weight)
-        digest.update(f"{value.shape}{value.dtype}".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
+    return weights_digest(
+        map(ops.convert_to_numpy, model.weights), beside=structure(model)
+    )
 
 
 def structure(model):

@@ -7,18 +7,15 @@ import threading
 import numpy as np
 
 from keras_smoothing import checks
-from keras_smoothing.class_labels import ClassLabels
-from keras_smoothing.groups.is_group import is_group
 from keras_smoothing.promises import answer
+from keras_smoothing.promises import arguments
 from keras_smoothing.promises import geometry
 from keras_smoothing.promises.ball_index import BallIndex
 from keras_smoothing.promises.budget import Budget
-from keras_smoothing.promises.geometry import LARGEST
 from keras_smoothing.promises.head import START
 from keras_smoothing.promises.head import Head
 from keras_smoothing.promises.identity import Identity
 from keras_smoothing.promises.postgresql_store import PostgresqlStore
-from keras_smoothing.promises.promise import Promise
 from keras_smoothing.promises.ram_store import RamStore
 from keras_smoothing.promises.rows import from_rows
 from keras_smoothing.promises.rows import to_row
@@ -179,7 +176,7 @@ class CertificationMemory:
         checks.one_of("voting", voting, ("hard", "soft"))
         checks.one_of("serialized", serialized, ("", "Exact"))
         shape = tuple(checks.positive_int("shape", size) for size in shape)
-        symmetries = _to_symmetries(symmetries, math.prod(shape))
+        symmetries = arguments.to_symmetries(symmetries, math.prod(shape))
         digest = ""
         if symmetries is not None:
             digest = hashlib.sha256(symmetries.tobytes()).hexdigest()
@@ -297,8 +294,9 @@ class CertificationMemory:
             ValueError: if `x` is not such an array, or nothing is bound.
         """
         with self._lock:
-            points = self._check_points(x)
-            rounding = _to_roundings(rounding, len(x))
+            self._check_bound()
+            points = arguments.to_points(x, self.identity.shape)
+            rounding = arguments.to_roundings(rounding, len(x))
             self._refresh()
             found = [
                 self._find(*pair, first)
@@ -352,11 +350,12 @@ class CertificationMemory:
             ValueError: if an argument is not as described, or nothing is bound.
         """
         with self._lock:
-            points = self._check_points(x)
-            wanted = _to_promises(
+            self._check_bound()
+            points = arguments.to_points(x, self.identity.shape)
+            wanted = arguments.to_promises(
                 x, prediction, radius, scale, alpha, stddev, noise
             )
-            rounding = _to_roundings(rounding, len(x))
+            rounding = arguments.to_roundings(rounding, len(x))
             if self.identity.symmetries and np.ndim(scale) > 1:
                 raise ValueError(
                     "Expected one scale for each example under symmetries, "
@@ -606,29 +605,6 @@ class CertificationMemory:
                 "empty. Call `bind` first."
             )
 
-    def _check_points(self, x):
-        """`x` as rows of coordinates."""
-        self._check_bound()
-        shape = self.identity.shape
-        if (
-            not isinstance(x, np.ndarray)
-            or x.dtype != np.float32
-            or x.shape[1:] != shape
-        ):
-            raise ValueError(
-                "Expected `x` to be a float32 array of shape "
-                f"{('examples', *shape)}. Received: "
-                f"{getattr(x, 'dtype', type(x))} of shape {np.shape(x)}"
-            )
-        points = x.reshape(len(x), math.prod(shape))
-        norms = np.linalg.norm(points.astype(np.float64), axis=1)
-        if not np.all(norms < LARGEST):
-            raise ValueError(
-                f"Expected `x` of finite points with norms below {LARGEST:g}. "
-                f"Received: norms {norms}"
-            )
-        return points
-
 
 def _open(path):
     if path is None:
@@ -643,88 +619,3 @@ def _open(path):
             f"postgresql:// address. Received: path={path!r}"
         )
     return SqliteStore(path)
-
-
-def _to_symmetries(symmetries, dimensions):
-    """Rearrangements of coordinates as an int64 array, or None."""
-    if symmetries is None:
-        return None
-    array = np.asarray(symmetries)
-    if (
-        array.dtype.kind not in "iu"
-        or array.shape[1:] != (dimensions,)
-        or not is_group(array)
-    ):
-        raise ValueError(
-            "Invalid value for argument `symmetries`. Expected a group of "
-            f"rearrangements of {dimensions} coordinates, each once, the "
-            "identity among them, with all their products, as an int array of "
-            f"shape (order, {dimensions}). Received: {array.dtype} of shape "
-            f"{array.shape}"
-        )
-    return array.astype(np.int64)
-
-
-def _to_promises(x, prediction, radius, scale, alpha, stddev, noise):
-    """One `Promise` for each example."""
-    count = len(x)
-    classes = ClassLabels(minus_one="an abstention", name="prediction")
-    prediction = classes.read(prediction, range(count))
-    radius = np.asarray(radius, np.float64)
-    if radius.shape != (count,) or not np.all(
-        (radius >= 0) & (radius < LARGEST)
-    ):
-        raise ValueError(
-            f"Expected `radius` of shape ({count},), with numbers >= 0 and "
-            f"below {LARGEST:g}. Received: radius={radius}"
-        )
-    scale = np.asarray(scale)
-    if scale.ndim > 1:
-        if scale.shape != x.shape or scale.dtype != np.float32:
-            raise ValueError(
-                "Expected `scale` to be numbers, one for each example, or a "
-                f"float32 array of shape {x.shape}. Received: {scale.dtype} of "
-                f"shape {scale.shape}"
-            )
-        scales = list(scale.reshape(count, -1).copy())
-    else:
-        scales = _one_each("scale", scale.astype(np.float64), count)
-    if not np.all((scale > 0) & np.isfinite(scale)):
-        raise ValueError(
-            "Invalid value for argument `scale`. Expected finite numbers > 0. "
-            f"Received: scale={scale}"
-        )
-    alpha = _one_each("alpha", checks.probabilities("alpha", alpha), count)
-    stddev = checks.positive_float("stddev", stddev)
-    if not isinstance(noise, str):
-        raise ValueError(
-            "Invalid value for argument `noise`. Expected the noise in words, "
-            f"a str. Received: noise={noise!r}"
-        )
-    return [
-        Promise(*values, stddev, noise)
-        for values in zip(
-            prediction.tolist(), radius.tolist(), scales, alpha, strict=True
-        )
-    ]
-
-
-def _to_roundings(rounding, count):
-    """A list with the distance of each example from the point meant."""
-    rounding = np.asarray(rounding, np.float64)
-    if not np.all((rounding >= 0) & (rounding < LARGEST)):
-        raise ValueError(
-            "Invalid value for argument `rounding`. Expected numbers >= 0 and "
-            f"below {LARGEST:g}. Received: rounding={rounding}"
-        )
-    return _one_each("rounding", rounding, count)
-
-
-def _one_each(name, numbers, count):
-    """A list with a number for each example."""
-    if numbers.shape not in ((), (count,)):
-        raise ValueError(
-            f"Expected `{name}` to be a number, or one for each of {count} "
-            f"examples. Received: {name} of shape {numbers.shape}"
-        )
-    return np.broadcast_to(numbers, (count,)).tolist()

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from keras_smoothing.example_digest import example_digest
+from keras_smoothing.digests import example_digest
 from keras_smoothing.rounding import at_least
 
 # Of each kind.
