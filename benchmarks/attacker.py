@@ -15,8 +15,8 @@ import urllib.parse
 ATTACKS = {"unfinished": 130, "brackets": 8}
 
 HEAD = (
-    "POST /certify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    "Content-Length: {}\r\n\r\n"
+    "POST /certify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n"
+    "Content-Type: application/json\r\n\r\n"
 )
 
 

@@ -3,8 +3,9 @@
     python tests/golden/cases.py
 
 writes it anew, to be compared with by `test_golden.py`. A change of these files
-is a change of certificates: it belongs into the changelog. `--files` writes
-models, logs and a memory as well, which are kept from the version that wrote them.
+is a change of certificates: it belongs into the changelog. With `--files` it
+writes models, logs and a memory, which are kept from the version that wrote
+them.
 """
 
 import contextlib
