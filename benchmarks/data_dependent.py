@@ -29,9 +29,9 @@ from keras import ops
 
 import keras_smoothing as ks
 from keras_smoothing import backend
-from keras_smoothing.data_dependent import Searcher
-from keras_smoothing.l2_ball import step_in_ball
-from keras_smoothing.voting import log_probabilities
+from keras_smoothing.l2 import step_in_ball
+from keras_smoothing.sampling import log_probabilities
+from keras_smoothing.sigma_search import Searcher
 
 RADII = [0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0]
 

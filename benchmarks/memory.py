@@ -35,7 +35,7 @@ from common import ratio
 from common import spread
 
 import keras_smoothing as ks
-from keras_smoothing.promises import Promise
+from keras_smoothing.memory import Promise
 
 DIMENSIONS = 784
 CLASSES = 10

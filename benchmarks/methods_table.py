@@ -17,7 +17,7 @@ import time
 import keras
 
 import keras_smoothing as ks
-from keras_smoothing.logs.versions import versions
+from keras_smoothing.logs.log_format import versions
 
 RADII = [0.0, 0.25, 0.5, 0.7]
 N = 5_000

@@ -38,11 +38,11 @@ from keras import layers
 
 import keras_smoothing as ks
 from keras_smoothing import backend
+from keras_smoothing.certificates import tiles
 from keras_smoothing.equilibrium.state import l2_norm
+from keras_smoothing.sampling import VoteSampler
+from keras_smoothing.sampling import noise_blocks
 from keras_smoothing.serialized.noisy_copies import noisy_copies
-from keras_smoothing.voting import VoteCounter
-from keras_smoothing.voting import draws
-from keras_smoothing.voting import tiles
 
 cells = ks.equilibrium.cells
 CELLS = {
@@ -197,17 +197,17 @@ def speed(all_ways, x, arguments):
         stop=arguments.speed_draws,
         batch_size=arguments.batch_size,
     )
-    counters = {}
+    samplers = {}
     for way in seconds:
         model, given = all_ways[way]
-        counter = model._counter(given.get("serialized"))
-        claim = counter.claim(0.001, given["stopping"])
-        counters[way] = counter.tuned(x, claim)
-        counters[way].count(x, **settings)
+        sampler = model._sampler(given.get("serialized"))
+        claim = sampler.claim(0.001, given["stopping"])
+        samplers[way] = sampler.tuned(x, claim)
+        samplers[way].count(x, **settings)
     for _ in range(arguments.rounds):
-        for way, counter in counters.items():
+        for way, sampler in samplers.items():
             began = time.perf_counter()
-            counter.count(x, **settings)
+            sampler.count(x, **settings)
             seconds[way].append(time.perf_counter() - began)
     number = len(x) * arguments.speed_draws
     report = {
@@ -224,15 +224,15 @@ def speed(all_ways, x, arguments):
             for way, times in seconds.items()
         },
     }
-    exact = counters.get("exact")
+    exact = samplers.get("exact")
     if exact is not None:
         per_draw = min(seconds["exact"]) / number
         steps = exact.count(x, **settings).findings["steps"].sum() / number
         report["shares"] = shares(exact, x, steps, per_draw, arguments)
         report["check"] = check(exact, x, settings)
     else:
-        report["audited_steps"] = counters["audited"].steps
-        report["audited_share"] = counters["audited"].audit_share
+        report["audited_steps"] = samplers["audited"].steps
+        report["audited_share"] = samplers["audited"].audit_share
     return report
 
 
@@ -243,7 +243,7 @@ def check(exact, x, settings):
     model.set_weights(exact.base_model.get_weights())
     solver = ks.equilibrium.FixedPointIteration(400, tol=1e-6)
     model.get_layer("deq").solver = solver
-    full = VoteCounter(model, exact.noise).count(x, **settings)
+    full = VoteSampler(model, exact.noise).count(x, **settings)
     votes = exact.count(x, **settings)
     return {
         "draws": int(votes.num_samples.sum()),
@@ -254,7 +254,7 @@ def check(exact, x, settings):
     }
 
 
-def shares(counter, x, steps, per_draw, arguments):
+def shares(sampler, x, steps, per_draw, arguments):
     """Where the time of a draw goes, of exact votes.
 
     Injection, steps and judgement are timed alone, at the full width of a
@@ -263,12 +263,12 @@ def shares(counter, x, steps, per_draw, arguments):
     width = arguments.batch_size
     tile = tiles.tile_size(x.shape[1:])
     seeds = tiles.tile_seeds(0, tiles.ESTIMATION, 0, -(-width // tile))
-    drawn = draws.draw_tiles(seeds, x.shape[1:], counter.noise, None)
+    drawn = noise_blocks.draw_tiles(seeds, x.shape[1:], sampler.noise, None)
     owner = np.arange(width) % len(x)
     number = np.arange(width) // len(x)
     age = np.ones(width, "int32")
 
-    noisy = noisy_copies(counter.parts, x, None, drawn, None)
+    noisy = noisy_copies(sampler.parts, x, None, drawn, None)
     injection = noisy.injection(owner, number)
     state = injection * 0.0
     size = l2_norm(injection)
@@ -276,7 +276,7 @@ def shares(counter, x, steps, per_draw, arguments):
     @backend.compile
     def inject(x, noise):
         copies = noisy_copies(
-            counter.parts, x, None, drawn._replace(noise=noise), None
+            sampler.parts, x, None, drawn._replace(noise=noise), None
         )
         return copies.injection(owner, number)
 
@@ -286,7 +286,7 @@ def shares(counter, x, steps, per_draw, arguments):
 
     @backend.compile
     def judge(state, following):
-        return counter._judge(state, following, size, age)
+        return sampler._judge(state, following, size, age)
 
     def seconds(function, *inputs):
         function(*inputs)

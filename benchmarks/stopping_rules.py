@@ -27,9 +27,9 @@ from scipy import special
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.certification.sampling import estimate
-from keras_smoothing.statistics import Claim
-from keras_smoothing.statistics import Votes
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates import Votes
+from keras_smoothing.certify.classification import estimate
 
 
 class Mixture(Claim):

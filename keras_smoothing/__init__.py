@@ -10,42 +10,44 @@ from keras_smoothing import evaluation as evaluation
 from keras_smoothing import groups as groups
 from keras_smoothing import layers as layers
 from keras_smoothing import noise as noise
+from keras_smoothing import registration as registration
 from keras_smoothing import report as report
 from keras_smoothing import serialized as serialized
 from keras_smoothing import training as training
-from keras_smoothing.answers import from_function as from_function
-from keras_smoothing.certification import Plan as Plan
-from keras_smoothing.certification import plan as plan
-from keras_smoothing.data_dependent import ANCER as ANCER
-from keras_smoothing.data_dependent import (
-    DataDependentSigma as DataDependentSigma,
-)
+from keras_smoothing.base_model import from_function as from_function
+from keras_smoothing.certificates import AdaptiveSampling as AdaptiveSampling
+from keras_smoothing.certificates import FixedSampling as FixedSampling
+from keras_smoothing.certificates import StoppingRule as StoppingRule
+from keras_smoothing.certificates.votes import ABSTAIN as ABSTAIN
+from keras_smoothing.certify import Plan as Plan
+from keras_smoothing.certify import plan as plan
 from keras_smoothing.insertion import add_input_noise as add_input_noise
 from keras_smoothing.insertion import randomize as randomize
 from keras_smoothing.logs import read_log as read_log
-from keras_smoothing.promises import CertificationMemory as CertificationMemory
-from keras_smoothing.random_self_ensemble import (
+from keras_smoothing.memory import CertificationMemory as CertificationMemory
+from keras_smoothing.models.classifier import SmoothedModel as SmoothedModel
+from keras_smoothing.models.multi_label import (
+    SmoothedMultiLabel as SmoothedMultiLabel,
+)
+from keras_smoothing.models.random_self_ensemble import (
     RandomSelfEnsemble as RandomSelfEnsemble,
+)
+from keras_smoothing.models.regression import (
+    SmoothedDetector as SmoothedDetector,
+)
+from keras_smoothing.models.regression import (
+    SmoothedRegression as SmoothedRegression,
+)
+from keras_smoothing.models.segmentation import (
+    SmoothedSegmentation as SmoothedSegmentation,
 )
 from keras_smoothing.results import CertificationResult as CertificationResult
 from keras_smoothing.results import DetectionResult as DetectionResult
 from keras_smoothing.results import IntervalResult as IntervalResult
 from keras_smoothing.results import MultiLabelResult as MultiLabelResult
 from keras_smoothing.results import SegmentationResult as SegmentationResult
-from keras_smoothing.smoothed_detector import (
-    SmoothedDetector as SmoothedDetector,
+from keras_smoothing.sigma_search import ANCER as ANCER
+from keras_smoothing.sigma_search import (
+    DataDependentSigma as DataDependentSigma,
 )
-from keras_smoothing.smoothed_model import SmoothedModel as SmoothedModel
-from keras_smoothing.smoothed_multi_label import (
-    SmoothedMultiLabel as SmoothedMultiLabel,
-)
-from keras_smoothing.smoothed_regression import (
-    SmoothedRegression as SmoothedRegression,
-)
-from keras_smoothing.smoothed_segmentation import (
-    SmoothedSegmentation as SmoothedSegmentation,
-)
-from keras_smoothing.statistics import AdaptiveSampling as AdaptiveSampling
-from keras_smoothing.statistics import FixedSampling as FixedSampling
-from keras_smoothing.statistics.votes import ABSTAIN as ABSTAIN
 from keras_smoothing.version import __version__ as __version__

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_smoothing as ks
-from keras_smoothing.logs.chain import Chain
+from keras_smoothing.logs.log_format import Chain
 
 
 def linear_model(weights, bias=0.0):

@@ -21,7 +21,7 @@ stub.__path__ = [package]
 sys.modules["keras_smoothing"] = stub
 
 import numpy as np
-from keras_smoothing.promises import CertificationMemory
+from keras_smoothing.memory import CertificationMemory
 
 if "://" in address:
     import psycopg  # So that no child spends its life on it.
@@ -139,7 +139,7 @@ stub = types.ModuleType("keras_smoothing")
 stub.__path__ = [package]
 sys.modules["keras_smoothing"] = stub
 
-from keras_smoothing.promises import CertificationMemory
+from keras_smoothing.memory import CertificationMemory
 
 with CertificationMemory(address) as memory:
     print("ready", flush=True)

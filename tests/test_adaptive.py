@@ -10,7 +10,7 @@ from conftest import rechain
 from conftest import smoothed
 
 import keras_smoothing as ks
-from keras_smoothing.voting import VoteCounter
+from keras_smoothing.sampling import VoteSampler
 
 STOPPING = ks.AdaptiveSampling([0.0, 0.25, 0.5], max_n=5_000)
 SETTINGS = dict(n0=20, stopping=STOPPING, alpha=0.01, seed=0, verbose=0)
@@ -32,7 +32,7 @@ def x():
 def calls(monkeypatch):
     """The (examples, stream, start, stop) of each call of `count`."""
     calls = []
-    count = VoteCounter.count
+    count = VoteSampler.count
 
     def counted(self, x, *, stream, start, stop, **arguments):
         calls.append((len(x), stream, start, stop))
@@ -40,7 +40,7 @@ def calls(monkeypatch):
             self, x, stream=stream, start=start, stop=stop, **arguments
         )
 
-    monkeypatch.setattr(VoteCounter, "count", counted)
+    monkeypatch.setattr(VoteSampler, "count", counted)
     return calls
 
 

@@ -6,7 +6,7 @@ import pytest
 from conftest import smoothed
 
 import keras_smoothing as ks
-from keras_smoothing.export.smoothed_classifier import SmoothedClassifier
+from keras_smoothing.certificates.smoothed_classifier import SmoothedClassifier
 
 SETTINGS = dict(n=1_000, alpha=0.01, seed=0, verbose=0)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_smoothing.statistics import bounds
+from keras_smoothing.certificates import bounds
 
 
 @pytest.mark.parametrize("alpha", [0.001, 0.05])

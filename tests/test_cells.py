@@ -8,9 +8,7 @@ from keras import ops
 from keras_smoothing import backend
 from keras_smoothing.equilibrium import Anderson
 from keras_smoothing.equilibrium import cells
-from keras_smoothing.equilibrium.cells.weight_normalization import (
-    WeightNormalizedConv2D,
-)
+from keras_smoothing.equilibrium.cells.blocks import WeightNormalizedConv2D
 
 CELLS = {
     "dense": (lambda **k: cells.DenseCell(16, **k), (6,)),

@@ -6,7 +6,7 @@ from conftest import linear_model
 from conftest import smoothed
 
 import keras_smoothing as ks
-from keras_smoothing.voting.counter import Counter
+from keras_smoothing.sampling.sampler import Sampler
 
 # Two windows.
 X = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
@@ -31,7 +31,7 @@ def train_in_second_window(monkeypatch):
     """A function of a model, whose weights change while the next run draws."""
 
     def begin(model):
-        undisturbed = Counter.blocks
+        undisturbed = Sampler.blocks
 
         def disturbed(self, x, **arguments):
             yield from undisturbed(self, x, **arguments)
@@ -39,7 +39,7 @@ def train_in_second_window(monkeypatch):
                 weights = model.base_model.get_weights()
                 model.base_model.set_weights([w + 1 for w in weights])
 
-        monkeypatch.setattr(Counter, "blocks", disturbed)
+        monkeypatch.setattr(Sampler, "blocks", disturbed)
 
     return begin
 

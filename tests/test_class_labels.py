@@ -6,7 +6,7 @@ import pytest
 from conftest import smoothed
 
 import keras_smoothing as ks
-from keras_smoothing.class_labels import ClassLabels
+from keras_smoothing.certificates.labels import ClassLabels
 
 SETTINGS = dict(n=50, alpha=0.1, seed=0, verbose=0)
 

@@ -12,7 +12,7 @@ from conftest import small_convnet
 
 import keras_smoothing as ks
 from keras_smoothing import cli
-from keras_smoothing.rounding import at_least
+from keras_smoothing.certificates.rounding import at_least
 
 SMALL = ["--n0", "20", "--n", "200", "--alpha", "0.01"]
 

@@ -1,6 +1,5 @@
 """Certification on Ray: the same certificates, whatever dies."""
 
-import functools
 import os
 import pathlib
 import pickle
@@ -25,9 +24,10 @@ from conftest import columns_without_time
 from conftest import smoothed
 
 import keras_smoothing as ks
-from keras_smoothing.certification.sampling import sample
-from keras_smoothing.certification.spreading import _FarSampler
-from keras_smoothing.voting import VoteCounter
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certify import Classification
+from keras_smoothing.certify.on_cluster import FarTask
+from keras_smoothing.sampling import VoteSampler
 
 ray = pytest.importorskip("ray", reason="needs the extra `cluster`")
 SETTINGS = dict(n0=20, n=200, alpha=0.01, seed=0, verbose=0)
@@ -180,9 +180,10 @@ def test_ray_data(nodes, examples):
 
 def test_another_model_than_was_sent():
     model = network()
-    counter = VoteCounter(model.base_model, model.noise)
-    sampler = _FarSampler(functools.partial(sample, counter), "other")
-    sent = ray.cloudpickle.dumps(sampler)
+    sampler = VoteSampler(model.base_model, model.noise)
+    claim = Claim(model.noise, 0.01, ks.FixedSampling(200))
+    task = FarTask(Classification(sampler, claim), "other")
+    sent = ray.cloudpickle.dumps(task)
     with pytest.raises(ValueError, match="arrive as it was sent"):
         pickle.loads(sent)
 

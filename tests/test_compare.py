@@ -8,10 +8,10 @@ from scipy import stats
 
 import keras_smoothing as ks
 from keras_smoothing import cli
-from keras_smoothing.evaluation.mean_interval import mean_interval
-from keras_smoothing.evaluation.paired_interval import paired_interval
-from keras_smoothing.statistics import AuditedClaim
-from keras_smoothing.statistics import Claim
+from keras_smoothing.certificates import AuditedClaim
+from keras_smoothing.certificates import Claim
+from keras_smoothing.evaluation.mean_intervals import mean_interval
+from keras_smoothing.evaluation.mean_intervals import paired_interval
 
 CLAIM = Claim(ks.noise.Gaussian(0.25), 0.001, ks.FixedSampling(100_000))
 

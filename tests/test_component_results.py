@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import keras_smoothing as ks
-from keras_smoothing.statistics import LabelClaim
-from keras_smoothing.statistics import PixelClaim
+from keras_smoothing.certificates import LabelClaim
+from keras_smoothing.certificates import PixelClaim
 
 NOISE = ks.noise.Gaussian(sigma=0.5)
 

@@ -10,13 +10,13 @@ from conftest import linear_model
 from conftest import small_convnet
 
 import keras_smoothing as ks
-from keras_smoothing import certification
-from keras_smoothing.statistics import Claim
-from keras_smoothing.statistics import Votes
-from keras_smoothing.statistics.bounds import lower_confidence_bound
-from keras_smoothing.voting import Counter
-from keras_smoothing.voting import VoteCounter
-from keras_smoothing.voting import tiles
+from keras_smoothing import certify
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates import Votes
+from keras_smoothing.certificates import tiles
+from keras_smoothing.certificates.bounds import lower_confidence_bound
+from keras_smoothing.sampling import Sampler
+from keras_smoothing.sampling import VoteSampler
 
 SETTINGS = dict(
     seed=3, stream=tiles.ESTIMATION, start=0, stop=2_000, batch_size=256
@@ -59,38 +59,38 @@ def test_a_scale_of_two_is_noise_of_twice_the_size(noise, digits):
     model, x = small_convnet(), digits[0][:6]
     (name, size), *_ = noise.get_config().items()
     double = type(noise)(**{name: 2 * size})
-    expected = VoteCounter(model, double).count(x, **SETTINGS).counts
-    counter = VoteCounter(model, noise)
+    expected = VoteSampler(model, double).count(x, **SETTINGS).counts
+    sampler = VoteSampler(model, noise)
     for scale in (2.0, np.full(6, 2.0), np.full(x.shape, 2.0)):
-        scaled = counter.count(x, scale=scale, **SETTINGS).counts
+        scaled = sampler.count(x, scale=scale, **SETTINGS).counts
         # Powers of two change no digit: the very same noise.
         np.testing.assert_array_equal(scaled, expected)
-    plain = counter.count(x, **SETTINGS).counts
+    plain = sampler.count(x, **SETTINGS).counts
     assert (plain != expected).any()
     np.testing.assert_array_equal(
-        counter.count(x, scale=np.ones(6), **SETTINGS).counts, plain
+        sampler.count(x, scale=np.ones(6), **SETTINGS).counts, plain
     )
 
 
 def test_each_example_has_its_own_scale(digits):
     keras.utils.set_random_seed(0)
-    counter = VoteCounter(small_convnet(), ks.noise.Gaussian(0.25))
+    sampler = VoteSampler(small_convnet(), ks.noise.Gaussian(0.25))
     x = digits[0][:3]
     scale = np.array([0.5, 1.0, 4.0])
-    together = counter.count(x, scale=scale, **SETTINGS).counts
+    together = sampler.count(x, scale=scale, **SETTINGS).counts
     for i in range(3):
-        alone = counter.count(x[[i]], scale=scale[i], **SETTINGS).counts
+        alone = sampler.count(x[[i]], scale=scale[i], **SETTINGS).counts
         # Up to a vote that is tied by rounding.
         assert np.abs(alone[0] - together[i]).sum() <= 2
 
 
 def test_each_coordinate_has_its_own_scale():
     # A linear score sees noise of its weights' norm in the scaled coordinates.
-    counter = VoteCounter(linear_model([1.0, 1.0]), ks.noise.Gaussian(1.0))
+    sampler = VoteSampler(linear_model([1.0, 1.0]), ks.noise.Gaussian(1.0))
     x = np.array([[1.0, 0.0]], "float32")
     settings = {**SETTINGS, "stop": 100_000}
     for scale, stddev in (([3.0, 4.0], 5.0), ([0.6, 0.8], 1.0)):
-        found = counter.count(x, scale=np.array([scale]), **settings)
+        found = sampler.count(x, scale=np.array([scale]), **settings)
         share = found.counts[0, 0] / 100_000
         assert ks.noise.Gaussian(stddev).radius(share) == pytest.approx(
             1.0, abs=5 * stddev * 0.004
@@ -98,13 +98,13 @@ def test_each_coordinate_has_its_own_scale():
 
 
 def test_scales_for_each_coordinate_and_a_group_are_refused(digits):
-    counter = VoteCounter(
+    sampler = VoteSampler(
         small_convnet(), ks.noise.Gaussian(0.25), group=ks.groups.D4()
     )
     x = digits[0][:2]
-    counter.count(x, scale=np.array([1.0, 2.0]), **SETTINGS)
+    sampler.count(x, scale=np.array([1.0, 2.0]), **SETTINGS)
     with pytest.raises(ValueError, match="one scale for each example"):
-        counter.count(x, scale=np.full(x.shape, 2.0), **SETTINGS)
+        sampler.count(x, scale=np.full(x.shape, 2.0), **SETTINGS)
 
 
 @pytest.mark.parametrize("top_k", [1, 2])
@@ -123,18 +123,18 @@ def test_radii_are_those_of_the_noise_times_the_scale(top_k):
 
 def test_a_scaled_radius_is_the_true_distance():
     # An oracle: a half-space at a distance of .6, certified at three scales.
-    counter = VoteCounter(linear_model([1.0, 0.0]), ks.noise.Gaussian(0.5))
-    claim = Claim(counter.noise, 0.05, ks.FixedSampling(50_000))
+    sampler = VoteSampler(linear_model([1.0, 0.0]), ks.noise.Gaussian(0.5))
+    claim = Claim(sampler.noise, 0.05, ks.FixedSampling(50_000))
     x = np.full((3, 2), [0.6, 0.0], "float32")
     scale = np.array([0.5, 1.0, 2.0])
-    found = counter.count(x, scale=scale, **{**SETTINGS, "stop": 50_000})
+    found = sampler.count(x, scale=scale, **{**SETTINGS, "stop": 50_000})
     _, radius = claim.prove(found, np.zeros(3, int), scale)
     assert (radius <= 0.6).all()
     np.testing.assert_allclose(radius, 0.6, rtol=0.04)
 
 
-class AuditedCounter(Counter):
-    """A counter that finds more than votes: some of them are taken back."""
+class AuditedSampler(Sampler):
+    """A sampler that finds more than votes: some of them are taken back."""
 
     def __init__(self, inner):
         super().__init__(inner.base_model, inner.noise)
@@ -182,12 +182,11 @@ def test_findings_reach_the_bound_the_result_and_the_log(
     path = tmp_path / "run.tsv"
 
     def run():
-        return certification.certify(
-            AuditedCounter(digits_model._counter()),
-            claim,
-            certification.Request(x, y, shape=x.shape[1:]),
-            certification.Settings(n0=20, seed=0, verbose=0, log=path),
+        task = certify.Classification(
+            AuditedSampler(digits_model._sampler()), claim, n0=20, seed=0
         )
+        data = certify.Dataset(x, y, shape=x.shape[1:])
+        return certify.run(task, data, verbose=0, log=path)
 
     result = run()
     assert list(result.findings) == ["disagreed", "steps"]
@@ -226,8 +225,8 @@ def test_findings_reach_the_bound_the_result_and_the_log(
         run()
 
 
-class DoubledCounter(Counter):
-    """Asks for the draws of another counter one after the other, in two."""
+class DoubledSampler(Sampler):
+    """Asks for the draws of another sampler one after the other, in two."""
 
     def __init__(self, inner):
         super().__init__(inner.base_model, inner.noise)
@@ -243,15 +242,19 @@ class DoubledCounter(Counter):
 def test_how_votes_are_found_changes_no_certificate(digits_model, digits):
     x, y = digits
     results = [
-        certification.certify(
-            counter,
-            Claim(digits_model.noise, 0.01, ks.FixedSampling(501)),
-            certification.Request(x, y, shape=x.shape[1:]),
-            certification.Settings(n0=20, seed=0, verbose=0),
+        certify.run(
+            certify.Classification(
+                sampler,
+                Claim(digits_model.noise, 0.01, ks.FixedSampling(501)),
+                n0=20,
+                seed=0,
+            ),
+            certify.Dataset(x, y, shape=x.shape[1:]),
+            verbose=0,
         )
-        for counter in (
-            digits_model._counter(),
-            DoubledCounter(digits_model._counter()),
+        for sampler in (
+            digits_model._sampler(),
+            DoubledSampler(digits_model._sampler()),
         )
     ]
     np.testing.assert_array_equal(results[0].counts, results[1].counts)
@@ -259,7 +262,7 @@ def test_how_votes_are_found_changes_no_certificate(digits_model, digits):
     assert (results[0].scale == 1).all() and results[0].findings == {}
 
 
-def test_base_counters_count_nothing():
-    counter = Counter(linear_model([1.0]), ks.noise.Gaussian(1.0))
+def test_base_samplers_count_nothing():
+    sampler = Sampler(linear_model([1.0]), ks.noise.Gaussian(1.0))
     with pytest.raises(TypeError, match="does not define `find`"):
-        counter.count(np.zeros((1, 1), "float32"), **SETTINGS)
+        sampler.count(np.zeros((1, 1), "float32"), **SETTINGS)

@@ -9,7 +9,7 @@ from test_norms import convolution_matrix
 
 from keras_smoothing.equilibrium.cells import ContractiveConv2D
 from keras_smoothing.equilibrium.cells import ContractiveDense
-from keras_smoothing.equilibrium.cells.contractive_cell import ACTIVATIONS
+from keras_smoothing.equilibrium.cells.contractive import ACTIVATIONS
 
 SHAPES = {ContractiveDense: (6,), ContractiveConv2D: (3, 4, 2)}
 KINDS = pytest.mark.parametrize("kind", SHAPES)

@@ -14,11 +14,11 @@ from scipy.special import ndtr
 from scipy.special import ndtri
 
 import keras_smoothing as ks
-from keras_smoothing.data_dependent.ascent import adam
-from keras_smoothing.data_dependent.ascent import ascend
-from keras_smoothing.voting import VoteCounter
-from keras_smoothing.voting import draws
-from keras_smoothing.voting import tiles
+from keras_smoothing.certificates import tiles
+from keras_smoothing.sampling import VoteSampler
+from keras_smoothing.sampling import noise_blocks
+from keras_smoothing.sigma_search.ascent import adam
+from keras_smoothing.sigma_search.ascent import ascend
 
 SEARCH = ks.DataDependentSigma(0.1, 2.0, steps=60, beta=1.0)
 
@@ -83,7 +83,7 @@ def test_the_trace_is_that_of_plain_gradient_ascent():
     search = ks.DataDependentSigma(0.05, 2.0, 8, 0.1, num_draws=64, beta=1.0)
     found = search.search(model, x, seed=5)
     seeds = tiles.tile_seeds(5, tiles.SEARCH, 0, 1)
-    noise = draws.draw_tiles(seeds, (1,), model.noise, None).noise[:64]
+    noise = noise_blocks.draw_tiles(seeds, (1,), model.noise, None).noise[:64]
     e = ops.convert_to_numpy(noise)[:, 0].astype("f8") / 0.3
 
     def radius(sigma, at):
@@ -401,7 +401,7 @@ def test_compiled_searches_are_kept(monkeypatch):
     first = model._searcher(ks.DataDependentSigma(0.1, 1.0))
     assert model._searcher(ks.DataDependentSigma(0.1, 1.0)) is first
     assert model._searcher(ks.DataDependentSigma(0.1, 2.0)) is not first
-    assert isinstance(model._counter(), VoteCounter)
+    assert isinstance(model._sampler(), VoteSampler)
     wide = [ks.ANCER(ks.DataDependentSigma(0.1, s)) for s in (1.0, 1.0, 2.0)]
     first, again, other = map(model._searcher, wide)
     assert again is first and other is not first

@@ -113,18 +113,18 @@ def test_a_py_dataset_is_read_as_it_is_used(model, data, tmp_path):
     x, y = data
     dataset = Batches(x, y, [10] * 5)
     read = []
-    counter = model._counter()
-    count = counter.count
+    sampler = model._sampler()
+    count = sampler.count
 
     def watched(*arguments, **settings):
         read.append(len(dataset.read))
         return count(*arguments, **settings)
 
-    counter.count = watched
+    sampler.count = watched
     try:
         model.certify(dataset, log=tmp_path / "run.tsv", **SETTINGS)
     finally:
-        del counter.count
+        del sampler.count
     # The first window of 16 needs two batches, and no more is read for it.
     assert read[0] == 2 and read[-1] == 5
     assert dataset.read == list(range(5))

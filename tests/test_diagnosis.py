@@ -8,12 +8,12 @@ import pytest
 from keras import ops
 
 import keras_smoothing.equilibrium as eq
+from keras_smoothing.equilibrium.diagnosis import plot_residuals
+from keras_smoothing.equilibrium.diagnosis import spectral_radius
 from keras_smoothing.equilibrium.fixed_point_correction import (
     FixedPointCorrection,
 )
 from keras_smoothing.equilibrium.jacobian_penalty import jacobian_penalty
-from keras_smoothing.equilibrium.plot_residuals import plot_residuals
-from keras_smoothing.equilibrium.spectral_radius import spectral_radius
 
 
 def seeds():

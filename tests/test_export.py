@@ -1,5 +1,6 @@
 """The exported classifier: the same answers, and no Keras."""
 
+import ast
 import json
 import re
 import shutil
@@ -16,16 +17,14 @@ from conftest import linear_model
 from conftest import small_convnet
 from conftest import smoothed
 from test_imports import PACKAGE
-from test_imports import imports
 
 import keras_smoothing as ks
+from keras_smoothing.certificates import tiles
+from keras_smoothing.certificates.smoothed_classifier import SmoothedClassifier
+from keras_smoothing.export import SEEDS_APART
 from keras_smoothing.export import export_model
-from keras_smoothing.export.reader import PARTS
-from keras_smoothing.export.signatures import SEEDS_APART
-from keras_smoothing.export.smoothed_classifier import SmoothedClassifier
-from keras_smoothing.voting import tiles
-from keras_smoothing.voting.draws import FixedSeed
-from keras_smoothing.voting.draws import draw_tiles
+from keras_smoothing.sampling.noise_blocks import FixedSeed
+from keras_smoothing.sampling.noise_blocks import draw_tiles
 
 IMAGES = np.random.default_rng(0).random((20, 8, 8, 1)).astype("float32")
 # With examples of 64 values tiles hold 1,024 draws and blocks four tiles, or
@@ -258,15 +257,11 @@ def test_neither_keras_nor_this_package_is_needed(tmp_path):
     assert not np.array_equal(found["fresh"], here.certify(x, n=n).counts)
 
 
-def test_the_parts_of_the_reader_import_each_other_only():
-    modules = {part.removesuffix(".py").replace("/", ".") for part in PARTS}
-    for part in PARTS:
-        for name in imports(PACKAGE / part):
-            root, _, rest = name.partition(".")
-            if root == "keras_smoothing":
-                rooms = {rest, rest.rpartition(".")[0]}
-                rooms |= {f"{room}.__init__" for room in rooms}
-                assert rooms & modules, (part, name)
+def test_the_folder_of_certificates_stands_alone():
+    for path in (PACKAGE / "certificates").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                assert not node.module.startswith("keras_smoothing"), path
 
 
 def equilibrium():
@@ -501,7 +496,9 @@ def test_seeds_that_are_apart_share_no_key(monkeypatch, noise, group):
             keys.append(tuple(np.asarray(seed).tolist()))
             return seed
 
-    monkeypatch.setattr("keras_smoothing.voting.draws.FixedSeed", Watched)
+    monkeypatch.setattr(
+        "keras_smoothing.sampling.noise_blocks.FixedSeed", Watched
+    )
     draw_tiles(seeds((1, 5)), (4, 4, 1), noise, group)
     assert {(1, 5), (1, 6), (1, 7)} <= set(keys)
     assert max(keys) < (1, 5 + SEEDS_APART)

@@ -4,8 +4,8 @@ import pytest
 
 import keras_smoothing as ks
 from keras_smoothing import backend
-from keras_smoothing.voting import fitting
-from keras_smoothing.voting import free_bytes
+from keras_smoothing.sampling import fitting
+from keras_smoothing.sampling import free_bytes
 
 X = np.random.default_rng(0).random((5, 8), np.float32)
 

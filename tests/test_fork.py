@@ -11,7 +11,7 @@ import pytest
 from conftest import linear_model
 from conftest import smoothed
 
-from keras_smoothing.export.smoothed_classifier import SmoothedClassifier
+from keras_smoothing.certificates.smoothed_classifier import SmoothedClassifier
 
 PROGRAM = """
     import os

@@ -11,7 +11,7 @@ from scipy import optimize
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.groups.is_group import is_group
+from keras_smoothing.groups.group import is_group
 
 LAST, FIRST = "channels_last", "channels_first"
 IMAGES = [ks.groups.HorizontalFlip, ks.groups.D4, ks.groups.CyclicShift]

@@ -10,8 +10,8 @@ from keras import ops
 
 import keras_smoothing as ks
 from keras_smoothing import serving
-from keras_smoothing.certification import independence
-from keras_smoothing.voting import VoteCounter
+from keras_smoothing.certify import model_checks
+from keras_smoothing.sampling import VoteSampler
 
 X = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
 NOISE = ks.noise.Gaussian(0.25)
@@ -108,8 +108,10 @@ class SometimesRandom(keras.layers.Layer):
         return x + 10 * hit * noise
 
 
-def check_independence(model, x, noise=NOISE, copies=64, counter=VoteCounter):
-    independence.check_independence(counter(model, noise), x, copies)
+def check_independence(model, x, noise=NOISE, copies=64, sampler=VoteSampler):
+    model_checks.check_that_examples_do_not_mix(
+        sampler(model, noise), x, copies
+    )
 
 
 def with_dense(*layers, shape=(4,)):
@@ -353,7 +355,7 @@ def test_batches_are_as_large_as_those_of_the_run(monkeypatch):
     assert largest(n=200) == 1024
     assert largest(n=200, batch_size=100) == 100
     assert largest(n=20) == 16 * 20
-    monkeypatch.setattr(independence, "_VALUES", 4 * 150)
+    monkeypatch.setattr(model_checks, "_VALUES", 4 * 150)
     sizes.clear()
     check_independence(base, X, copies=1024)
     assert max(sizes) == 150

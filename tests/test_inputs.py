@@ -11,12 +11,14 @@ from conftest import smoothed
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing import certification
-from keras_smoothing.certification.input_rounding import rounding_distance
-from keras_smoothing.statistics import Claim
-from keras_smoothing.statistics import Votes
-from keras_smoothing.statistics.majority import majority
-from keras_smoothing.voting import VoteCounter
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates import Votes
+from keras_smoothing.certificates.examples import rounding_distance
+from keras_smoothing.certificates.votes import majority
+from keras_smoothing.certify import Classification
+from keras_smoothing.certify import Dataset
+from keras_smoothing.certify import run
+from keras_smoothing.sampling import VoteSampler
 
 SHAPE = (4, 4, 1)
 
@@ -98,17 +100,19 @@ def test_a_dataset_is_read_as_it_is_used(model):
     )
     seen = []
 
-    class Watching(VoteCounter):
+    class Watching(VoteSampler):
         def count(self, x, **arguments):
             seen.append((len(read), len(x)))
             return super().count(x, **arguments)
 
-    certification.certify(
+    task = Classification(
         Watching(model.base_model, model.noise),
         Claim(model.noise, 0.01, ks.FixedSampling(200)),
-        certification.Request(dataset, shape=SHAPE),
-        certification.Settings(n0=10, batch_size=16, seed=0, verbose=0),
+        n0=10,
+        batch_size=16,
+        seed=0,
     )
+    run(task, Dataset(dataset, shape=SHAPE), verbose=0)
     # Before the first window is counted, little more than it is read.
     assert seen[0][0] <= 48 and seen[0][1] == 16
     assert len(read) == 100

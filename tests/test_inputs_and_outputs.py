@@ -13,7 +13,7 @@ from conftest import smoothed
 from keras import ops
 
 import keras_smoothing as ks
-from keras_smoothing.data_dependent import Searcher
+from keras_smoothing.sigma_search import Searcher
 
 SETTINGS = dict(n0=50, n=1_000, alpha=0.01, seed=0, verbose=0)
 AGE = 3
@@ -516,7 +516,7 @@ def test_sigma_is_searched_for_the_output_that_answers(data):
     model = smoothed(keras.Model(image, list(heads(image))), output="sick")
     search = ks.DataDependentSigma(0.1, 1.0, steps=2, num_draws=20)
     found = search.search(model, data["image"][:3])
-    expected = Searcher(search, model._counter())(data["image"][:3], 0)
+    expected = Searcher(search, model._sampler())(data["image"][:3], 0)
     np.testing.assert_array_equal(found.sigma, expected.sigma)
 
 

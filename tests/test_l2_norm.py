@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_smoothing.l2_ball import step_in_ball
-from keras_smoothing.l2_norm import l2_norm
+from keras_smoothing.l2 import l2_norm
+from keras_smoothing.l2 import step_in_ball
 
 
 def exact_norm(v):

@@ -20,7 +20,7 @@ from conftest import to_format
 import keras_smoothing as ks
 from keras_smoothing import private_files
 from keras_smoothing.logs import fingerprint
-from keras_smoothing.voting import VoteCounter
+from keras_smoothing.sampling import VoteSampler
 
 SETTINGS = dict(n0=20, n=500, alpha=0.01, seed=4, verbose=0)
 
@@ -148,7 +148,7 @@ def test_a_finished_run_draws_nothing(run, path, monkeypatch):
     whole = run()
     before = path.read_bytes()
     monkeypatch.setattr(
-        "keras_smoothing.voting.vote_counter.VoteCounter.count",
+        "keras_smoothing.sampling.vote_sampler.VoteSampler.count",
         lambda *_, **__: pytest.fail("a finished run was sampled again"),
     )
     np.testing.assert_array_equal(run().radius, whole.radius)
@@ -428,7 +428,7 @@ def test_two_runs_do_not_write_one_log(
     x, y = digits
     other = smoothed(digits_model.base_model, sigma=0.05)
 
-    original = VoteCounter.count
+    original = VoteSampler.count
     calls = []
 
     def count(self, *arguments, **settings):
@@ -437,7 +437,7 @@ def test_two_runs_do_not_write_one_log(
             other.certify(x, y, log=path, **SETTINGS)
         return original(self, *arguments, **settings)
 
-    monkeypatch.setattr(VoteCounter, "count", count)
+    monkeypatch.setattr(VoteSampler, "count", count)
     with pytest.raises(ValueError, match="another process writes"):
         run()
     assert ks.read_log(path).noise.sigma == 0.05

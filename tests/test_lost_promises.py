@@ -16,8 +16,8 @@ import pytest
 from memory_processes import MODEL
 
 import keras_smoothing as ks
-from keras_smoothing.promises.sqlite_store import SqliteStore
-from keras_smoothing.promises.witness import Witness
+from keras_smoothing.memory.sqlite_store import SqliteStore
+from keras_smoothing.memory.witness import Witness
 
 DATA = pathlib.Path(__file__).parent / "data"
 PACKAGE = pathlib.Path(ks.__file__).parent
@@ -30,7 +30,7 @@ stub = types.ModuleType("keras_smoothing")
 stub.__path__ = [package]
 sys.modules["keras_smoothing"] = stub
 import numpy as np
-from keras_smoothing.promises import CertificationMemory
+from keras_smoothing.memory import CertificationMemory
 memory = CertificationMemory(path)
 memory.bind("a fingerprint", "l2", (2,))
 for i in range(int(count)):
@@ -254,7 +254,7 @@ def test_a_kill_between_commit_and_witness_is_no_loss(path, monkeypatch):
 def test_the_witness_never_goes_back(path):
     witness = Witness(f"{path}.head")
     assert witness.read() is None
-    heads = [ks.promises.Head(n, n, f"{n:064x}") for n in range(4)]
+    heads = [ks.memory.Head(n, n, f"{n:064x}") for n in range(4)]
     for n in (0, 2, 1, 3, 0):
         witness.write(heads[n])
     assert witness.read() == heads[3]
@@ -270,7 +270,7 @@ def test_a_log_knows_what_a_memory_held(path):
         memory.check_holds(memory.head)
         later = memory.head
     with ks.CertificationMemory() as other:
-        assert other.head == ks.promises.Head()
+        assert other.head == ks.memory.Head()
         other.bind(MODEL, "l2", (2,))
         promise(other, 5)
         assert other.head == earlier

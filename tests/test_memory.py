@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import keras_smoothing as ks
-from keras_smoothing.certification.input_rounding import rounding_distance
-from keras_smoothing.promises import Promise
-from keras_smoothing.promises.ball_index import BallIndex
-from keras_smoothing.promises.sieve import Sieve
+from keras_smoothing.certificates.examples import rounding_distance
+from keras_smoothing.memory import Promise
+from keras_smoothing.memory.ball_index import BallIndex
+from keras_smoothing.memory.sieve import Sieve
 
 MODEL = "a fingerprint"
 
@@ -371,7 +371,7 @@ def ellipsoid_contains(ball, x):
 
 def test_ellipsoids(monkeypatch):
     # So that also few balls are sieved.
-    monkeypatch.setattr("keras_smoothing.promises.ball_index._FEW", 8)
+    monkeypatch.setattr("keras_smoothing.memory.ball_index._FEW", 8)
     rng = np.random.default_rng(0)
     memory = new_memory()
     for _ in range(400):
@@ -488,8 +488,8 @@ def test_an_interruption_leaves_the_index_as_it_was(which, held, monkeypatch):
 
 
 def test_no_call_depends_on_the_sieves_block(monkeypatch):
-    monkeypatch.setattr("keras_smoothing.promises.sieve._BLOCK", 100)
-    monkeypatch.setattr("keras_smoothing.promises.ball_index._BLOCK", 3)
+    monkeypatch.setattr("keras_smoothing.memory.sieve._BLOCK", 100)
+    monkeypatch.setattr("keras_smoothing.memory.ball_index._BLOCK", 3)
     test_decisions_are_those_of_exact_arithmetic(on_a_lattice, 2, "l2")
 
 

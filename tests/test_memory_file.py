@@ -70,7 +70,7 @@ def test_promises_are_read_back_as_they_were(path):
 
 
 def test_what_another_adds_is_seen_and_respected(path, monkeypatch):
-    monkeypatch.setattr("keras_smoothing.promises.sql_store._ROWS", 100)
+    monkeypatch.setattr("keras_smoothing.memory.sql_store._ROWS", 100)
     x = points(1)
     with open_memory(path) as one, open_memory(str(path)) as other:
         assert one.look_up(x) == other.look_up(x) == [None]
@@ -186,7 +186,7 @@ def test_a_file_that_others_make_is_waited_for(path):
 
 
 def test_a_locked_file_is_waited_for_and_then_named(written, monkeypatch):
-    monkeypatch.setattr("keras_smoothing.promises.sqlite_store._TIMEOUT", 0.1)
+    monkeypatch.setattr("keras_smoothing.memory.sqlite_store._TIMEOUT", 0.1)
     x = points(1, seed=1)
     with open_memory(written) as memory:
         other = sqlite3.connect(written, isolation_level=None)
@@ -201,7 +201,7 @@ def test_a_locked_file_is_waited_for_and_then_named(written, monkeypatch):
 
 
 def test_an_interruption_while_it_waits_locks_nobody_out(written, monkeypatch):
-    monkeypatch.setattr("keras_smoothing.promises.sqlite_store._TIMEOUT", 0.1)
+    monkeypatch.setattr("keras_smoothing.memory.sqlite_store._TIMEOUT", 0.1)
     x = points(1, seed=1)
     with open_memory(written) as memory, open_memory(written) as other:
         execute = memory._store._execute

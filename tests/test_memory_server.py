@@ -202,7 +202,7 @@ def test_another_classifier_is_refused_by_name(address):
 
 
 def test_a_locked_memory_is_waited_for_and_then_named(address, monkeypatch):
-    store = "keras_smoothing.promises.postgresql_store"
+    store = "keras_smoothing.memory.postgresql_store"
     monkeypatch.setattr(f"{store}._TIMEOUT", 0.1)
     with open_memory(address) as memory, connected(address) as other:
         other.execute("SELECT pg_advisory_lock(%s)", (0x6B736D31,))

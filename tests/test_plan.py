@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import keras
@@ -9,9 +10,9 @@ from scipy import optimize
 from scipy import stats
 
 import keras_smoothing as ks
+from keras_smoothing.certificates.rounding import at_most
 from keras_smoothing.equilibrium import cells
-from keras_smoothing.rounding import at_most
-from keras_smoothing.serialized.audited_counter import AuditedCounter
+from keras_smoothing.serialized.audited_sampler import AuditedSampler
 
 NOISE = ks.noise.Gaussian(1.0)
 EXACT, AUDITED = ks.serialized.Exact, ks.serialized.Audited
@@ -41,6 +42,17 @@ def test_plan_in_closed_form():
 def test_a_smoothed_model_is_timed_as_what_it_smooths(digits_model):
     plan = ks.plan(100, 0.01, digits_model.noise, model=digits_model)
     assert plan.seconds > 0
+
+
+def test_a_smoothed_model_has_a_plan_of_its_own(digits_model):
+    own = digits_model.plan(2_000, 0.01, num_examples=5)
+    plan = ks.plan(
+        2_000, 0.01, digits_model.noise, num_examples=5, model=digits_model
+    )
+    assert own.seconds > 0
+    assert dataclasses.replace(own, seconds=None) == dataclasses.replace(
+        plan, seconds=None
+    )
 
 
 def test_no_certificate_exceeds_the_plan(digits_model, digits):
@@ -173,13 +185,13 @@ def test_undisputed_votes_prove_what_is_planned():
 
 @pytest.mark.slow
 def test_the_time_is_that_of_the_form(monkeypatch):
-    count, timed = AuditedCounter.count, []
+    count, timed = AuditedSampler.count, []
 
-    def recorded(counter, *args, **settings):
-        timed.append((counter.steps, counter.audit_share))
-        return count(counter, *args, **settings)
+    def recorded(sampler, *args, **settings):
+        timed.append((sampler.steps, sampler.audit_share))
+        return count(sampler, *args, **settings)
 
-    monkeypatch.setattr(AuditedCounter, "count", recorded)
+    monkeypatch.setattr(AuditedSampler, "count", recorded)
     model = equilibrium_model()
     form = AUDITED(50)
     plan = ks.plan(1_000, 0.001, NOISE, model=model, serialized=form)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import types
 
 import keras
 import numpy as np
@@ -13,13 +14,14 @@ from keras import ops
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.certification import promising
+from keras_smoothing import certify
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates import Votes
+from keras_smoothing.certificates.votes import majority
+from keras_smoothing.certify import remembered
 from keras_smoothing.logs import CertificationLog
 from keras_smoothing.results import Record
-from keras_smoothing.statistics import Claim
-from keras_smoothing.statistics import Votes
-from keras_smoothing.statistics.majority import majority
-from keras_smoothing.voting.counter import Counter
+from keras_smoothing.sampling.sampler import Sampler
 
 SEARCH = ks.DataDependentSigma(0.05, 2.0, steps=30, num_draws=200)
 SETTINGS = dict(
@@ -236,7 +238,7 @@ def test_a_crash_between_promise_and_log(stripes, tmp_path, monkeypatch):
     def crash(self, records):
         if len(self.records) >= 16:
             raise KeyboardInterrupt
-        append(self, records)
+        return append(self, records)
 
     with ks.CertificationMemory(path) as memory, monkeypatch.context() as patch:
         patch.setattr(CertificationLog, "append", crash)
@@ -326,28 +328,29 @@ def ask_until_answered(method, memory, rng):
         votes = rng.binomial(100, 0.5)
         return np.array([[votes, 100 - votes]])
 
-    def decide(x, index, rounding, alpha):
+    def decide(chunk, alpha):
         votes = Votes(counts(), np.array([100]))
         label, decided = majority(votes, alpha)
         return np.where(decided, label, ks.ABSTAIN), np.ones(1, np.float32)
 
-    def sample(x, labels, index, rounding):
+    def sample(chunk):
         record = Record(
             *(None, int(rng.integers(2)), counts()[0], 100, 0, 1.0, 1.0, 0.0),
             *("digest", {}),
         )
         return [record], np.ones(1, np.float32)
 
+    chunk = certify.Chunk(x, [None], index, np.zeros(1))
     for _ in range(10):
         if method == "classify":
-            (label,) = promising.classify_new(
-                memory, decide, x, index, np.zeros(1), COIN, len(memory)
-            )
+            task = types.SimpleNamespace(claim=COIN, first=len(memory))
+            (label,) = remembered.predict_new(memory, task, chunk, decide)
         else:
             no_votes = Votes(np.zeros((1, 2), np.int64), np.zeros(1, np.int64))
-            (record,) = promising.Promising(
+            keeper = remembered.Remembered(
                 memory, COIN, no_votes, first=len(memory)
-            ).certify(sample, x, [None], index, np.zeros(1))
+            )
+            (record,) = keeper.certify(chunk, sample)
             label = record.promise.prediction
         if label != ks.ABSTAIN:
             return True
@@ -404,7 +407,7 @@ def test_queries_are_counted_and_the_sum_is_stated(
             monkeypatch.context() as patch,
             pytest.raises(RuntimeError, match="no votes"),
         ):
-            patch.setattr(Counter, "count", no_votes)
+            patch.setattr(Sampler, "count", no_votes)
             model.certify(x[2:3], memory=memory, **calls)
         assert memory.num_queries == 5
     read = ks.read_log(log)

@@ -10,9 +10,9 @@ from test_stopping import NOISE
 from test_stopping import probabilities
 
 import keras_smoothing as ks
-from keras_smoothing.certification.sampling import estimate
-from keras_smoothing.statistics import Claim
-from keras_smoothing.statistics import Votes
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates import Votes
+from keras_smoothing.certify.classification import draw_until_decided
 
 RUNS = 20_000
 
@@ -50,7 +50,9 @@ def certify(draw, runs, rule):
     candidate = np.zeros(runs, np.int64)
     claim = Claim(NOISE, ALPHA, rule, rule.top_k)
     return to_result(
-        candidate, estimate(draw, candidate, claim, np.ones(runs)), rule
+        candidate,
+        draw_until_decided(draw, candidate, claim, np.ones(runs)),
+        rule,
     )
 
 

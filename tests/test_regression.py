@@ -1,6 +1,5 @@
 """Certified intervals of regressions: oracles, attacks, logs, bad input."""
 
-import functools
 import json
 import pickle
 import sys
@@ -13,12 +12,13 @@ from conftest import small_convnet
 from keras import ops
 
 import keras_smoothing as ks
-from keras_smoothing.certification import collecting
-from keras_smoothing.certification.spreading import _FarSampler
+from keras_smoothing.certificates import MedianClaim
+from keras_smoothing.certificates import tiles
+from keras_smoothing.certify import Intervals
+from keras_smoothing.certify import intervals
+from keras_smoothing.certify.on_cluster import FarTask
 from keras_smoothing.logs import fingerprint
-from keras_smoothing.statistics import MedianClaim
-from keras_smoothing.voting import tiles
-from keras_smoothing.voting.draws import draw_tiles
+from keras_smoothing.sampling.noise_blocks import draw_tiles
 
 SETTINGS = dict(radii=[0.0, 0.25], n=400, alpha=0.01, seed=0, verbose=0)
 ENDS = ("prediction", "lower", "upper")
@@ -167,23 +167,23 @@ def test_intervals_do_not_depend_on_batches_or_their_order(batch_size):
 def test_each_draw_is_that_of_its_number(batch_size):
     # 2_500 end in the middle of a tile, and of a batch.
     model, x = exact(), np.ones((2, 3), "float32")
-    counter, num_tiles = model._collector(), 5
+    sampler, num_tiles = model._sampler(), 5
     seeds = tiles.tile_seeds(3, tiles.ESTIMATION, 0, num_tiles)
     drawn = draw_tiles(ops.convert_to_tensor(seeds), (3,), model.noise, None)
     expected = 2 * (x[:, np.newaxis] + np.array(drawn.noise))
     settings = dict(seed=3, batch_size=batch_size)
-    outputs = counter.collect(x, num_draws=2_500, **settings)
+    outputs = sampler.collect(x, num_draws=2_500, **settings)
     np.testing.assert_array_equal(outputs, expected[:, :2_500])
     settings.update(stream=tiles.ESTIMATION, start=1_100, stop=4_700)
-    found = [block["outputs"] for block in counter.blocks(x, **settings)]
+    found = [block["outputs"] for block in sampler.blocks(x, **settings)]
     found = np.concatenate(found, axis=1)
     np.testing.assert_array_equal(found, expected[:, 1_100:4_700])
 
 
 def test_little_memory_gives_the_same_intervals(monkeypatch, x):
     expected = exact(4).certify(x, **SETTINGS)
-    monkeypatch.setattr(collecting, "_BYTES", 3 * 400 * 4 * 8)
-    assert collecting.fitting((4,), 400) == 3
+    monkeypatch.setattr(intervals, "_BYTES", 3 * 400 * 4 * 8)
+    assert intervals.fitting((4,), 400) == 3
     assert_equal_intervals(exact(4).certify(x, **SETTINGS), expected)
 
 
@@ -386,7 +386,7 @@ def test_radii_that_so_few_draws_do_not_reach(monkeypatch):
     plan = model.plan(500, 0.01, [0.0, 0.5, 1.5])
     # Measured once.
     monkeypatch.setattr(
-        sys.modules["keras_smoothing.certification.plan_intervals"],
+        sys.modules["keras_smoothing.certify.plan"],
         "seconds_per_copy",
         lambda draw, examples, batch_size: 1.0,
     )
@@ -482,15 +482,9 @@ def test_training_and_prediction(x):
 def test_samplers_are_sent_to_workers_and_back(x):
     model = smoothed(network())
     claim = MedianClaim(model.noise, 0.01, 400, (0.0, 0.25))
-    sample = functools.partial(
-        collecting.collect,
-        model._collector(),
-        claim=claim,
-        seed=0,
-        batch_size=1024,
-    )
-    sampler = _FarSampler(sample, fingerprint(model.base_model))
-    there = pickle.loads(pickle.dumps(sampler))
+    task = Intervals(model._sampler(), claim, seed=0)
+    far = FarTask(task, fingerprint(model.base_model))
+    there = pickle.loads(pickle.dumps(far))
     window = (x, [None] * 20, np.arange(20), np.zeros(20))
     records, _, caught = there(*window)
     expected = model.certify(x, **SETTINGS)

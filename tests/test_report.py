@@ -13,10 +13,10 @@ import pytest
 
 import keras_smoothing as ks
 from keras_smoothing import cli
-from keras_smoothing.digests import example_digest
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates.rounding import at_least
+from keras_smoothing.certificates.utils import example_digest
 from keras_smoothing.report import figures
-from keras_smoothing.rounding import at_least
-from keras_smoothing.statistics import Claim
 
 VOID = {"meta", "img", "br", "path", "use", "rect"}
 

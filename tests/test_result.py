@@ -12,7 +12,7 @@ from scipy import stats
 
 import keras_smoothing as ks
 from keras_smoothing import evaluation
-from keras_smoothing.statistics import Claim
+from keras_smoothing.certificates import Claim
 
 
 @pytest.fixture

@@ -12,18 +12,18 @@ import pytest
 import keras_smoothing as ks
 from keras_smoothing import cli
 from keras_smoothing import evaluation
-from keras_smoothing.certification.plan import Plan
-from keras_smoothing.certification.plan_intervals import IntervalPlan
-from keras_smoothing.certification.progress import Progress
-from keras_smoothing.rounding import at_least
-from keras_smoothing.rounding import at_most
-from keras_smoothing.rounding import exact
-from keras_smoothing.rounding import towards_zero
-from keras_smoothing.statistics import Claim
-from keras_smoothing.statistics import FixedSampling
-from keras_smoothing.statistics import LabelClaim
-from keras_smoothing.statistics import MedianClaim
-from keras_smoothing.statistics import PixelClaim
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates import FixedSampling
+from keras_smoothing.certificates import LabelClaim
+from keras_smoothing.certificates import MedianClaim
+from keras_smoothing.certificates import PixelClaim
+from keras_smoothing.certificates.rounding import at_least
+from keras_smoothing.certificates.rounding import at_most
+from keras_smoothing.certificates.rounding import exact
+from keras_smoothing.certificates.rounding import towards_zero
+from keras_smoothing.certify.plan import IntervalPlan
+from keras_smoothing.certify.plan import Plan
+from keras_smoothing.certify.run import Progress
 
 NASTY = [
     *(0.0, 0.1, 0.25, 0.29, 1 / 3, 2 / 3, 0.57, 0.001, 0.001 / 3, 1e-20),

@@ -196,9 +196,9 @@ def test_memory_bounds_change_no_certificate(images, monkeypatch):
     result = model.certify(x, y, **SETTINGS)
     labels = model.classify(x, n=200, seed=0)
     # Room for the votes of two images: 6 * 5 * 3 classes.
-    from keras_smoothing.certification import component_sampling
+    from keras_smoothing.certify import components
 
-    monkeypatch.setattr(component_sampling, "_VALUES", 200)
+    monkeypatch.setattr(components, "_VALUES", 200)
     assert_equal(model.certify(x, y, **SETTINGS), result)
     np.testing.assert_array_equal(model.classify(x, n=200, seed=0), labels)
 

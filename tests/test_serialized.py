@@ -11,14 +11,14 @@ from conftest import small_convnet
 from conftest import smoothed
 
 import keras_smoothing as ks
+from keras_smoothing.certificates import AuditedClaim
+from keras_smoothing.certificates import tiles
+from keras_smoothing.certificates.rounding import at_most
 from keras_smoothing.equilibrium import cells
-from keras_smoothing.rounding import at_most
-from keras_smoothing.serialized.exact_counter import ExactCounter
+from keras_smoothing.sampling import VoteSampler
+from keras_smoothing.serialized.exact_sampler import ExactSampler
 from keras_smoothing.serialized.head import Head
 from keras_smoothing.serialized.split import split
-from keras_smoothing.statistics import AuditedClaim
-from keras_smoothing.voting import VoteCounter
-from keras_smoothing.voting import tiles
 
 NOISE = ks.noise.Gaussian(0.25)
 SETTINGS = dict(n0=50, n=1_000, alpha=0.01, seed=0, verbose=0)
@@ -82,7 +82,7 @@ def full_votes(model, x, settings):
     solver = layer.solver
     layer.solver = ks.equilibrium.FixedPointIteration(400, tol=1e-6)
     try:
-        return VoteCounter(model, NOISE).count(x, **settings)
+        return VoteSampler(model, NOISE).count(x, **settings)
     finally:
         layer.solver = solver
 
@@ -96,7 +96,7 @@ def test_settled_votes_are_those_of_the_fixed_point(name, trained, digits):
     settings = dict(seed=3, stream=tiles.ESTIMATION, start=0, stop=stop)
     settings["batch_size"] = 1_024
     model = trained(name)
-    exact = ExactCounter(model, NOISE, None, None, 400).count(x, **settings)
+    exact = ExactSampler(model, NOISE, None, None, 400).count(x, **settings)
     full = full_votes(model, x, settings)
     missing = full.counts - exact.counts
     # What is not settled is missing, and nothing else differs.
@@ -114,9 +114,9 @@ def test_without_the_bound_votes_are_wrong(name, trained, digits):
     settings = dict(seed=3, stream=tiles.ESTIMATION, start=0, stop=2_000)
     settings["batch_size"] = 1_024
     model = trained(name)
-    counter = ExactCounter(model, NOISE, None, None, 400)
-    counter.factor = counter.share = 0.0
-    votes = counter.count(x, **settings)
+    sampler = ExactSampler(model, NOISE, None, None, 400)
+    sampler.factor = sampler.share = 0.0
+    votes = sampler.count(x, **settings)
     assert (full_votes(model, x, settings).counts != votes.counts).any()
 
 
@@ -190,20 +190,20 @@ def test_rounding_counts_what_underflows():
     model = keras.Sequential([keras.Input((64,)), layer, dense])
     small = 2.0**-62 * rng.normal(size=(64, 5))
     dense.set_weights([small.astype("float32"), np.zeros(5, "float32")])
-    counter = ExactCounter(model, NOISE, None, None, 100)
+    sampler = ExactSampler(model, NOISE, None, None, 100)
     kernel = cell.constants()
     state = 2.0**-123 * rng.normal(size=(32, 64)).astype("float32")
     image = cell.iterate(np.zeros_like(state), kernel)(state)
     exact = state.astype(float) @ np.asarray(kernel, float)
     error = np.linalg.norm(np.asarray(image, float) - exact, axis=1)
     sizes = (np.linalg.norm(t, axis=1) for t in (image - state, image))
-    allowed = counter.rounding(*sizes, np.zeros(32, "float32"))
+    allowed = sampler.rounding(*sizes, np.zeros(32, "float32"))
     assert (error <= np.asarray(allowed)).all()
     assert (error > 64 * 2.0**-24 * np.linalg.norm(state, axis=1)).any()
     state = 2.0**-62 * rng.normal(size=(32, 64)).astype("float32")
-    logits = np.asarray(counter.head.logits(state), float)
+    logits = np.asarray(sampler.head.logits(state), float)
     error = np.abs(logits - state.astype(float) @ dense.kernel.numpy())
-    slope, offset = counter.head.rounding
+    slope, offset = sampler.head.rounding
     size = np.linalg.norm(state, axis=1, keepdims=True)
     assert (error <= slope * size + offset).all()
     assert (error > slope * size).any()
@@ -235,9 +235,9 @@ def test_what_is_not_finite_is_never_settled():
         head[:, 0] = weight
         model.layers[-1].set_weights([head, np.float32([bias, 0])])
         model.layers[-2].cell.injection.kernel.assign(np.full((2, 3), 10.0))
-        counter = ExactCounter(model, NOISE, None, None, 50)
+        sampler = ExactSampler(model, NOISE, None, None, 50)
         settings = dict(seed=0, stream=1, start=0, stop=20, batch_size=64)
-        votes = counter.count(np.ones((2, 2), "float32"), **settings)
+        votes = sampler.count(np.ones((2, 2), "float32"), **settings)
         assert (votes.counts == 0).all()
         np.testing.assert_array_equal(votes.nan_draws, 20)
 
@@ -251,9 +251,9 @@ def test_tiny_margins_are_settled_in_float64_and_ties_are_not():
     kernel[:, 1:] = kernel[:, :1] * np.float32(1 + 1e-6)
     dense.set_weights([kernel, bias])
     x = np.zeros((2, 8, 8, 1), "float32")
-    counter = ExactCounter(model, NOISE, None, None, 100)
+    sampler = ExactSampler(model, NOISE, None, None, 100)
     settings = dict(seed=0, stream=1, start=0, stop=200, batch_size=64)
-    votes = counter.count(x, **settings)
+    votes = sampler.count(x, **settings)
     kernel[:, 0] = -kernel[:, 1]
     dense.set_weights([kernel, bias])
     signs = full_votes(model, x, settings).counts
@@ -292,7 +292,7 @@ def test_rounding_of_an_activation_counts_where_all_else_is_small(activation):
     cell = cells.ContractiveDense(64, activation=activation)
     layer = ks.layers.DeepEquilibrium(cell)
     model = keras.Sequential([keras.Input((64,)), layer, keras.layers.Dense(2)])
-    counter = ExactCounter(model, NOISE, None, None, 100)
+    sampler = ExactSampler(model, NOISE, None, None, 100)
     rng = np.random.default_rng(0)
     state = 1e-6 * rng.normal(size=(32, 64)).astype("float32")
     injection = 1e-6 * rng.normal(size=(32, 64)).astype("float32")
@@ -305,7 +305,7 @@ def test_rounding_of_an_activation_counts_where_all_else_is_small(activation):
         "tanh": np.tanh,
     }[activation](total)
     error = np.linalg.norm(np.asarray(image, float) - exact, axis=1)
-    allowed = counter.rounding(
+    allowed = sampler.rounding(
         *(np.linalg.norm(t, axis=1) for t in (image - state, image, injection))
     )
     assert (error <= np.asarray(allowed)).all() and (error > 0).any()
@@ -439,13 +439,13 @@ def test_audits_are_votes_of_the_network(name, start, digits):
     x = digits[0][:3]
     model = network(name)
     form = ks.serialized.Audited(300, steps=1, start=start)
-    counter = form.counter(model, NOISE)
-    claim = counter.claim(0.01, ks.FixedSampling(300))
-    counter = counter.tuned(x, claim)
+    sampler = form.sampler(model, NOISE)
+    claim = sampler.claim(0.01, ks.FixedSampling(300))
+    sampler = sampler.tuned(x, claim)
     settings = dict(seed=2, stream=1, start=0, stop=300, batch_size=96)
-    votes = counter.count(x, **settings)
+    votes = sampler.count(x, **settings)
     np.testing.assert_array_equal(votes.findings["audited"], votes.counts)
-    own = VoteCounter(model, NOISE).count(x, **settings)
+    own = VoteSampler(model, NOISE).count(x, **settings)
     confirmed = votes.counts - votes.findings["disagreed"]
     assert (confirmed <= own.counts + 1).all()
     assert (votes.findings["steps"] == 300).all()
@@ -456,15 +456,15 @@ def test_audits_are_votes_of_the_network(name, start, digits):
 def test_chains_are_defined_by_the_numbers_of_draws(digits):
     x = digits[0][:4]
     form = ks.serialized.Audited(100, steps=2, start="previous")
-    counter = form.counter(network("free"), NOISE)
-    claim = counter.claim(0.01, ks.FixedSampling(1_000))
-    counter = counter.tuned(x, claim)
+    sampler = form.sampler(network("free"), NOISE)
+    claim = sampler.claim(0.01, ks.FixedSampling(1_000))
+    sampler = sampler.tuned(x, claim)
     settings = dict(seed=2, stream=1, batch_size=256)
-    whole = counter.count(x, start=0, stop=700, **settings)
-    parts = counter.count(x, start=0, stop=333, **settings)
-    parts = parts + counter.count(x, start=333, stop=700, **settings)
-    alone = counter.count(x[2:3], start=0, stop=700, **settings)
-    other = counter.count(
+    whole = sampler.count(x, start=0, stop=700, **settings)
+    parts = sampler.count(x, start=0, stop=333, **settings)
+    parts = parts + sampler.count(x, start=333, stop=700, **settings)
+    alone = sampler.count(x[2:3], start=0, stop=700, **settings)
+    other = sampler.count(
         x, start=0, stop=700, **{**settings, "batch_size": 40}
     )
     for votes in (parts, other):
@@ -706,7 +706,7 @@ def test_what_was_proved_of_other_weights_is_not_used(digits):
     model = smoothed(base)
     form = ks.serialized.Exact()
     model.certify(x, serialized=form, **SETTINGS)
-    assert model._counter(form) is model._counter(ks.serialized.Exact())
+    assert model._sampler(form) is model._sampler(ks.serialized.Exact())
     # Of a head this large the old constants would settle votes too early.
     kernel, bias = base.layers[-1].get_weights()
     base.layers[-1].set_weights([50 * kernel, bias])

@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.statistics import AuditedClaim
-from keras_smoothing.statistics import Votes
-from keras_smoothing.statistics.bounds import hypergeometric_upper_bound
-from keras_smoothing.statistics.bounds import lower_confidence_bound
+from keras_smoothing.certificates import AuditedClaim
+from keras_smoothing.certificates import Votes
+from keras_smoothing.certificates.bounds import hypergeometric_upper_bound
+from keras_smoothing.certificates.bounds import lower_confidence_bound
 
 NOISE = ks.noise.Gaussian(0.5)
 N, AUDITED, ALPHA = 10_000, 400, 0.001

@@ -29,10 +29,10 @@ from keras_smoothing import cli
 from keras_smoothing import serving
 from keras_smoothing.cli import options
 from keras_smoothing.cli import serve
-from keras_smoothing.cli.printable import printable
+from keras_smoothing.cli.terminal import printable
 from keras_smoothing.serving import access
-from keras_smoothing.serving import allowance
 from keras_smoothing.serving import readiness
+from keras_smoothing.serving import room
 
 SMALL = dict(n0=20, n=200, alpha=0.01)
 TOKEN = "0123456789abcdef-._~+/=="
@@ -544,7 +544,7 @@ def test_an_address_may_add_so_much_to_a_memory_in_a_minute(
 ):
     clock = [1000.0]
     frozen = types.SimpleNamespace(monotonic=lambda: clock[0])
-    monkeypatch.setattr(allowance, "time", frozen)
+    monkeypatch.setattr(room, "time", frozen)
     app = serving.create_app(remembering, max_examples_per_minute=6)
 
     def client(address):
@@ -597,8 +597,8 @@ def test_a_service_without_a_memory_counts_nothing(service):
 
 
 def test_the_table_of_addresses_does_not_grow(monkeypatch):
-    monkeypatch.setattr(allowance, "_MOST_ADDRESSES", 10)
-    limit = allowance.Allowance(60)
+    monkeypatch.setattr(room, "_MOST_ADDRESSES", 10)
+    limit = room.Allowance(60)
     for i in range(100):
         limit.take((f"10.0.0.{i}", 1), 60)
     assert len(limit._left) == 10

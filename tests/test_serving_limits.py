@@ -26,12 +26,11 @@ from test_serving import until
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from keras_smoothing import serving
-from keras_smoothing.serving import body
 from keras_smoothing.serving import gate
-from keras_smoothing.serving import parser
-from keras_smoothing.serving.address import address
+from keras_smoothing.serving import payload as payloads
 from keras_smoothing.serving.connection import connection
 from keras_smoothing.serving.room import Room
+from keras_smoothing.serving.room import address
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +134,7 @@ def test_a_body_has_time_for_what_has_arrived(monkeypatch):
         def on_progress(size, until):
             deadlines.append(until - began)
 
-        return await body.read(Arriving(parts), 10**6, timeout, on_progress)
+        return await payloads.read(Arriving(parts), 10**6, timeout, on_progress)
 
     parts = [b"a" * 2**14] * 3
     assert asyncio.run(read(list(parts))) == b"".join(parts)
@@ -143,7 +142,7 @@ def test_a_body_has_time_for_what_has_arrived(monkeypatch):
     deadlines.clear()
     assert asyncio.run(read(list(parts), 10.5)) == b"".join(parts)
     np.testing.assert_allclose(deadlines, [10, 10.5, 10.5, 10.5], atol=0.4)
-    monkeypatch.setattr(body, "_GRACE", 0.05)
+    monkeypatch.setattr(payloads, "_GRACE", 0.05)
     with pytest.raises(HTTPException, match="408"):
         asyncio.run(read([b"a" * 100, b""]))
 
@@ -178,7 +177,7 @@ def test_chunks_are_not_too_small(service):
 def test_any_examples_of_the_shape_fit_and_no_more(service):
     longest = np.full((64, 3, 4), -2.2250738585072014e-308)
     text = json.dumps(payload(longest)).encode()
-    limit = parser.longest_payload((3, 4), 64)
+    limit = payloads.longest_payload((3, 4), 64)
     assert len(text) <= limit < len(text) + 2_048
 
     async def ask():
@@ -207,7 +206,7 @@ def test_brackets_are_counted_and_not_parsed(service, monkeypatch):
     async def ask():
         async with connected(app) as client:
             good = await client.post("/certify", json=payload(examples()))
-            monkeypatch.setattr(parser.Parser, "_parsed", parsed)
+            monkeypatch.setattr(payloads.Parser, "_parsed", parsed)
             monkeypatch.setattr(json, "loads", parsed)
             monkeypatch.setattr(json.JSONDecoder, "decode", parsed)
             return good, [
@@ -333,11 +332,11 @@ def test_a_head_without_end_is_refused(service):
 @pytest.fixture(scope="module")
 def cut(service):
     """What a parser says to a text, in pieces or not."""
-    one = parser.Parser(service, 64)
+    one = payloads.Parser(service, 64)
 
     def parse(text, piece):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(parser, "_PIECE", piece)
+            patch.setattr(payloads, "_PIECE", piece)
             try:
                 return asyncio.run(one.parse(text))
             except HTTPException as error:

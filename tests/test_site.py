@@ -31,7 +31,7 @@ def _hooks(monkeypatch):
 
 
 def public_names():
-    """Full names of all that the package and its public rooms export."""
+    """Full names of all that the package and its public modules export."""
     found, modules = set(), [ks, serving]
     while modules:
         module = modules.pop()
@@ -301,17 +301,19 @@ def test_the_readme_is_two_screens():
         assert f"](docs/guides/{page.name})" in text
 
 
-def test_the_map_of_the_rooms_is_that_of_the_imports():
-    import rooms
+def test_the_map_of_the_modules_is_that_of_the_imports():
+    import modules
 
-    assert rooms.PICTURE.read_text() == rooms.picture(), (
-        "Draw it anew: python docs/scripts/rooms.py"
+    assert modules.PICTURE.read_text() == modules.picture(), (
+        "Draw it anew: python docs/scripts/modules.py"
     )
     # And the imports are those that test_imports.py allows.
-    above = [room for row in rooms.rows(rooms.imports()) for room in row]
+    above = [
+        module for row in modules.rows(modules.imports()) for module in row
+    ]
     assert sorted(above) == sorted(ORDER)
-    for room, others in rooms.imports().items():
-        assert all(above.index(room) < above.index(other) for other in others)
+    for module, others in modules.imports().items():
+        assert all(above.index(module) < above.index(other) for other in others)
 
 
 def test_the_citation_is_valid():

@@ -130,7 +130,7 @@ def test_certificates_follow_changes_of_noise_and_structure():
     fresh = smoothed(base, sigma=1.0)
     np.testing.assert_array_equal(certify(model).counts, certify(fresh).counts)
     assert certify(model).radius < 0.3
-    assert model._counter() is model._counter()
+    assert model._sampler() is model._sampler()
     base.layers[0].activation = lambda outputs: -outputs
     assert certify(model).prediction == [1]
 

@@ -10,7 +10,7 @@ from scipy import integrate
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.voting import ballots
+from keras_smoothing.sampling import ballots
 
 
 def logistic(slope):

@@ -10,9 +10,9 @@ import tensorflow as tf
 from conftest import smoothed
 
 import keras_smoothing as ks
-from keras_smoothing.certification.entries import Entries
-from keras_smoothing.certification.examples import Examples
-from keras_smoothing.certification.open_source import open_source
+from keras_smoothing.certificates.examples import Examples
+from keras_smoothing.certify.dataset import Entries
+from keras_smoothing.certify.dataset import open_source
 
 SHAPE = (4, 4, 1)
 SIZES = (1, 20, 3, 0, 17, 9)

@@ -8,9 +8,9 @@ from conftest import smoothed
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.certification.sampling import estimate
-from keras_smoothing.statistics import Claim
-from keras_smoothing.statistics import Votes
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates import Votes
+from keras_smoothing.certify.classification import draw_until_decided
 
 NOISE = ks.noise.Gaussian(0.5)
 RADII = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -27,7 +27,7 @@ def simulate(p, stopping, alpha, seed=0):
         counts = np.stack([votes, stop - start - votes], axis=1)
         return Votes(counts, np.full(len(which), stop - start))
 
-    votes = estimate(draw, candidate, claim, np.ones(len(p)))
+    votes = draw_until_decided(draw, candidate, claim, np.ones(len(p)))
     return ks.CertificationResult.from_counts(
         candidate,
         votes.counts,
@@ -216,7 +216,7 @@ def test_bad_arguments(arguments, message):
         ks.AdaptiveSampling(**arguments)
 
 
-class Rule(ks.statistics.StoppingRule):
+class Rule(ks.certificates.StoppingRule):
     """Two looks with given shares, of which the first never is the last."""
 
     def __init__(self, looks=(50, 1_000), shares=(0.5, 0.5), window=16):

@@ -8,8 +8,8 @@ from conftest import smoothed
 from scipy import stats
 
 import keras_smoothing as ks
-from keras_smoothing.statistics import Claim
-from keras_smoothing.statistics import Votes
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates import Votes
 
 NOISES = [ks.noise.Gaussian(0.5), ks.noise.Laplace(0.5), ks.noise.Uniform(1.0)]
 LAWS = [stats.norm(0, 0.5), stats.laplace(0, 0.5), stats.uniform(-1, 2)]

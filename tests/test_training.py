@@ -14,8 +14,8 @@ from scipy.stats import norm
 
 import keras_smoothing as ks
 from keras_smoothing import backend
+from keras_smoothing.sampling import log_probabilities
 from keras_smoothing.training.losses import divergence
-from keras_smoothing.voting import log_probabilities
 
 OBJECTIVES = {
     "gaussian": lambda: ks.training.GaussianAugmentation(),

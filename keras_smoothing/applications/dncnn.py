@@ -1,8 +1,8 @@
 import keras
 from keras import layers
 
-from keras_smoothing.data_format import channel_axis
-from keras_smoothing.wide_dtype import wide_dtype
+from keras_smoothing.utils import channel_axis
+from keras_smoothing.utils import wide_dtype
 
 
 def dncnn(input_shape, depth=8, filters=32, name="dncnn"):

@@ -1,10 +1,10 @@
 import keras
 from keras import layers
 
-from keras_smoothing.data_format import channel_axis
 from keras_smoothing.equilibrium.cells.multiscale_cell import MultiscaleCell
 from keras_smoothing.layers.deep_equilibrium import DeepEquilibrium
-from keras_smoothing.wide_dtype import wide_dtype
+from keras_smoothing.utils import channel_axis
+from keras_smoothing.utils import wide_dtype
 
 
 def mdeq_small(

@@ -3,10 +3,10 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing import checks
-from keras_smoothing.attacks.attack_in_batches import attack_in_batches
-from keras_smoothing.attacks.check_examples import check_examples
-from keras_smoothing.attacks.target import target
+from keras_smoothing.attacks.examples import attack_in_batches
+from keras_smoothing.attacks.examples import check_examples
+from keras_smoothing.attacks.examples import target
+from keras_smoothing.certificates import checks
 
 
 def carlini_wagner(

@@ -1,5 +1,5 @@
 from keras_smoothing import backend
-from keras_smoothing.attacks.target import target
+from keras_smoothing.attacks.examples import target
 
 
 def foolbox_model(model, *, num_draws=1, from_logits=None, bounds=(0.0, 1.0)):

@@ -2,11 +2,11 @@ import keras
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing import checks
-from keras_smoothing.attacks.attack_in_batches import attack_in_batches
-from keras_smoothing.attacks.check_examples import check_examples
-from keras_smoothing.attacks.target import target
-from keras_smoothing.l2_ball import step_in_ball
+from keras_smoothing.attacks.examples import attack_in_batches
+from keras_smoothing.attacks.examples import check_examples
+from keras_smoothing.attacks.examples import target
+from keras_smoothing.certificates import checks
+from keras_smoothing.l2 import step_in_ball
 
 
 def l2_pgd(

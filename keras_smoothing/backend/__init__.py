@@ -15,9 +15,6 @@ from keras_smoothing.backend.fixed_points import (
 from keras_smoothing.backend.fixed_points import (
     implicit_gradient as implicit_gradient,
 )
-from keras_smoothing.backend.forks import check_not_forked as check_not_forked
-from keras_smoothing.backend.ragged import is_ragged as is_ragged
-from keras_smoothing.backend.ragged import padded as padded
 from keras_smoothing.backend.tensorflow import VERSION as VERSION
 from keras_smoothing.backend.tensorflow import ModelGraph as ModelGraph
 from keras_smoothing.backend.tensorflow import PythonInGraph as PythonInGraph
@@ -31,12 +28,14 @@ from keras_smoothing.backend.tensorflow import graph_or_eager as graph_or_eager
 from keras_smoothing.backend.tensorflow import hidden_state as hidden_state
 from keras_smoothing.backend.tensorflow import input_gradient as input_gradient
 from keras_smoothing.backend.tensorflow import is_eager as is_eager
+from keras_smoothing.backend.tensorflow import is_ragged as is_ragged
 from keras_smoothing.backend.tensorflow import map as map
 from keras_smoothing.backend.tensorflow import minimize as minimize
 from keras_smoothing.backend.tensorflow import num_replicas as num_replicas
 from keras_smoothing.backend.tensorflow import (
     outside_of_graphs as outside_of_graphs,
 )
+from keras_smoothing.backend.tensorflow import padded as padded
 from keras_smoothing.backend.tensorflow import prefers_xla as prefers_xla
 from keras_smoothing.backend.tensorflow import refuse_python as refuse_python
 from keras_smoothing.backend.tensorflow import require as require
@@ -45,4 +44,7 @@ from keras_smoothing.backend.tensorflow import (
 )
 from keras_smoothing.backend.tensorflow import (
     set_num_threads as set_num_threads,
+)
+from keras_smoothing.certificates.saved_model import (
+    check_not_forked as check_not_forked,
 )

@@ -1,6 +1,6 @@
-from keras_smoothing.callbacks.solver_monitor import (
+from keras_smoothing.callbacks.of_equilibrium_layers import (
     SolverMonitor as SolverMonitor,
 )
-from keras_smoothing.callbacks.unrolled_pretraining import (
+from keras_smoothing.callbacks.of_equilibrium_layers import (
     UnrolledPretraining as UnrolledPretraining,
 )

@@ -1,11 +1,11 @@
 import argparse
 
 from keras_smoothing import datasets
+from keras_smoothing.certificates import AdaptiveSampling
+from keras_smoothing.certificates import FixedSampling
 from keras_smoothing.cli import options
-from keras_smoothing.cli.printable import show
+from keras_smoothing.cli.terminal import show
 from keras_smoothing.cluster import Ray
-from keras_smoothing.statistics import AdaptiveSampling
-from keras_smoothing.statistics import FixedSampling
 
 
 def add_to(commands):

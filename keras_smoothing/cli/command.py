@@ -6,8 +6,8 @@ from keras_smoothing.cli import compare
 from keras_smoothing.cli import plan
 from keras_smoothing.cli import report
 from keras_smoothing.cli import serve
-from keras_smoothing.cli.parser import Parser
-from keras_smoothing.cli.printable import printable
+from keras_smoothing.cli.terminal import Parser
+from keras_smoothing.cli.terminal import printable
 from keras_smoothing.version import __version__
 
 

@@ -1,6 +1,6 @@
 from keras_smoothing import evaluation
-from keras_smoothing.cli.printable import printable
-from keras_smoothing.cli.printable import show
+from keras_smoothing.cli.terminal import printable
+from keras_smoothing.cli.terminal import show
 from keras_smoothing.logs import read_log
 
 

@@ -1,8 +1,8 @@
 import argparse
 
-from keras_smoothing import certification
+from keras_smoothing import certify
 from keras_smoothing.cli import options
-from keras_smoothing.cli.printable import show
+from keras_smoothing.cli.terminal import show
 from keras_smoothing.noise import Gaussian
 
 
@@ -29,7 +29,7 @@ def run(arguments):
         noise, base_model = Gaussian(arguments.sigma), None
     else:
         raise ValueError("Expected --sigma or --model. Received: neither")
-    planned = certification.plan(
+    planned = certify.plan(
         arguments.n,
         arguments.alpha,
         noise,

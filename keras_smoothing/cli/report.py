@@ -1,12 +1,12 @@
 import pathlib
 
-from keras_smoothing import checks
 from keras_smoothing import datasets
 from keras_smoothing import evaluation
-from keras_smoothing.cli.printable import printable
-from keras_smoothing.cli.printable import show
-from keras_smoothing.evaluation.distance import one_distance
+from keras_smoothing.certificates import checks
+from keras_smoothing.cli.terminal import printable
+from keras_smoothing.cli.terminal import show
 from keras_smoothing.evaluation.pairing import are_paired
+from keras_smoothing.evaluation.tables import one_distance
 from keras_smoothing.logs import read_log
 from keras_smoothing.logs import read_settings
 from keras_smoothing.logs.log_format import CHAINED

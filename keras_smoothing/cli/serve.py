@@ -7,8 +7,8 @@ import socket
 import sys
 
 from keras_smoothing.cli import options
-from keras_smoothing.cli.printable import printable
-from keras_smoothing.cli.printable import show
+from keras_smoothing.cli.terminal import printable
+from keras_smoothing.cli.terminal import show
 
 # For each request at a time: who is idle, or sends a request.
 _CONNECTIONS = 4

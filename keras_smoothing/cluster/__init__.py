@@ -1,6 +1,4 @@
 """Certification on more than one process."""
 
-from keras_smoothing.cluster.custom_objects import (
-    CustomObjects as CustomObjects,
-)
 from keras_smoothing.cluster.ray import Ray as Ray
+from keras_smoothing.cluster.workers import CustomObjects as CustomObjects

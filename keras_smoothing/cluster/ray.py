@@ -6,9 +6,9 @@ import socket
 import sys
 import urllib.parse
 
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
+from keras_smoothing.certificates.utils import Configured
 from keras_smoothing.cluster.workers import Workers
-from keras_smoothing.configured import Configured
 
 # Seconds until an address counts as unreachable. Ray itself tries for minutes.
 _TIMEOUT = 5.0

@@ -1,7 +1,68 @@
 import collections
 import itertools
+import os
+import pickle
 
-from keras_smoothing.cluster.worker import Worker
+import keras
+
+from keras_smoothing import backend
+
+
+class CustomObjects:
+    """What is registered with Keras here, to be registered on a worker.
+
+    A worker registers it when it unpickles it, before what was pickled behind
+    it. Code in a module is imported there; that of a script comes along.
+
+    Args:
+        config: str, the configuration of a model: what it names is meant.
+    """
+
+    def __init__(self, config):
+        registered = keras.saving.get_custom_objects()
+        self._objects = {k: v for k, v in registered.items() if k in config}
+
+    def __reduce__(self):
+        return _registered, (self._objects,)
+
+
+def _registered(objects):
+    for name, thing in objects.items():
+        package, is_registered, own_name = name.rpartition(">")
+        if is_registered:
+            # So that it is also saved, and compared, by this name.
+            keras.saving.register_keras_serializable(package, own_name)(thing)
+        else:
+            keras.saving.get_custom_objects()[name] = thing
+    return objects
+
+
+class Worker:
+    """A process that runs a function on windows of examples. A Ray actor.
+
+    Args:
+        num_threads: int, of the operations; or None for as many as there are
+            cores.
+        has_gpus: bool. Ray shows a worker its own, but all of them to one that
+            has none.
+    """
+
+    def __init__(self, num_threads, has_gpus):
+        if not has_gpus:
+            # TensorFlow looks for them later, and would take their memory.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        if num_threads is not None:
+            backend.set_num_threads(num_threads)
+        self._function = None
+
+    def load(self, pickled):
+        """Loads the function: bytes."""
+        self._function = pickle.loads(pickled)
+
+    def run(self, task):
+        """What the function returns for a task, a tuple of its arguments."""
+        return self._function(*task)
+
 
 # How often a task, or the loading of a worker, is tried.
 _TRIES = 3

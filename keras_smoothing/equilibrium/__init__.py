@@ -1,6 +1,12 @@
 from keras_smoothing.equilibrium import cells as cells
 from keras_smoothing.equilibrium.anderson import Anderson as Anderson
 from keras_smoothing.equilibrium.broyden import Broyden as Broyden
+from keras_smoothing.equilibrium.diagnosis import (
+    plot_residuals as plot_residuals,
+)
+from keras_smoothing.equilibrium.diagnosis import (
+    spectral_radius as spectral_radius,
+)
 from keras_smoothing.equilibrium.fixed_point_correction import (
     FixedPointCorrection as FixedPointCorrection,
 )
@@ -15,14 +21,8 @@ from keras_smoothing.equilibrium.gradients import Unrolled as Unrolled
 from keras_smoothing.equilibrium.jacobian_penalty import (
     jacobian_penalty as jacobian_penalty,
 )
-from keras_smoothing.equilibrium.plot_residuals import (
-    plot_residuals as plot_residuals,
-)
-from keras_smoothing.equilibrium.solution import CONVERGED as CONVERGED
-from keras_smoothing.equilibrium.solution import MAX_ITER as MAX_ITER
-from keras_smoothing.equilibrium.solution import NON_FINITE as NON_FINITE
-from keras_smoothing.equilibrium.solution import Solution as Solution
 from keras_smoothing.equilibrium.solver import Solver as Solver
-from keras_smoothing.equilibrium.spectral_radius import (
-    spectral_radius as spectral_radius,
-)
+from keras_smoothing.equilibrium.state import CONVERGED as CONVERGED
+from keras_smoothing.equilibrium.state import MAX_ITER as MAX_ITER
+from keras_smoothing.equilibrium.state import NON_FINITE as NON_FINITE
+from keras_smoothing.equilibrium.state import Solution as Solution

@@ -1,9 +1,9 @@
 import keras
 from keras import ops
 
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
 from keras_smoothing.equilibrium.solver import Solver
-from keras_smoothing.l2_norm import power_of_two
+from keras_smoothing.l2 import power_of_two
 
 # Pairs of vectors that are used or skipped together.
 _BLOCK = 5

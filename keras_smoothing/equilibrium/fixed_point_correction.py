@@ -1,6 +1,6 @@
 import keras
 
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")

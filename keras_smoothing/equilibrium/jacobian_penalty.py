@@ -2,7 +2,7 @@ import keras
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing.wide_dtype import wide_dtype
+from keras_smoothing.utils import wide_dtype
 
 
 def jacobian_penalty(f, z, num_probes=1, seed_generator=None):

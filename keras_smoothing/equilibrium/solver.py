@@ -1,14 +1,14 @@
 import keras
 from keras import ops
 
-from keras_smoothing import checks
-from keras_smoothing.equilibrium.solution import CONVERGED
-from keras_smoothing.equilibrium.solution import MAX_ITER
-from keras_smoothing.equilibrium.solution import NON_FINITE
-from keras_smoothing.equilibrium.solution import Solution
+from keras_smoothing.certificates import checks
+from keras_smoothing.equilibrium.state import CONVERGED
+from keras_smoothing.equilibrium.state import MAX_ITER
+from keras_smoothing.equilibrium.state import NON_FINITE
+from keras_smoothing.equilibrium.state import Solution
 from keras_smoothing.equilibrium.state import State
 from keras_smoothing.equilibrium.state import select
-from keras_smoothing.l2_norm import l2_norm
+from keras_smoothing.l2 import l2_norm
 
 _RUNNING = -1
 

@@ -3,14 +3,14 @@ import dataclasses
 
 import numpy as np
 
-from keras_smoothing.class_labels import ClassLabels
-from keras_smoothing.digests import example_digest
+from keras_smoothing.certificates.labels import ClassLabels
+from keras_smoothing.certificates.rounding import at_least
+from keras_smoothing.certificates.rounding import at_most
+from keras_smoothing.certificates.rounding import exact
+from keras_smoothing.certificates.utils import example_digest
 from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
-from keras_smoothing.evaluation.plots import axes
-from keras_smoothing.evaluation.plots import plot_certified_accuracy
-from keras_smoothing.rounding import at_least
-from keras_smoothing.rounding import at_most
-from keras_smoothing.rounding import exact
+from keras_smoothing.evaluation.tables import axes
+from keras_smoothing.evaluation.tables import plot_certified_accuracy
 
 
 @dataclasses.dataclass(frozen=True)

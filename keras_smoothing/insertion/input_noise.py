@@ -2,14 +2,14 @@
 
 import keras
 
-from keras_smoothing import checks
 from keras_smoothing import layers
 from keras_smoothing import noise as noises
+from keras_smoothing.certificates import checks
+from keras_smoothing.insertion.first_layers import is_graph
 from keras_smoothing.insertion.first_layers import mask_value
-from keras_smoothing.insertion.graphs import is_graph
-from keras_smoothing.insertion.graphs import new_inputs
-from keras_smoothing.insertion.graphs import rebuild
-from keras_smoothing.insertion.graphs import tensors
+from keras_smoothing.insertion.first_layers import new_inputs
+from keras_smoothing.insertion.first_layers import rebuild
+from keras_smoothing.insertion.first_layers import tensors
 
 # Each adds the noise of its own type, and does nothing else.
 _LAYERS = {

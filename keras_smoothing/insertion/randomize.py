@@ -6,11 +6,11 @@ import warnings
 import keras
 from keras import layers
 
-from keras_smoothing import checks
-from keras_smoothing.insertion.graphs import is_graph
-from keras_smoothing.insertion.graphs import new_inputs
-from keras_smoothing.insertion.graphs import rebuild
-from keras_smoothing.insertion.graphs import tensors
+from keras_smoothing.certificates import checks
+from keras_smoothing.insertion.first_layers import is_graph
+from keras_smoothing.insertion.first_layers import new_inputs
+from keras_smoothing.insertion.first_layers import rebuild
+from keras_smoothing.insertion.first_layers import tensors
 from keras_smoothing.layers import GaussianNoiseAlways
 from keras_smoothing.layers.noise_always import NoiseAlways
 

@@ -11,7 +11,7 @@ from keras_smoothing.equilibrium.state import check_specs
 from keras_smoothing.equilibrium.state import map_shapes
 from keras_smoothing.equilibrium.state import select
 from keras_smoothing.equilibrium.state import specs
-from keras_smoothing.wide_dtype import wide_dtype
+from keras_smoothing.utils import wide_dtype
 
 _SOLVERS = {
     "anderson": equilibrium.Anderson,

@@ -2,7 +2,10 @@ import keras
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing.noise.valid_steps import valid_steps
+from keras_smoothing.noise import Gaussian
+from keras_smoothing.noise import Laplace
+from keras_smoothing.noise import Uniform
+from keras_smoothing.noise.parts import valid_steps
 
 
 class NoiseAlways(keras.layers.Layer):
@@ -66,3 +69,126 @@ def noise_or_none(name, kind, value):
             f"number >= 0 that noise can have. Received: {name}={value!r} "
             f"({error})"
         ) from None
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class GaussianNoiseAlways(NoiseAlways):
+    """Adds Gaussian noise, in training and at inference.
+
+    Unlike `keras.layers.GaussianNoise` the noise is never switched off, and
+    BatchNormalization and Dropout elsewhere in the model keep the mode they
+    are called in. Noise is drawn afresh at every call and is added in float32
+    before the sum is rounded to the layer's compute dtype.
+
+    Args:
+        stddev: float >= 0, standard deviation of each coordinate, in input
+            units.
+        seed: int or None, the seed of the layer's noise.
+        mask_value: float or None. Steps that equal it in all features are
+            padding and get no noise, so that a `Masking` layer behind this one
+            finds them. Behind a `Masking` layer it is not needed.
+
+    Input shape:
+        Arbitrary.
+
+    Output shape:
+        The input shape.
+
+    Raises:
+        ValueError: if `stddev` is negative or not finite.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_smoothing as ks
+
+    model = keras.Sequential([
+        keras.Input((28, 28, 1)),
+        ks.layers.GaussianNoiseAlways(0.25),
+        keras.layers.Flatten(),
+        keras.layers.Dense(10),
+    ])
+    ```
+    """
+
+    def __init__(self, stddev, seed=None, mask_value=None, **kwargs):
+        noise = noise_or_none("stddev", Gaussian, stddev)
+        super().__init__(noise, seed, mask_value, **kwargs)
+        self.stddev = stddev
+
+    def get_config(self):
+        return {**super().get_config(), "stddev": self.stddev}
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class LaplaceNoiseAlways(NoiseAlways):
+    """Adds Laplace noise, in training and at inference.
+
+    In all else like `keras_smoothing.layers.GaussianNoiseAlways`.
+
+    Args:
+        scale: float >= 0, mean absolute deviation of each coordinate, in
+            input units.
+        seed: int or None, the seed of the layer's noise.
+        mask_value: float or None, as of `GaussianNoiseAlways`.
+
+    Raises:
+        ValueError: if `scale` is negative or not finite.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_smoothing as ks
+
+    layer = ks.layers.LaplaceNoiseAlways(0.25)
+    noisy = layer(keras.ops.zeros((2, 28, 28, 1)))
+    ```
+    """
+
+    def __init__(self, scale, seed=None, mask_value=None, **kwargs):
+        noise = noise_or_none("scale", Laplace, scale)
+        super().__init__(noise, seed, mask_value, **kwargs)
+        self.scale = scale
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class UniformNoiseAlways(NoiseAlways):
+    """Adds uniform noise, in training and at inference.
+
+    In all else like `keras_smoothing.layers.GaussianNoiseAlways`.
+
+    Args:
+        half_width: float >= 0, half the width of the interval, in input units.
+        seed: int or None, the seed of the layer's noise.
+        mask_value: float or None, as of `GaussianNoiseAlways`.
+
+    Raises:
+        ValueError: if `half_width` is negative or not finite.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_smoothing as ks
+
+    layer = ks.layers.UniformNoiseAlways(0.25)
+    noisy = layer(keras.ops.zeros((2, 28, 28, 1)))
+    ```
+    """
+
+    def __init__(self, half_width, seed=None, mask_value=None, **kwargs):
+        super().__init__(
+            noise_or_none("half_width", Uniform, half_width),
+            seed=seed,
+            mask_value=mask_value,
+            **kwargs,
+        )
+        self.half_width = half_width
+
+    def get_config(self):
+        return {**super().get_config(), "half_width": self.half_width}

@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
 from keras_smoothing.groups import Group
 
 

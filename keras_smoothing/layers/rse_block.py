@@ -1,7 +1,7 @@
 import keras
 
-from keras_smoothing.data_format import channel_axis
-from keras_smoothing.layers.gaussian_noise_always import GaussianNoiseAlways
+from keras_smoothing.layers.noise_always import GaussianNoiseAlways
+from keras_smoothing.utils import channel_axis
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")

@@ -1,20 +1,104 @@
+"""Claims, as the settings of a log say them, and rows, as claims need them."""
+
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
 import secrets
 
+import keras
+
 from keras_smoothing import private_files
-from keras_smoothing.logs.chain import COLUMN
-from keras_smoothing.logs.chain import Chain
-from keras_smoothing.logs.chain import settings_digest
-from keras_smoothing.logs.chain import unchained
-from keras_smoothing.logs.claims import rows_of
-from keras_smoothing.logs.claims import to_claim
+from keras_smoothing.certificates import Claim
+from keras_smoothing.certificates import checks
+from keras_smoothing.logs import array_rows
+from keras_smoothing.logs import vote_rows
+from keras_smoothing.logs.fingerprint import fingerprint
+from keras_smoothing.logs.log_format import COLUMN
 from keras_smoothing.logs.log_format import FORMAT
+from keras_smoothing.logs.log_format import Chain
 from keras_smoothing.logs.log_format import read_settings
+from keras_smoothing.logs.log_format import serialized
+from keras_smoothing.logs.log_format import settings_digest
 from keras_smoothing.logs.log_format import sidecar_path
+from keras_smoothing.logs.log_format import unchained
+from keras_smoothing.logs.log_format import versions
 from keras_smoothing.results import result_of
+
+
+def header(sampler, claim, settings, *, num_examples, seed):
+    """All that certificates depend on, as the log keeps it.
+
+    Args:
+        sampler: `Sampler`.
+        claim: `Claim`, or another.
+        settings: dict, what else they depend on, for JSON.
+        num_examples: int, or None where it is not known.
+        seed: int, or None for that of the log, or a fresh one.
+
+    Returns:
+        dict.
+    """
+    return {
+        "format": FORMAT,
+        "model": fingerprint(sampler.base_model),
+        **sampler.get_config(),
+        **describe(claim),
+        **settings,
+        "num_examples": num_examples,
+        "seed": None if seed is None else int(seed),
+        "backend": keras.backend.backend(),
+        "versions": versions(),
+    }
+
+
+def describe(claim):
+    """A claim as a part of the settings: its kind, and its attributes."""
+    kind = keras.saving.get_registered_name(type(claim))
+    return {"claim": kind, **serialized(claim)}
+
+
+def to_claim(path, settings):
+    """The claim of a log with these settings.
+
+    Raises:
+        ValueError: if they are damaged, in whatever way.
+    """
+    try:
+        checks.seed(settings["seed"])
+        if settings.get("num_examples") is not None:
+            checks.positive_int("num_examples", settings["num_examples"])
+        kind = Claim
+        if "claim" in settings:  # In format 3 there was one kind of them.
+            kind = keras.saving.get_registered_object(settings["claim"])
+        names = [field.name for field in dataclasses.fields(kind)]
+        new = set()
+        if settings["format"] < 5:  # All noise was fixed.
+            new.add("deployable")
+        if settings["format"] < 6:  # The classifier had no name.
+            new |= {"classifier", "total_alpha"}
+        names = [name for name in names if name not in new]
+        claim = kind.from_config(
+            {
+                name: keras.saving.deserialize_keras_object(settings[name])
+                for name in names
+            }
+        )
+        rows_of(claim).check_settings(settings)
+    # What Keras and a constructor raise for damaged settings has any type.
+    except Exception as error:
+        raise ValueError(
+            f"Expected settings of a certification run. Received: "
+            f"{sidecar_path(path)} ({type(error).__name__}: {error})"
+        ) from error
+    return claim
+
+
+def rows_of(claim):
+    """The module that knows what is in a row: `vote_rows` or `array_rows`."""
+    return vote_rows if isinstance(claim, Claim) else array_rows
+
 
 try:
     import fcntl
@@ -42,6 +126,7 @@ class CertificationLog:
     Attributes:
         records: list of `Record`, or of what else there is for the claim.
         settings: dict, with the seed in use.
+        resumed: the result of those records that the log had; or None.
 
     Raises:
         ValueError: if the folder is missing, or if the log there is of another
@@ -57,6 +142,8 @@ class CertificationLog:
         self._stored = None  # The settings beside the log, once they are.
         self._chain = None
         self.records = []
+        self.resumed = None
+        self._results = []
         # As JSON gives them back, to be compared with what it gives back.
         self.settings = json.loads(json.dumps(settings))
         if self._path is not None:
@@ -76,12 +163,19 @@ class CertificationLog:
         return self._stored and settings_digest(self._stored)
 
     def append(self, records):
-        """Adds the next records of the run; on return they are on disk."""
+        """Adds the next records of the run; on return they are on disk.
+
+        Returns:
+            the result of these records: what they prove is found here, once.
+        """
         first = len(self.records)
+        result = result_of(self._claim).from_records(
+            records, self._claim, self.settings["seed"], first=first
+        )
         self.records.extend(records)
+        self._results.append(result)
         if self._path is None:
-            return
-        result = self.result(first, len(self.records))
+            return result
         rows = self._rows.format_rows(first, records, result)
         with self._alone() as file:
             lines = []
@@ -97,17 +191,11 @@ class CertificationLog:
             file.flush()
             os.fsync(file.fileno())
         self._end = self._size = self._end + len(data)
+        return result
 
-    def result(self, start, stop):
-        """The certificates of the records `start..stop`, as of a slice."""
-        first, stop, _ = slice(start, stop).indices(len(self.records))
-        kind = result_of(self._claim)
-        return kind.from_records(
-            self.records[first:stop],
-            self._claim,
-            self.settings["seed"],
-            first=first,
-        )
+    def result(self):
+        """The certificates of all records."""
+        return result_of(self._claim).joined(self._results)
 
     def _open(self):
         if not self._path.parent.is_dir() or self._path.is_dir():
@@ -144,9 +232,12 @@ class CertificationLog:
         self._end = len(whole)
         if whole:
             text, self._chain = unchained(self._path, whole.decode(), stored)
-            self.records = self._rows.parse_records(
+            self.records, result = self._rows.parse_records(
                 self._path, text, stored, self._claim
             )
+            if self.records:
+                self.resumed = result
+                self._results.append(result)
 
     def _check_same_run(self, stored):
         for name, ours, theirs in _differences(self.settings, stored):

@@ -5,7 +5,17 @@ was run. What is in a row depends on the claim, but for the last column: it
 binds the row to the settings, and to the rows before it.
 """
 
+import hashlib
 import json
+import math
+import re
+
+import keras
+import numpy as np
+import scipy
+
+from keras_smoothing import backend
+from keras_smoothing.version import __version__
 
 # Counted up whenever the same settings would give other draws or other rows.
 FORMAT = 7
@@ -94,3 +104,143 @@ def parse_lines(path, names, lines, parse):
                 f"{number} of {path} ({error})"
             ) from error
     return parsed
+
+
+def serialized(claim):
+    """The attributes of a claim, for JSON."""
+    return {
+        name: keras.saving.serialize_keras_object(value)
+        for name, value in claim.get_config().items()
+    }
+
+
+def claim_digest(claim):
+    """A hash of all that a claim says, of 16 digits."""
+
+    def said(node):
+        if isinstance(node, dict):
+            # A class may move; its registered name does not.
+            return {k: said(v) for k, v in node.items() if k != "module"}
+        return [*map(said, node)] if isinstance(node, list | tuple) else node
+
+    text = json.dumps(said(serialized(claim)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# The largest up to which a float holds every integer.
+_LARGEST = 2**53
+
+
+def integer(text):
+    """The int of decimal digits."""
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"an integer expected, {text!r} received")
+    return whole(text)
+
+
+def number(text):
+    """The float of a decimal number."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"a finite number expected, {text!r} received")
+    return value
+
+
+def nonnegative(text):
+    """The float of a decimal number that is not below 0."""
+    value = number(text)
+    if value < 0:
+        raise ValueError(f"a number >= 0 expected, {text!r} received")
+    return value
+
+
+def whole(text):
+    """The int of a number without a fraction, such as `3` or `3.0`."""
+    value = number(text)
+    if value != int(value) or abs(value) > _LARGEST:
+        raise ValueError(f"a whole number expected, {text!r} received")
+    return int(value)
+
+
+def versions():
+    """Of all that numbers depend on: dict of strs."""
+    # The packages' own words: what a wheel is called varies.
+    return {
+        "keras_smoothing": __version__,
+        "keras": keras.__version__,
+        keras.backend.backend(): backend.VERSION,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+
+
+COLUMN = "chain"
+
+
+class Chain:
+    """The hashes of a log, one row after the other.
+
+    Args:
+        settings: dict, what is in the file beside the log.
+        heading: str, the first line without its end and without our column.
+
+    Attributes:
+        last: str, the hash so far.
+    """
+
+    def __init__(self, settings, heading):
+        self._names = heading.split("\t")
+        self.last = _hash(settings_digest(settings), heading)
+
+    def follow(self, row):
+        """The hash of the next row, a line without its end and our column."""
+        fields = zip(self._names, row.split("\t"), strict=False)
+        timeless = [field for name, field in fields if name != "time"]
+        self.last = _hash(self.last, "\t".join(timeless))
+        return self.last
+
+
+def settings_digest(settings):
+    """A hash of all settings of a log, as they are in the file beside it."""
+    return hashlib.sha256(
+        json.dumps(settings, sort_keys=True).encode()
+    ).hexdigest()
+
+
+def unchained(path, text, settings):
+    """A log without the hashes of its rows, and its `Chain`.
+
+    Args:
+        path: path of the log, to be named.
+        text: str, whole lines, the heading among them.
+        settings: dict, what is in the file beside it.
+
+    Raises:
+        ValueError: if a line, or the settings, are not as they were written.
+    """
+    lines = text.splitlines()
+    heading, _, column = lines[0].rpartition("\t")
+    if column != COLUMN:
+        raise ValueError(
+            f"Expected a log with columns of which the last is {COLUMN}, as of "
+            f"format {settings['format']} in {sidecar_path(path)}. Received: "
+            f"{path}, of which it is {column[:80]!r}"
+        )
+    plain, chain = [heading], Chain(settings, heading)
+    for number, line in enumerate(lines[1:], start=2):
+        row, _, stated = line.rpartition("\t")
+        if stated != chain.follow(row):
+            raise ValueError(
+                "Expected lines as they were written, under the settings of "
+                f"{sidecar_path(path)}. Received: line {number} of {path}, "
+                "which was changed or moved, or the settings or a line before "
+                "it were"
+            )
+        plain.append(row)
+    return "\n".join(plain) + "\n", chain
+
+
+def _hash(before, text):
+    return hashlib.sha256(f"{before}\n{text}".encode()).hexdigest()

@@ -8,21 +8,21 @@ import math
 
 import numpy as np
 
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
+from keras_smoothing.certificates.rounding import at_least
+from keras_smoothing.certificates.rounding import at_most
+from keras_smoothing.certificates.votes import ABSTAIN
 from keras_smoothing.logs.log_format import FORMAT
+from keras_smoothing.logs.log_format import integer
+from keras_smoothing.logs.log_format import nonnegative
+from keras_smoothing.logs.log_format import number
 from keras_smoothing.logs.log_format import parse_rows
 from keras_smoothing.logs.log_format import sidecar_path
-from keras_smoothing.logs.numbers import integer
-from keras_smoothing.logs.numbers import nonnegative
-from keras_smoothing.logs.numbers import number
-from keras_smoothing.promises import Head
-from keras_smoothing.promises import Promise
+from keras_smoothing.memory import Head
+from keras_smoothing.memory import Promise
 from keras_smoothing.results import Record
 from keras_smoothing.results import result_of
-from keras_smoothing.results.record import check_rounding
-from keras_smoothing.rounding import at_least
-from keras_smoothing.rounding import at_most
-from keras_smoothing.statistics.votes import ABSTAIN
+from keras_smoothing.results.records import check_rounding
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 _FORMAT_4 = ("p_lower", "num_samples", "candidate", "nan_draws", "scale")
@@ -185,7 +185,7 @@ def _parse_memory_head(row):
 
 
 def parse_records(path, text, settings, claim):
-    """Records of a log of ours, whose votes prove what its rows say."""
+    """Records of a log of ours, and the result that their votes prove."""
     classes = settings["num_classes"]
     columns = COLUMNS + MORE_COLUMNS[settings["format"]]
     promised = PROMISE_COLUMNS[settings["format"]]
@@ -259,14 +259,15 @@ def parse_records(path, text, settings, claim):
         )
 
     parse_rows(path, text, columns, parse)
-    if records:
-        _check_follows(path, records, stated, claim)
-    return records
+    if not records:
+        return records, None
+    result = result_of(claim).from_records(records, claim, settings["seed"])
+    _check_follows(path, result, stated)
+    return records, result
 
 
-def _check_follows(path, records, stated, claim):
+def _check_follows(path, result, stated):
     """Raises where rows state what their votes do not prove."""
-    result = result_of(claim).from_records(records, claim, seed=None)
     # Rounded down, and perhaps by another SciPy.
     tolerance = 2e-6 * np.maximum(1, result.mean_scale / result.scale)
     proved = {

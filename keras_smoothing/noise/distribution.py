@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_smoothing.noise.gaussian import Gaussian
-from keras_smoothing.noise.laplace import Laplace
+from keras_smoothing.noise.noise import Gaussian
+from keras_smoothing.noise.noise import Laplace
 from keras_smoothing.noise.noise import Noise
-from keras_smoothing.noise.uniform import Uniform
+from keras_smoothing.noise.noise import Uniform
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")

@@ -1,8 +1,11 @@
+import math
+
 import keras
 from keras import ops
 
-from keras_smoothing.noise.laws import Law
-from keras_smoothing.wide_dtype import wide_dtype
+from keras_smoothing.certificates import laws
+from keras_smoothing.certificates.laws import Law
+from keras_smoothing.utils import wide_dtype
 
 
 class Noise(Law):
@@ -115,3 +118,124 @@ def exact_sum(x, noise):
         )
     dtype = wide_dtype(x.dtype)
     return ops.cast(x, dtype) + ops.cast(noise, dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class Gaussian(laws.Gaussian, Noise):
+    """Isotropic Gaussian noise, which certifies in the l2 norm.
+
+    Each coordinate is N(0, sigma^2). With the top class at least as probable
+    as `p_lower > 1/2`, the smoothed prediction is constant in the l2 ball of
+    radius `sigma * Phi^-1(p_lower)`.
+
+    Args:
+        sigma: float > 0, the standard deviation, in input units.
+
+    Raises:
+        ValueError: if `sigma` is not a finite number > 0.
+
+    Example:
+
+    ```python
+    import keras_smoothing as ks
+
+    ks.noise.Gaussian(sigma=0.25).radius([0.5, 0.9, 0.999])
+    # [0., 0.3204, 0.7726]
+    ```
+
+    Reference:
+    - [Cohen, Rosenfeld and Kolter, 2019](https://arxiv.org/abs/1902.02918)
+    """
+
+    def sample(self, shape, seed):
+        return self.sigma * keras.random.normal(
+            shape, dtype="float32", seed=seed
+        )
+
+    def soft_radius(self, p1, p2):
+        return self.sigma / 2 * (_quantile(p1) - _quantile(p2))
+
+
+def _quantile(p):
+    """Of the normal distribution, in a graph."""
+    return math.sqrt(2) * ops.erfinv(2 * p - 1)
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class Laplace(laws.Laplace, Noise):
+    """Laplace noise, which certifies in the l1 norm.
+
+    Each coordinate has density `exp(-|e| / scale) / (2 * scale)`. With the top
+    class at least as probable as `p_lower > 1/2`, the smoothed prediction is
+    constant in the l1 ball of radius `-scale * ln(2 * (1 - p_lower))`.
+
+    Args:
+        scale: float > 0, the mean absolute deviation, in input units.
+
+    Raises:
+        ValueError: if `scale` is not a finite number > 0.
+
+    Example:
+
+    ```python
+    import keras_smoothing as ks
+
+    ks.noise.Laplace(scale=0.2).radius([0.5, 0.9, 0.999])
+    # [0., 0.3219, 1.2429]
+    ```
+
+    Reference:
+    - [Teng, Lee and Yuan, 2020](https://openreview.net/forum?id=H1lQIgrFDS)
+    """
+
+    def sample(self, shape, seed):
+        # Float32 uniforms are multiples of 2^-23 and include 0, whose quantile
+        # is infinite. Half a step more makes them symmetric about 1/2.
+        u = keras.random.uniform(shape, dtype="float32", seed=seed) + 2**-24
+        magnitude = -ops.log(2 * ops.minimum(u, 1 - u))
+        return self.scale * ops.where(u < 0.5, -magnitude, magnitude)
+
+    def soft_radius(self, p1, p2):
+        ratio = ops.log(p1 / p2) / 2
+        return self.scale * ops.maximum(ratio, -ops.log(1 - p1 + p2))
+
+
+@keras.saving.register_keras_serializable(package="keras_smoothing")
+class Uniform(laws.Uniform, Noise):
+    """Uniform noise on a cube, which certifies in the l1 norm.
+
+    Each coordinate is uniform on `[-half_width, half_width]`. With the top
+    class at least as probable as `p_lower > 1/2`, the smoothed prediction is
+    constant in the l1 ball of radius `2 * half_width * (p_lower - 1/2)`, so
+    no radius exceeds `half_width`.
+
+    Args:
+        half_width: float > 0, half the side of the cube, in input units.
+
+    Raises:
+        ValueError: if `half_width` is not a finite number > 0.
+
+    Example:
+
+    ```python
+    import keras_smoothing as ks
+
+    ks.noise.Uniform(half_width=0.5).radius([0.5, 0.9, 0.999])
+    # [0., 0.4, 0.499]
+    ```
+
+    Reference:
+    - [Yang et al., 2020](https://arxiv.org/abs/2002.08118)
+    """
+
+    def sample(self, shape, seed):
+        return keras.random.uniform(
+            shape,
+            minval=-self.half_width,
+            maxval=self.half_width,
+            dtype="float32",
+            seed=seed,
+        )
+
+    def soft_radius(self, p1, p2):
+        return self.half_width * (p1 - p2)

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from keras_smoothing.evaluation.plots import corners
+from keras_smoothing.evaluation.tables import corners
 
 # What matplotlib draws in these colours takes those of the page.
 _INK, _GRID = "#010203", "#040506"

@@ -5,8 +5,8 @@ import io
 
 import numpy as np
 
-from keras_smoothing.digests import example_digest
-from keras_smoothing.rounding import at_least
+from keras_smoothing.certificates.rounding import at_least
+from keras_smoothing.certificates.utils import example_digest
 
 # Of each kind.
 _SHOWN = 8

@@ -5,9 +5,9 @@ import html
 import numpy as np
 
 from keras_smoothing import evaluation
+from keras_smoothing.certificates.rounding import at_least
+from keras_smoothing.certificates.rounding import at_most
 from keras_smoothing.report.figures import key
-from keras_smoothing.rounding import at_least
-from keras_smoothing.rounding import at_most
 
 # Of more labels the table opens at a click.
 _OPEN = 20

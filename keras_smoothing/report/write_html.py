@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_smoothing import evaluation
 from keras_smoothing.evaluation.certified_accuracy import check_one_radius
-from keras_smoothing.evaluation.distance import one_distance
+from keras_smoothing.evaluation.tables import one_distance
 from keras_smoothing.report.page import page
 from keras_smoothing.report.pictures import find_images
 

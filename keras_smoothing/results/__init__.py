@@ -1,29 +1,18 @@
 """Certificates: of one example as a record, of many as a result."""
 
-from keras_smoothing.results.certification_result import (
+from keras_smoothing.results.base import result_of as result_of
+from keras_smoothing.results.classification import (
     CertificationResult as CertificationResult,
 )
-from keras_smoothing.results.component_record import (
-    ComponentRecord as ComponentRecord,
-)
-from keras_smoothing.results.detection_record import (
-    DetectionRecord as DetectionRecord,
-)
-from keras_smoothing.results.detection_result import (
-    DetectionResult as DetectionResult,
-)
-from keras_smoothing.results.interval_record import (
-    IntervalRecord as IntervalRecord,
-)
-from keras_smoothing.results.interval_result import (
-    IntervalResult as IntervalResult,
-)
-from keras_smoothing.results.kinds import record_of as record_of
-from keras_smoothing.results.kinds import result_of as result_of
-from keras_smoothing.results.multi_label_result import (
+from keras_smoothing.results.detection import DetectionResult as DetectionResult
+from keras_smoothing.results.intervals import IntervalResult as IntervalResult
+from keras_smoothing.results.multi_label import (
     MultiLabelResult as MultiLabelResult,
 )
-from keras_smoothing.results.record import Record as Record
-from keras_smoothing.results.segmentation_result import (
+from keras_smoothing.results.records import ComponentRecord as ComponentRecord
+from keras_smoothing.results.records import DetectionRecord as DetectionRecord
+from keras_smoothing.results.records import IntervalRecord as IntervalRecord
+from keras_smoothing.results.records import Record as Record
+from keras_smoothing.results.segmentation import (
     SegmentationResult as SegmentationResult,
 )

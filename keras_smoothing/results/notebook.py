@@ -5,7 +5,7 @@ import html
 import numpy as np
 
 from keras_smoothing import evaluation
-from keras_smoothing.rounding import at_least
+from keras_smoothing.certificates.rounding import at_least
 
 # Of the plot, in pixels; the margins hold what is written at the axes.
 _WIDTH, _HEIGHT = 320, 180
@@ -88,3 +88,27 @@ def _curve(share, axis, radius, counted):
         f'<text x="{_LEFT + _WIDTH // 2}" y="{bottom + 33}" '
         f'text-anchor="middle">{axis}</text></svg>'
     )
+
+
+_COLUMNS = ("index", "label", "prediction", "radius", "p_lower", "sigma")
+_COLUMNS += ("volume_radius", "num_samples", "candidate", "time")
+
+
+def data_frame(result):
+    """A `pandas.DataFrame` of a `CertificationResult`, a row an example."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            "Data frames need pandas: pip install pandas"
+        ) from error
+    columns = {
+        name: getattr(result, name)
+        for name in _COLUMNS
+        if getattr(result, name) is not None
+    }
+    if result.label is not None:
+        columns["correct"] = result.correct
+    if result.counts is not None:
+        columns["counts"] = list(result.counts)
+    return pd.DataFrame(columns)

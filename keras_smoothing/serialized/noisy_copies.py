@@ -2,7 +2,7 @@ import keras
 from keras import ops
 
 from keras_smoothing.equilibrium.cells.cell import Cell
-from keras_smoothing.serialized.affine import is_affine
+from keras_smoothing.serialized.head import is_affine
 
 
 class NoisyCopies:

@@ -2,10 +2,10 @@ import typing
 
 import keras
 
-from keras_smoothing.insertion.graphs import is_graph
-from keras_smoothing.insertion.graphs import new_inputs
-from keras_smoothing.insertion.graphs import rebuild
-from keras_smoothing.insertion.graphs import tensors
+from keras_smoothing.insertion.first_layers import is_graph
+from keras_smoothing.insertion.first_layers import new_inputs
+from keras_smoothing.insertion.first_layers import rebuild
+from keras_smoothing.insertion.first_layers import tensors
 from keras_smoothing.layers import DeepEquilibrium
 
 

@@ -3,14 +3,14 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
 from keras_smoothing.equilibrium import NON_FINITE
 from keras_smoothing.equilibrium import FixedPointIteration
 from keras_smoothing.equilibrium import Unrolled
-from keras_smoothing.insertion.graphs import new_inputs
+from keras_smoothing.insertion.first_layers import new_inputs
 from keras_smoothing.layers import DeepEquilibrium
-from keras_smoothing.serialized.mean_state import MeanState
 from keras_smoothing.serialized.split import split
+from keras_smoothing.serialized.warm_start import MeanState
 
 _BATCH = 256
 

@@ -1,8 +1,8 @@
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from keras_smoothing.serving.address import address
 from keras_smoothing.serving.room import Room
+from keras_smoothing.serving.room import address
 
 # h11 reads a chunk in 5 us, however small it is. So many of any size are read,
 # and more if they have so many bytes on average.

@@ -4,18 +4,18 @@ import fastapi
 import prometheus_client as prometheus
 from starlette.exceptions import HTTPException
 
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
 from keras_smoothing.serving import schemas
 from keras_smoothing.serving.access import Access
-from keras_smoothing.serving.allowance import Allowance
 from keras_smoothing.serving.batcher import Batcher
 from keras_smoothing.serving.gate import Gate
 from keras_smoothing.serving.gate import GatedRoute
 from keras_smoothing.serving.metrics import Metrics
 from keras_smoothing.serving.pages import add_pages
-from keras_smoothing.serving.parser import Parser
-from keras_smoothing.serving.parser import longest_payload
+from keras_smoothing.serving.payload import Parser
+from keras_smoothing.serving.payload import longest_payload
 from keras_smoothing.serving.readiness import Readiness
+from keras_smoothing.serving.room import Allowance
 from keras_smoothing.version import __version__
 
 _ANSWERS = {

@@ -5,9 +5,9 @@ import time
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from keras_smoothing.serving.address import address
-from keras_smoothing.serving.body import read
+from keras_smoothing.serving.payload import read
 from keras_smoothing.serving.room import Room
+from keras_smoothing.serving.room import address
 
 # Of a client that has hung up, as proxies log it.
 _HUNG_UP = 499

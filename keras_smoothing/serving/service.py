@@ -5,21 +5,21 @@ import numpy as np
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing import checks
-from keras_smoothing.certification import promising
-from keras_smoothing.certification.examples import Examples
-from keras_smoothing.certification.examples import largest_value
-from keras_smoothing.certification.plan import example_shape
-from keras_smoothing.certification.source import Source
+from keras_smoothing.base_model.outputs import num_classes
+from keras_smoothing.certificates import FixedSampling
+from keras_smoothing.certificates import checks
+from keras_smoothing.certificates.examples import Examples
+from keras_smoothing.certificates.examples import Source
+from keras_smoothing.certificates.examples import largest_value
+from keras_smoothing.certificates.votes import ABSTAIN
+from keras_smoothing.certify import remembered
+from keras_smoothing.certify.plan import example_shape
 from keras_smoothing.logs import fingerprint
-from keras_smoothing.promises import CertificationMemory
+from keras_smoothing.memory import CertificationMemory
+from keras_smoothing.models.classifier import SmoothedModel
+from keras_smoothing.sampling.noise_blocks import FixedSeed
 from keras_smoothing.serving import schemas
-from keras_smoothing.smoothed_model import SmoothedModel
-from keras_smoothing.statistics import FixedSampling
-from keras_smoothing.statistics.votes import ABSTAIN
 from keras_smoothing.version import __version__
-from keras_smoothing.voting import num_classes
-from keras_smoothing.voting.draws import FixedSeed
 
 
 class Service:
@@ -185,10 +185,7 @@ class Service:
         """Tries the model and compiles all; returns what a radius measures."""
         kept = self._memory
         if kept is not None:
-            shape = self.shape
-            promising.bind(
-                kept, self._fingerprint, self._model._counter(), shape
-            )
+            remembered.bind(kept, self._model._sampler(), self.shape)
             # What is compiled is promised to nobody.
             self._memory = CertificationMemory()
         # The second size makes a graph for all sizes.

@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
 from keras_smoothing.training.losses import batch_loss
 from keras_smoothing.training.losses import check_outputs
 from keras_smoothing.training.losses import compiled_loss

@@ -2,13 +2,13 @@ import keras
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing import checks
-from keras_smoothing.data_dependent import soft_radius
+from keras_smoothing.certificates import checks
+from keras_smoothing.sampling import log_probabilities
+from keras_smoothing.sigma_search import soft_radius
 from keras_smoothing.training.indexed import split_index
 from keras_smoothing.training.losses import check_outputs
 from keras_smoothing.training.losses import takes_logits
 from keras_smoothing.training.objective import Objective
-from keras_smoothing.voting import log_probabilities
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")

@@ -1,13 +1,13 @@
 import keras
 from keras import ops
 
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
+from keras_smoothing.sampling import log_probabilities
 from keras_smoothing.training.denoised import Denoised
 from keras_smoothing.training.losses import batch_loss
 from keras_smoothing.training.losses import check_outputs
 from keras_smoothing.training.losses import takes_logits
 from keras_smoothing.training.objective import Objective
-from keras_smoothing.voting import log_probabilities
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")

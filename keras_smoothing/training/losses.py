@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_smoothing.answers import output_spec
-from keras_smoothing.voting import LOG_ZERO
-from keras_smoothing.voting import log_probabilities
-from keras_smoothing.voting import returns_probabilities
+from keras_smoothing.base_model import output_spec
+from keras_smoothing.sampling import LOG_ZERO
+from keras_smoothing.sampling import log_probabilities
+from keras_smoothing.sampling import returns_probabilities
 
 
 def training_pass(model, copies, num_copies):

@@ -1,8 +1,8 @@
 import keras
 from keras import ops
 
-from keras_smoothing import checks
-from keras_smoothing.answers import as_given
+from keras_smoothing.base_model import as_given
+from keras_smoothing.certificates import checks
 from keras_smoothing.noise import Gaussian
 from keras_smoothing.training.losses import batch_loss
 from keras_smoothing.training.losses import check_outputs

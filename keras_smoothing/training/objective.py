@@ -1,4 +1,4 @@
-from keras_smoothing.configured import Configured
+from keras_smoothing.certificates.utils import Configured
 
 
 class Objective(Configured):

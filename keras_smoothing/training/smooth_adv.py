@@ -2,8 +2,9 @@ import keras
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing import checks
-from keras_smoothing.l2_ball import step_in_ball
+from keras_smoothing.certificates import checks
+from keras_smoothing.l2 import step_in_ball
+from keras_smoothing.sampling import log_probabilities
 from keras_smoothing.training.losses import check_outputs
 from keras_smoothing.training.losses import compiled_loss
 from keras_smoothing.training.losses import label_probabilities
@@ -11,7 +12,6 @@ from keras_smoothing.training.losses import log_mean
 from keras_smoothing.training.losses import takes_logits
 from keras_smoothing.training.losses import training_pass
 from keras_smoothing.training.objective import Objective
-from keras_smoothing.voting import log_probabilities
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")

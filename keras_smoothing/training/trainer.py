@@ -4,13 +4,13 @@ import keras
 from keras import ops
 
 from keras_smoothing import backend
-from keras_smoothing import checks
-from keras_smoothing.eager_steps import EagerSteps
+from keras_smoothing.certificates import checks
+from keras_smoothing.training.eager_steps import EagerSteps
 from keras_smoothing.training.gaussian_augmentation import GaussianAugmentation
 from keras_smoothing.training.indexed import split_index
 from keras_smoothing.training.indexed import with_index
 from keras_smoothing.training.objective import Objective
-from keras_smoothing.wide_dtype import wide_dtype
+from keras_smoothing.utils import wide_dtype
 
 
 class Trainer(EagerSteps):

@@ -23,7 +23,6 @@ import scipy
 import tensorflow as tf
 
 import keras_smoothing as ks
-from keras_smoothing.export.smoothed_classifier import SmoothedClassifier
 
 FOLDER = pathlib.Path(__file__).parent
 PATH = FOLDER / "golden.json"
@@ -122,14 +121,32 @@ def certified(model, x, y=None, **settings):
 
 
 def without_time(path):
-    """A log's columns but the time, as text, and its settings."""
-    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    """A log's columns but time and chain, as text, and its settings.
+
+    The chain begins with the settings, which name modules and versions.
+    """
+    rows = [line.split("\t")[:-1] for line in path.read_text().splitlines()]
     at = rows[0].index("time")
     settings = json.loads(path.with_name(path.name + ".json").read_text())
     return {
         "rows": "\n".join("\t".join(r[:at] + r[at + 1 :]) for r in rows),
-        "settings": json.dumps({**settings, "versions": None}, indent=1),
+        "settings": said({**settings, "versions": None}),
     }
+
+
+def said(config):
+    """A configuration as text. Where a class lives is no part of it."""
+
+    def without_modules(node):
+        if isinstance(node, dict):
+            return {
+                name: without_modules(value)
+                for name, value in node.items()
+                if name != "module"
+            }
+        return [*map(without_modules, node)] if isinstance(node, list) else node
+
+    return json.dumps(without_modules(json.loads(json.dumps(config))))
 
 
 def logged(model, x, y, folder, **settings):
@@ -371,12 +388,8 @@ def detection(folder):
     inputs = keras.Input((6,))
     corners = keras.layers.Dense(8)(inputs)
     corners = keras.layers.Reshape((2, 4))(corners)
-    boxes = keras.layers.Lambda(
-        lambda c: keras.ops.concatenate(
-            [c[..., :2], c[..., :2] + 3 + keras.ops.tanh(c[..., 2:])], axis=-1
-        ),
-        output_shape=(2, 4),
-    )(corners)
+    low, size = corners[..., :2], keras.ops.tanh(corners[..., 2:])
+    boxes = keras.layers.Concatenate()([low, low + 3 + size])
     scores = keras.layers.Dense(2, activation="sigmoid")(inputs)
     slots = ks.layers.SortedBoxes(2, score_threshold=0.4)(boxes, scores)
     base = with_weights(keras.Model(inputs, slots))
@@ -405,6 +418,10 @@ def intervals(model, x, y, folder):
 def exported(folder):
     x, _ = examples(6)
     plain().export(folder / "model", verbose=False)
+    sys.path.insert(0, str(folder / "model" / "assets.extra"))
+    from certificates import SmoothedClassifier
+
+    sys.path.pop(0)
     reader = SmoothedClassifier(folder / "model")
     found = reader.certify(x, n0=50, n=400, alpha=0.01, seed=7)
     names = ("prediction", "radius", "p_lower", "counts", "candidate")
@@ -524,9 +541,8 @@ def saved_models(folder):
         x, _ = examples(*base.input_shape[1:], count=4)
         weights = np.concatenate([w.ravel() for w in model.get_weights()])
         found[f"{path.stem}.weights"] = weights
-        found[f"{path.stem}.config"] = json.dumps(
-            keras.saving.serialize_keras_object(model)["config"], sort_keys=True
-        )
+        config = keras.saving.serialize_keras_object(model)["config"]
+        found[f"{path.stem}.config"] = said(config)
         if path.stem not in ("ensemble", "randomized", "noise_first"):
             found[f"{path.stem}.outputs"] = base.predict(x, verbose=0)
         if isinstance(model, ks.SmoothedModel):

@@ -1,14 +1,14 @@
 """Cells of deep equilibrium layers."""
 
 from keras_smoothing.equilibrium.cells.cell import Cell as Cell
-from keras_smoothing.equilibrium.cells.contractive_conv2d import (
+from keras_smoothing.equilibrium.cells.contractive import (
     ContractiveConv2D as ContractiveConv2D,
 )
-from keras_smoothing.equilibrium.cells.contractive_dense import (
+from keras_smoothing.equilibrium.cells.contractive import (
     ContractiveDense as ContractiveDense,
 )
-from keras_smoothing.equilibrium.cells.conv_cell import ConvCell as ConvCell
-from keras_smoothing.equilibrium.cells.dense_cell import DenseCell as DenseCell
+from keras_smoothing.equilibrium.cells.free import ConvCell as ConvCell
+from keras_smoothing.equilibrium.cells.free import DenseCell as DenseCell
 from keras_smoothing.equilibrium.cells.monotone_conv2d import (
     MonotoneConv2D as MonotoneConv2D,
 )

@@ -4,16 +4,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_smoothing import checks
-from keras_smoothing.data_format import channel_axis
-from keras_smoothing.data_format import image_size
+from keras_smoothing.certificates import checks
 from keras_smoothing.equilibrium import norms
-from keras_smoothing.equilibrium.cells.inputs import check_images
-from keras_smoothing.equilibrium.cells.inputs import zero_state
-from keras_smoothing.equilibrium.cells.monotone_cell import MonotoneCell
+from keras_smoothing.equilibrium.cells.cell import check_images
+from keras_smoothing.equilibrium.cells.cell import zero_state
+from keras_smoothing.equilibrium.cells.monotone_dense import MonotoneCell
 from keras_smoothing.equilibrium.cells.proved_cell import rounding_share
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
 from keras_smoothing.equilibrium.norms import frequencies
+from keras_smoothing.utils import channel_axis
+from keras_smoothing.utils import image_size
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")

@@ -2,13 +2,150 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_smoothing import checks
+from keras_smoothing.certificates import checks
 from keras_smoothing.equilibrium import norms
-from keras_smoothing.equilibrium.cells.inputs import check_vectors
-from keras_smoothing.equilibrium.cells.inputs import zero_state
-from keras_smoothing.equilibrium.cells.monotone_cell import MonotoneCell
+from keras_smoothing.equilibrium.cells.cell import check_vectors
+from keras_smoothing.equilibrium.cells.cell import zero_state
+from keras_smoothing.equilibrium.cells.proved_cell import ProvedCell
 from keras_smoothing.equilibrium.cells.proved_cell import rounding_share
 from keras_smoothing.equilibrium.cells.proved_cell import to_numpy
+from keras_smoothing.utils import wide_dtype
+
+SPLITTINGS = ("forward_backward", "peaceman_rachford")
+
+
+class MonotoneCell(ProvedCell):
+    """A monotone operator network, z* = relu(W z* + U x + b). Base class.
+
+    W = I - M with M = margin I + A'A - B + B', so that <M z, z> is never below
+    margin |z|^2. z* solves the inclusion 0 in M z - c + N(z), where c = U x + b
+    and N is the normal cone of z >= 0. With a step s the splittings are
+
+    - forward-backward: z -> relu(z - s (M z - c)) = relu(G z + s c) with
+      G = I - s M, where |G|^2 <= 1 - 2 s margin + s^2 |M|^2, least at
+      s = margin / |M|^2;
+    - Peaceman-Rachford: u -> R(2 relu(u) - u) with the reflected resolvent
+      R(w) = 2 V (w + s c) - w, V = (I + s M)^-1. As 2 relu(u) - u = |u|, it is
+      u -> G |u| + s (G c + c) with G = 2 V - I, where |G|^2 <= 1 - 4 s margin /
+      (1 + s |M|)^2 < 1 for every s, least at s = 1 / |M|. Then z* = relu(u*).
+    """
+
+    def __init__(
+        self,
+        margin,
+        splitting,
+        step_size,
+        kernel_initializer,
+        recurrent_initializer,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.margin = checks.positive_float("margin", margin)
+        checks.one_of("splitting", splitting, SPLITTINGS)
+        self.splitting = splitting
+        if step_size is not None:
+            step_size = checks.positive_float("step_size", step_size)
+        self.step_size = step_size
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        if recurrent_initializer is None:
+            recurrent_initializer = keras.initializers.VarianceScaling(
+                0.1, "fan_in", "uniform"
+            )
+        self.recurrent_initializer = keras.initializers.get(
+            recurrent_initializer
+        )
+
+    @property
+    def phi_is_proximal(self):
+        # |u| falls where u < 0.
+        return self.splitting == "forward_backward"
+
+    def add_recurrent_kernels(self, shape):
+        # Not in half precision: the splitting is computed first.
+        initializer = self.recurrent_initializer
+        dtype = wide_dtype(self.variable_dtype)
+        policy = {"dtype": dtype, "autocast": False}
+        self.symmetric_kernel = self.add_weight(
+            shape, initializer, name="symmetric_kernel", **policy
+        )
+        # An initializer gives the same numbers again, its copy does not.
+        if isinstance(initializer, keras.initializers.Initializer):
+            initializer = initializer.clone()
+        self.skew_kernel = self.add_weight(
+            shape, initializer, name="skew_kernel", **policy
+        )
+
+    def operator(self):
+        """M, a tensor of the type of the kernels."""
+        raise TypeError(f"{type(self).__name__} does not define `operator`.")
+
+    def operator_norm(self, operator):
+        """Upper bound of |M|, a scalar tensor."""
+        raise TypeError(
+            f"{type(self).__name__} does not define `operator_norm`."
+        )
+
+    def forward(self, operator, step):
+        """I - s M, as `apply` takes it."""
+        raise TypeError(f"{type(self).__name__} does not define `forward`.")
+
+    def reflected_resolvent(self, operator, step):
+        """2 (I + s M)^-1 - I, as `apply` takes it."""
+        raise TypeError(
+            f"{type(self).__name__} does not define `reflected_resolvent`."
+        )
+
+    def apply(self, linear, z):
+        """The linear map `linear`, one of those two, applied to z."""
+        raise TypeError(f"{type(self).__name__} does not define `apply`.")
+
+    def linear_map(self):
+        """G of the splitting, as `apply` takes it, and the step."""
+        operator = self.operator()
+        forward = self.splitting == "forward_backward"
+        step = self.step_size
+        if step is None:
+            norm = ops.stop_gradient(self.operator_norm(operator))
+            step = self.margin / norm**2 if forward else 1 / norm
+        if forward:
+            return self.forward(operator, step), step
+        return self.reflected_resolvent(operator, step), step
+
+    def constants(self):
+        linear, step = self.linear_map()
+        return linear, ops.cast(step, self.compute_dtype)
+
+    def inject(self, x, constants):
+        linear, step = constants
+        injection = self.injection(x)
+        if self.splitting == "forward_backward":
+            return step * injection
+        return step * (self.apply(linear, injection) + injection)
+
+    def iterate(self, injection, constants):
+        linear, _ = constants
+        if self.splitting == "forward_backward":
+            return lambda z: ops.relu(self.apply(linear, z) + injection)
+        return lambda u: self.apply(linear, ops.abs(u)) + injection
+
+    def read_out(self, z):
+        if self.splitting == "forward_backward":
+            return z
+        return ops.relu(z)
+
+    def compute_output_shape(self, z_shape, x_shape):
+        return z_shape
+
+    def get_config(self):
+        serialize = keras.initializers.serialize
+        return {
+            **super().get_config(),
+            "margin": self.margin,
+            "splitting": self.splitting,
+            "step_size": self.step_size,
+            "kernel_initializer": serialize(self.kernel_initializer),
+            "recurrent_initializer": serialize(self.recurrent_initializer),
+        }
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")

@@ -1,15 +1,15 @@
 import keras
 from keras import ops
 
-from keras_smoothing import checks
-from keras_smoothing.data_format import checked_data_format
-from keras_smoothing.data_format import image_size
-from keras_smoothing.equilibrium.cells.branch_fusion import FEEDBACK_SCALE
-from keras_smoothing.equilibrium.cells.branch_fusion import BranchFusion
+from keras_smoothing.certificates import checks
+from keras_smoothing.equilibrium.cells.blocks import FEEDBACK_SCALE
+from keras_smoothing.equilibrium.cells.blocks import BranchFusion
+from keras_smoothing.equilibrium.cells.blocks import ResidualBlock
+from keras_smoothing.equilibrium.cells.blocks import check_groups
 from keras_smoothing.equilibrium.cells.cell import Cell
-from keras_smoothing.equilibrium.cells.inputs import check_images
-from keras_smoothing.equilibrium.cells.residual_block import ResidualBlock
-from keras_smoothing.equilibrium.cells.residual_block import check_groups
+from keras_smoothing.equilibrium.cells.cell import check_images
+from keras_smoothing.utils import checked_data_format
+from keras_smoothing.utils import image_size
 
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")

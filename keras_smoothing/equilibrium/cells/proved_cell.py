@@ -1,9 +1,9 @@
 import numpy as np
 from keras import ops
 
+from keras_smoothing.certificates.rounding import at_least
+from keras_smoothing.certificates.rounding import at_most
 from keras_smoothing.equilibrium.cells.cell import Cell
-from keras_smoothing.rounding import at_least
-from keras_smoothing.rounding import at_most
 
 # Relative to a kernel, more than a compiled and an eager call differ by when
 # they normalise it in float32.

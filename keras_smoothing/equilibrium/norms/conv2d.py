@@ -1,9 +1,9 @@
 import numpy as np
 
 from keras_smoothing.equilibrium.norms import frequencies
-from keras_smoothing.equilibrium.norms.matrices import ROUNDING
-from keras_smoothing.equilibrium.norms.matrices import dense_eigenvalue
-from keras_smoothing.equilibrium.norms.matrices import dense_norm
+from keras_smoothing.equilibrium.norms.dense import ROUNDING
+from keras_smoothing.equilibrium.norms.dense import dense_eigenvalue
+from keras_smoothing.equilibrium.norms.dense import dense_norm
 
 # Up to this many rows or columns the matrix of a convolution is written out.
 _UNROLLED = 2048

@@ -1,0 +1,223 @@
+"""What votes prove of answers with several components."""
+
+import dataclasses
+import itertools
+import typing
+
+import numpy as np
+from scipy import stats
+
+from . import checks
+from .bounds import around_given
+from .bounds import lower_confidence_bound
+from .guarantee import Guarantee
+from .laws import needed_probability
+from .rounding import at_least
+from .rounding import at_most
+
+
+@dataclasses.dataclass(frozen=True)
+class ComponentClaim(Guarantee):
+    """What certificates of answers with several components claim. Base class.
+
+    A subclass says what a component is called, and is registered with Keras.
+
+    Each component is a class of its own: of a pixel, of a label. "bonferroni"
+    shares alpha out over all components of an example, whatever they are, and
+    each gets the radius that its votes prove. "holm" fixes one radius before
+    any vote is seen. A component is certified if its candidate is more
+    probable than the tau that this radius needs: p-values of binomial tests
+    are compared, from the smallest on, to alpha / m, alpha / (m - 1), ...
+    until one is larger. Both hold however the votes of components depend on
+    each other, as they do where pixels share their draws.
+
+    Attributes:
+        noise: `keras_smoothing.noise.Noise`.
+        alpha: float in (0, 1), the failure probability of each example: that
+            any of its certificates is wrong; without correction that a given
+            one is.
+        n: int, draws.
+        correction: "bonferroni", "holm", or None for each component by itself.
+        radius: float > 0 with "holm", in input units; else None.
+        group: `keras_smoothing.groups.Group` under which the smoothed model is
+            invariant, or None.
+
+    Raises:
+        ValueError: if an attribute is not as described.
+
+    Reference:
+    - [Fischer, Baader and Vechev, 2021](https://arxiv.org/abs/2107.00228)
+    - [Holm, 1979](https://www.jstor.org/stable/4615733)
+    """
+
+    n: int
+    correction: str | None = "bonferroni"
+    radius: float | None = None
+    group: typing.Any = None
+
+    component = "component"
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.num_draws("n", self.n)
+        checks.one_of(
+            "correction", self.correction, ("bonferroni", "holm", None)
+        )
+        if (self.radius is None) == (self.correction == "holm"):
+            raise ValueError(
+                'Expected `radius` with correction="holm", and only there: it '
+                "tests for one radius that is fixed beforehand. Received: "
+                f"correction={self.correction!r}, radius={self.radius}"
+            )
+        if self.radius is not None:
+            checks.positive_float("radius", self.radius)
+
+    @property
+    def statement(self):
+        """What the certificates state, in sentences: str."""
+        one = self.component
+        whose = f"all {one}s of an example together"
+        if self.correction is None:
+            whose = f"each {one} on its own, and not for all together"
+        radius, which = f"the radius of a {one}", f"that {one}"
+        if self.radius is not None:
+            radius = at_least(self.radius, ".6g")
+            which = f"each {one} that is certified"
+        alpha = at_most(self.alpha, ".6g")
+        return (
+            f"With probability at least 1 - {alpha}, for {whose}: at "
+            f"every input closer to the example than {radius}, in "
+            f"{self.distance} distance and in the units of the input, the "
+            f"smoothed model gives {which} its predicted class. An abstention "
+            f"states nothing of its {one}."
+        )
+
+    def prove(self, votes, candidate, rounding=0.0):
+        """The radii that votes prove.
+
+        Args:
+            votes: int array, shape `(examples, *components)`: those for the
+                candidate, of n draws that did not select it.
+            candidate: int array of that shape; -1 for none.
+            rounding: float or float64 array, shape `(examples,)`, as of
+                `Claim.prove`.
+
+        Returns:
+            p_lower: float64 array of that shape: lower bound on the
+                probability of the candidate; with "holm" tau, for the radius
+                and the rounding, or 0 where that is not proved.
+            radius: float64 array of that shape; 0 where nothing is proved.
+        """
+        # Of pixels there are many, of different numbers of votes few.
+        votes = np.where(candidate >= 0, votes, 0)
+        values, which = np.unique(votes, return_inverse=True)
+        which = which.reshape(votes.shape)
+        by_example = (-1, *[1] * (votes.ndim - 1))
+        rounding = np.broadcast_to(rounding, len(votes)).reshape(by_example)
+        if self.correction == "holm":
+            # Few examples differ in it: where nothing is rounded it is 0.
+            distances, of_example = np.unique(rounding, return_inverse=True)
+            taus = np.array([self.tau(distance) for distance in distances])
+            p_values = stats.binom.sf(values - 1, self.n, taus[:, np.newaxis])
+            of_example = of_example.reshape(by_example)
+            tau = taus[of_example]
+            proved = _step_down(p_values[of_example, which], self.alpha)
+            proved &= tau < 1
+            return np.where(proved, tau, 0.0), np.where(
+                proved, self.radius, 0.0
+            )
+        level = self.level(int(np.prod(votes.shape[1:])))
+        p_lower = lower_confidence_bound(values, self.n, level)
+        radius = np.where(p_lower > 0.5, self.noise.radius(p_lower), 0.0)
+        return p_lower[which], around_given(radius[which], rounding)
+
+    def tau(self, rounding=0.0):
+        """How probable a class must be for the fixed radius, as a float.
+
+        Args:
+            rounding: float, what the radius has to reach beyond itself.
+        """
+        reach = self.radius
+        if rounding:
+            reach = np.nextafter(self.radius + rounding, np.inf)
+        return float(needed_probability(self.noise, reach))
+
+    def level(self, components):
+        """The level of the first test of an example, as a float.
+
+        Args:
+            components: int, how many an example has.
+        """
+        if self.correction is None:
+            return self.alpha
+        return self.alpha / components
+
+    def largest_radius(self, components):
+        """The radius that unanimous votes prove, or could be fixed to prove.
+
+        Args:
+            components: int, how many an example has.
+
+        Returns:
+            float.
+        """
+        level = self.level(components)
+        p_lower = lower_confidence_bound(self.n, self.n, level)
+        return float(self.noise.radius(p_lower))
+
+    def smallest_n(self, components):
+        """The smallest number of draws that proves anything.
+
+        Args:
+            components: int, how many an example has.
+
+        Returns:
+            int, or None where no number of draws is enough.
+        """
+        level, tau = self.level(components), 0.5
+        if self.radius is not None:
+            tau = self.tau()
+            if tau == 1:
+                return None
+        first = max(1, int(np.log(level) / np.log(tau)) - 1)
+        ones = np.ones((1, components), np.int64)
+        for n in itertools.count(first):
+            claim = dataclasses.replace(self, n=n)
+            if claim.prove(n * ones, ones)[1].any():
+                return n
+
+
+def _step_down(p_values, alpha):
+    """Which hypotheses Holm's procedure rejects, of each example.
+
+    Args:
+        p_values: float64 array, shape `(examples, *components)`.
+        alpha: float.
+
+    Returns:
+        bool array of that shape.
+    """
+    flat = p_values.reshape(len(p_values), -1)
+    count = flat.shape[1]
+    order = np.argsort(flat, axis=1)
+    levels = alpha / np.arange(count, 0, -1)
+    passed = np.take_along_axis(flat, order, axis=1) <= levels
+    rejected = np.zeros(flat.shape, bool)
+    # None after the first that fails.
+    passed = np.logical_and.accumulate(passed, axis=1)
+    np.put_along_axis(rejected, order, passed, axis=1)
+    return rejected.reshape(p_values.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelClaim(ComponentClaim):
+    """What certificates of several labels claim: whether each is given."""
+
+    component = "label"
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelClaim(ComponentClaim):
+    """What certificates of a mask claim: a class of each pixel."""
+
+    component = "pixel"

@@ -1,0 +1,183 @@
+"""When to stop asking for votes."""
+
+import itertools
+import math
+
+import numpy as np
+
+from . import checks
+
+# The examples of a window share the noise of each draw, and are finished and
+# logged together. With 16 of them drawing the noise costs a few percent of the
+# time; more would only delay the log.
+WINDOW = 16
+
+
+class StoppingRule:
+    """A schedule of looks at the votes, and when a look is the last one.
+
+    Each look spends a share of alpha on a confidence bound of its own. The
+    shares add up to 1 at most, so that the bounds of all looks hold together,
+    and a certificate taken from any of them is true, however that look was
+    chosen.
+
+    Args:
+        looks: tuple of ints >= 1, increasing: numbers of draws.
+        shares: tuple of floats > 0, of alpha, one for each look.
+        window: int >= 1, how many examples are drawn for together.
+
+    Attributes:
+        max_n: int, the last of the looks.
+
+    Raises:
+        ValueError: if an argument is not as described, or for shares that add
+            up to more than 1.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_smoothing as ks
+
+    @keras.saving.register_keras_serializable(package="my_package")
+    class UntilProved(ks.StoppingRule):
+        # Stops at the first of two looks that proves any radius.
+        def __init__(self):
+            super().__init__((500, 2_000), (0.5, 0.5), window=16)
+
+        def is_decided(self, prove, candidate, votes):
+            _, radius = prove(votes)
+            return radius > 0
+
+        def get_config(self):
+            return {}
+
+    UntilProved().share(500)
+    # 0.5
+    ```
+    """
+
+    def __init__(self, looks, shares, window):
+        _check_schedule(looks, shares)
+        self.looks = looks
+        self.shares = shares
+        self.max_n = looks[-1]
+        self.window = checks.positive_int("window", window)
+
+    def share(self, num_samples):
+        """The share of alpha at some looks.
+
+        Args:
+            num_samples: int or int array, shape `(...)`: numbers of draws.
+
+        Returns:
+            float64 array, shape `(...)`.
+
+        Raises:
+            ValueError: if a number of draws is not one of the looks.
+        """
+        if not np.isin(num_samples, self.looks).all():
+            raise ValueError(
+                f"Expected numbers of draws among the looks {self.looks} of "
+                f"{self}. Received: num_samples={num_samples}"
+            )
+        return np.array(self.shares)[np.searchsorted(self.looks, num_samples)]
+
+    def is_decided(self, prove, candidate, votes):
+        """Which examples need no look after this one.
+
+        Args:
+            prove: function from `Votes` of these examples to lower bounds and
+                radii, as `Claim.prove`.
+            candidate: int64 array, shape `(examples,)`; -1 for none.
+            votes: `Votes` up to the present look, the same for all.
+
+        Returns:
+            bool array, shape `(examples,)`.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `is_decided`.")
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(
+            f"{name}={value}"
+            for name, value in self.get_config().items()
+            if value is not None
+        )
+        return f"{type(self).__name__}({arguments})"
+
+
+def check_stopping(rule):
+    """Raises where a rule has no proof, as a subclass may have left it.
+
+    Args:
+        rule: `StoppingRule`.
+
+    Raises:
+        ValueError: as said.
+    """
+    _check_schedule(rule.looks, rule.shares)
+    _check_schedule(rule.looks, rule.share(np.array(rule.looks)))
+    if rule.max_n != rule.looks[-1]:
+        raise ValueError(
+            f"Expected the last of the looks {rule.looks} of {rule} as "
+            f"`max_n`. Received: max_n={rule.max_n}"
+        )
+
+
+def _check_schedule(looks, shares):
+    steps = itertools.pairwise((0, *looks))
+    if not len(looks) or any(
+        checks.positive_int("looks", look) <= before for before, look in steps
+    ):
+        raise ValueError(
+            "Expected increasing `looks`, at least one. Received: "
+            f"looks={looks}"
+        )
+    # A rounding error of the sum is no matter.
+    if (
+        np.shape(shares) != np.shape(looks)
+        or not all(share > 0 for share in shares)
+        or not math.fsum(shares) <= 1 + 1e-12
+    ):
+        raise ValueError(
+            "Expected `shares` > 0 of alpha, one for each look, that add up "
+            f"to at most 1. Received: shares={shares}, looks={looks}"
+        )
+
+
+class FixedSampling(StoppingRule):
+    """The same number of draws for every example: what an integer `n` means.
+
+    Args:
+        n: int, draws.
+
+    Raises:
+        ValueError: if `n` is not an integer >= 1.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_smoothing as ks
+
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model = ks.SmoothedModel(base, ks.noise.Gaussian(sigma=0.25))
+    x = np.random.rand(5, 4).astype("float32")
+    model.certify(x, stopping=ks.FixedSampling(1_000), verbose=0)
+    ```
+    """
+
+    def __init__(self, n):
+        self.n = checks.num_draws("n", n)
+        super().__init__(looks=(self.n,), shares=(1.0,), window=WINDOW)
+
+    def is_decided(self, prove, candidate, votes):
+        return np.ones(len(candidate), bool)
+
+    def get_config(self):
+        return {"n": self.n}
