@@ -14,7 +14,7 @@ MAIN_PATHS := $(addprefix tests/test_,$(addsuffix .py,smoothed_model training \
     input_noise randomize rse attacks segmentation multi_label regression \
     detection from_function memory_file memory_server monotone_cells mdeq \
     equilibrium_gradients serialized_bounds compare six_columns report plan \
-    export serving cluster cli datasets))
+    export serving cluster cli datasets golden own_family))
 
 .PHONY: quickstart test test-slow test-lowest test-portability docs clean
 
