@@ -1,5 +1,6 @@
 """When to stop asking for votes."""
 
+import abc
 import itertools
 import math
 
@@ -13,7 +14,7 @@ from . import checks
 WINDOW = 16
 
 
-class StoppingRule:
+class StoppingRule(abc.ABC):
     """A schedule of looks at the votes, and when a look is the last one.
 
     Each look spends a share of alpha on a confidence bound of its own. The
@@ -83,6 +84,7 @@ class StoppingRule:
             )
         return np.array(self.shares)[np.searchsorted(self.looks, num_samples)]
 
+    @abc.abstractmethod
     def is_decided(self, prove, candidate, votes):
         """Which examples need no look after this one.
 
@@ -95,7 +97,6 @@ class StoppingRule:
         Returns:
             bool array, shape `(examples,)`.
         """
-        raise TypeError(f"{type(self).__name__} does not define `is_decided`.")
 
     @classmethod
     def from_config(cls, config):

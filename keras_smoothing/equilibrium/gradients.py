@@ -1,3 +1,5 @@
+import abc
+
 import keras
 from keras import ops
 
@@ -11,7 +13,7 @@ from keras_smoothing.equilibrium.state import State
 from keras_smoothing.equilibrium.state import select
 
 
-class Gradient:
+class Gradient(abc.ABC):
     """A rule for gradients through a fixed point. Base class.
 
     The value is that of the solver, whatever the rule. Gradients of gradients,
@@ -28,6 +30,7 @@ class Gradient:
     # Whether the backward pass solves for a fixed point of its own.
     solves_backward = False
 
+    @abc.abstractmethod
     def apply(self, f, z_init, solver, report=None):
         """Solves z = f(z), differentiably.
 
@@ -42,7 +45,6 @@ class Gradient:
         Returns:
             `Solution`, whose value carries gradients to what `f` depends on.
         """
-        raise TypeError(f"{type(self).__name__} does not define `apply`.")
 
     def get_config(self):
         return {}

@@ -1,3 +1,4 @@
+import abc
 import hashlib
 import math
 
@@ -55,7 +56,7 @@ def _spread(reached, generators):
 _groups = set()
 
 
-class Group:
+class Group(abc.ABC):
     """A finite group that rearranges the points of an example.
 
     An element is the rearrangement itself: an integer vector that says, for
@@ -78,6 +79,7 @@ class Group:
     def __init__(self, data_format=None):
         self.data_format = checked_data_format(data_format)
 
+    @abc.abstractmethod
     def elements(self, shape):
         """All elements, each once, the identity first.
 
@@ -90,7 +92,6 @@ class Group:
         Raises:
             ValueError: if the group does not act on examples of this shape.
         """
-        raise TypeError(f"{type(self).__name__} does not define `elements`.")
 
     def checked_elements(self, shape):
         """The `elements`, after a check that they are a group.

@@ -1,3 +1,4 @@
+import abc
 import json
 
 from keras_smoothing.memory.kept import START
@@ -240,13 +241,13 @@ class SqlStore(Store):
     def _placeholders(self, count):
         return ", ".join([self.placeholder] * count)
 
+    @abc.abstractmethod
     def _is_empty(self):
         """Whether the database holds nothing yet."""
-        raise TypeError(f"{type(self).__name__} does not define `_is_empty`.")
 
+    @abc.abstractmethod
     def _is_ours(self):
         """Whether what it holds was made by `create`."""
-        raise TypeError(f"{type(self).__name__} does not define `_is_ours`.")
 
     def _check_new(self):
         """Raises where there was a memory before, inside `exclusive`."""
@@ -254,18 +255,14 @@ class SqlStore(Store):
     def _mark(self):
         """Lets `_is_ours` know, inside `exclusive`."""
 
+    @abc.abstractmethod
     def _execute(self, statement, values=()):
         """Runs a statement; returns its rows, if any, as a list."""
-        raise TypeError(f"{type(self).__name__} does not define `_execute`.")
 
+    @abc.abstractmethod
     def _insert_many(self, statement, rows):
         """Runs a statement for each of several rows."""
-        raise TypeError(
-            f"{type(self).__name__} does not define `_insert_many`."
-        )
 
+    @abc.abstractmethod
     def _named_errors(self):
         """A context that gives errors of the database Python's names."""
-        raise TypeError(
-            f"{type(self).__name__} does not define `_named_errors`."
-        )

@@ -1,3 +1,4 @@
+import abc
 import contextlib
 
 from keras_smoothing.memory.kept import START
@@ -5,7 +6,7 @@ from keras_smoothing.memory.kept import Budget
 from keras_smoothing.memory.kept import Head
 
 
-class Store:
+class Store(abc.ABC):
     """Where promises are kept, for one process or for many.
 
     Rows are numbered from 1 on, in the order in which they were committed,
@@ -18,50 +19,51 @@ class Store:
 
     name = None
 
+    @abc.abstractmethod
     def identity(self):
         """The `Identity` of the promises here, or None where there is none.
 
         Raises:
             ValueError: if what is here is not a memory, or is damaged.
         """
-        raise TypeError(f"{type(self).__name__} does not define `identity`.")
 
+    @abc.abstractmethod
     def create(self, identity, total_alpha):
         """Makes this a memory of `identity`, if none was made before."""
-        raise TypeError(f"{type(self).__name__} does not define `create`.")
 
+    @abc.abstractmethod
     def budget(self):
         """The `Budget` of a memory that was made.
 
         Raises:
             ValueError: if it is damaged.
         """
-        raise TypeError(f"{type(self).__name__} does not define `budget`.")
 
+    @abc.abstractmethod
     def spend(self, budget):
         """Puts another `Budget` in its place, inside `exclusive`."""
-        raise TypeError(f"{type(self).__name__} does not define `spend`.")
 
+    @abc.abstractmethod
     def exclusive(self):
         """A context in which nobody else adds rows.
 
         What was inserted in it is kept once it is left, and not at all if it
         is left by an exception.
         """
-        raise TypeError(f"{type(self).__name__} does not define `exclusive`.")
 
+    @abc.abstractmethod
     def head(self):
         """The `Head` of a memory that was made.
 
         Raises:
             ValueError: if it is damaged, or holds less than it must.
         """
-        raise TypeError(f"{type(self).__name__} does not define `head`.")
 
+    @abc.abstractmethod
     def chain_at(self, number):
         """The chain of a row, or None where there is no such row."""
-        raise TypeError(f"{type(self).__name__} does not define `chain_at`.")
 
+    @abc.abstractmethod
     def rows_after(self, last, end):
         """Yields lists of the rows that others added, in order.
 
@@ -69,25 +71,22 @@ class Store:
             last: int, the number of the last row that is known.
             end: int, the number of the last row that is wanted.
         """
-        raise TypeError(f"{type(self).__name__} does not define `rows_after`.")
 
+    @abc.abstractmethod
     def insert(self, rows):
         """Adds rows, inside `exclusive`, and with them to the `head`.
 
         Args:
             rows: list of rows.
         """
-        raise TypeError(f"{type(self).__name__} does not define `insert`.")
 
+    @abc.abstractmethod
     def answers(self, queries):
         """The rows of `answer.to_row` that were kept of queries, of a list."""
-        raise TypeError(f"{type(self).__name__} does not define `answers`.")
 
+    @abc.abstractmethod
     def keep_answers(self, rows):
         """Keeps rows of `answer.to_row`, for those of the same queries."""
-        raise TypeError(
-            f"{type(self).__name__} does not define `keep_answers`."
-        )
 
     def backup(self, path):
         """Writes a copy to a new file, while others may write to this one."""
@@ -97,6 +96,7 @@ class Store:
             "a server, the server's own tools make copies, such as pg_dump."
         )
 
+    @abc.abstractmethod
     def close(self):
         """Lets go of the store."""
 
@@ -146,3 +146,6 @@ class RamStore(Store):
 
     def keep_answers(self, rows):
         self._answers.update((row[0], row) for row in rows)
+
+    def close(self):
+        """There is nothing to let go of."""

@@ -1,3 +1,4 @@
+import abc
 import math
 
 import keras
@@ -8,7 +9,7 @@ from keras_smoothing.certificates.laws import Law
 from keras_smoothing.utils import wide_dtype
 
 
-class Noise(Law):
+class Noise(Law, abc.ABC):
     """What is added to the input: a distribution with a radius formula.
 
     Subclasses say how the noise is drawn, in which norm it certifies, and
@@ -25,6 +26,7 @@ class Noise(Law):
 
     size = None
 
+    @abc.abstractmethod
     def sample(self, shape, seed):
         """Draws noise.
 
@@ -35,7 +37,6 @@ class Noise(Law):
         Returns:
             float32 tensor of the given shape.
         """
-        raise TypeError(f"{type(self).__name__} does not define `sample`.")
 
     def where(self, x):
         """Which values of examples get noise, if it depends on the example.

@@ -1,3 +1,4 @@
+import abc
 import dataclasses
 
 import numpy as np
@@ -11,7 +12,7 @@ from keras_smoothing.results.records import IntervalRecord
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Intervals(ByExample):
+class Intervals(ByExample, abc.ABC):
     """Intervals of medians, of each example and radius. Base class of results.
 
     Attributes: those of `IntervalResult`.
@@ -133,9 +134,9 @@ class Intervals(ByExample):
             f"{self._conditions()}>"
         )
 
+    @abc.abstractmethod
     def _columns(self):
         """What `summary` says of each radius: dict from names to texts."""
-        raise TypeError(f"{type(self).__name__} does not define this.")
 
     def _conditions(self):
         return (

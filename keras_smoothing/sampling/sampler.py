@@ -1,3 +1,4 @@
+import abc
 import functools
 
 import numpy as np
@@ -12,7 +13,7 @@ from keras_smoothing.sampling import noise_blocks
 from keras_smoothing.utils import Rebuilt
 
 
-class Sampler(Rebuilt):
+class Sampler(Rebuilt, abc.ABC):
     """How votes are found. Base class.
 
     Draw number j adds the noise of number j, times the scale of the example.
@@ -244,6 +245,7 @@ class Sampler(Rebuilt):
         """All of this sampler that certificates depend on, for JSON."""
         return {"voting": self.voting}
 
+    @abc.abstractmethod
     def find(self, x, scale, drawn, start, stop, draws_per_batch):
         """What is found in some of the draws of a block, in a graph.
 
@@ -260,7 +262,6 @@ class Sampler(Rebuilt):
             classes)` or `(examples,)`: "counts", the votes, and the findings of
             the sampler.
         """
-        raise TypeError(f"{type(self).__name__} does not define `find`.")
 
     def _graph_of_block(self, shape, scale_shape=None):
         """One for each shape of examples, however many, and of their scales."""

@@ -1,3 +1,5 @@
+import abc
+
 from keras_smoothing.certificates import AuditedClaim
 from keras_smoothing.certificates import Claim
 from keras_smoothing.certificates import checks
@@ -5,7 +7,7 @@ from keras_smoothing.serialized.audited_sampler import AuditedSampler
 from keras_smoothing.serialized.exact_sampler import ExactSampler
 
 
-class Form:
+class Form(abc.ABC):
     """A form of serialized smoothing: how few steps make sound votes."""
 
     def claim(self, noise, alpha, stopping):
@@ -21,6 +23,7 @@ class Form:
         """
         return Claim(noise, alpha, stopping)
 
+    @abc.abstractmethod
     def sampler(self, base_model, noise, voting="hard", group=None):
         """How this form finds votes.
 
@@ -33,7 +36,6 @@ class Form:
         Returns:
             `Sampler`.
         """
-        raise TypeError(f"{type(self).__name__} does not define `sampler`.")
 
 
 class Exact(Form):

@@ -1,3 +1,4 @@
+import abc
 from typing import NamedTuple
 
 import keras
@@ -36,7 +37,7 @@ class FoundSigma(NamedTuple):
     value_trace: np.ndarray
 
 
-class SigmaSearch(Configured):
+class SigmaSearch(Configured, abc.ABC):
     """How much noise an example is certified with: what looks best for it.
 
     Base class. A subclass says in `climb` how it is found; `search` does it for
@@ -95,6 +96,7 @@ class SigmaSearch(Configured):
                 f"sigma climbs. Received: {model.base_model!r}"
             )
 
+    @abc.abstractmethod
     def climb(self, gap, stddev, shape):
         """The search for one example, in a graph.
 
@@ -110,7 +112,6 @@ class SigmaSearch(Configured):
             sigma_trace: float32 tensor, shape `(steps + 1,)`.
             value_trace: float32 tensor of that shape.
         """
-        raise TypeError(f"{type(self).__name__} does not define `climb`.")
 
 
 # Of a mean over a hundred draws, probabilities closer to 0 and 1 say nothing,

@@ -1,7 +1,9 @@
+import abc
+
 from keras_smoothing.certificates.utils import Configured
 
 
-class Objective(Configured):
+class Objective(Configured, abc.ABC):
     """What a smoothed model is trained for. Base class.
 
     A subclass says, in `__call__`, which losses a batch has. It gets its noisy
@@ -20,6 +22,7 @@ class Objective(Configured):
     measures = ()
     num_examples = None
 
+    @abc.abstractmethod
     def __call__(self, model, x, y, sample_weight, scale=1.0):
         """The losses of a batch in training.
 
@@ -39,7 +42,6 @@ class Objective(Configured):
             outputs: tensor, shape `(batch, classes)`, what the base model makes
                 of one noisy copy of each example, for the compiled metrics.
         """
-        raise TypeError(f"{type(self).__name__} does not define `__call__`.")
 
     def check(self, model):
         """Raises ValueError for a model that cannot be trained in this way.
