@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from golden import cases
@@ -29,9 +30,18 @@ def assert_same(found, expected, name):
         )
 
 
+def _is_older(package):
+    """Whether it is older than the one that wrote the golden files."""
+    versions = package.__version__, GOLDEN["machine"][package.__name__]
+    ours, theirs = ([*map(int, v.split(".")[:2])] for v in versions)
+    return ours < theirs
+
+
 @pytest.mark.parametrize("name", cases.CASES)
 @pytest.mark.filterwarnings("ignore:Without a memory")
 def test_certificates_are_those_of_earlier_versions(name):
+    if name == "saved_models" and _is_older(keras):
+        pytest.skip("an older Keras does not load what a newer one has saved")
     found, expected = cases.found(name), GOLDEN["cases"][name]
     assert list(found) == list(expected)
     for key, value in found.items():

@@ -9,6 +9,12 @@ _TIMEOUT = 60.0
 # Parts of an address that no message may show.
 _SECRETS = ("password", "sslpassword")
 
+_UNREADABLE = (
+    "Expected an address as postgresql://user:password@host:5432/database, in "
+    "which all but letters, digits and -._~ are percent-encoded. Received: an "
+    "address that PostgreSQL cannot read"
+)
+
 # Of the lock that writers of a database pass on to each other.
 _LOCK = 0x6B736D31
 
@@ -56,12 +62,7 @@ class PostgresqlStore(SqlStore):
         )
         # A password with such characters would end there.
         if parts is None or "@" in host + database:
-            raise ValueError(
-                "Expected an address as postgresql://user:password@host:5432/"
-                "database, in which all but letters, digits and -._~ are "
-                "percent-encoded. Received: an address that PostgreSQL cannot "
-                "read"
-            )
+            raise ValueError(_UNREADABLE)
         self._secrets = [parts[part] for part in _SECRETS if parts.get(part)]
         self.name = f"postgresql://{host}/{database}"
 
@@ -84,7 +85,12 @@ class PostgresqlStore(SqlStore):
                 "default_transaction_isolation": "read committed",
                 "lock_timeout": f"{_TIMEOUT:g}s",
             }
-            self._open = self._psycopg.connect(self._address, autocommit=True)
+            try:
+                self._open = self._psycopg.connect(
+                    self._address, autocommit=True
+                )
+            except ValueError:  # As psycopg 3.1 raises it, with the value.
+                raise ValueError(_UNREADABLE) from None
             for name, value in settings.items():
                 self._execute("SELECT set_config(%s, %s, false)", (name, value))
         return self._open
