@@ -341,7 +341,7 @@ class Prediction(_OfClasses):
         certified = np.full(len(chunk.x), not self.sampler.finds_own_votes)
         certified |= (self.memory is not None) & (chunk.rounding > 0)
         if certified.any():
-            # Separate draws choose the class whose majority is tested.
+            # Separate draws choose the class whose majority is proved.
             chosen = np.argmax(draw(tiles.SELECTION, _N0).counts, axis=1)
             _, radius = self.claim.prove(
                 votes, chosen, least, chunk.rounding, alpha
