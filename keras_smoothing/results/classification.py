@@ -373,11 +373,11 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
 
         A result holds after adaptive sampling, too, at any `alpha` that was
         fixed beforehand, larger or smaller than the one the votes were drawn
-        for. Every look has its share of that `alpha` (with `top_k` above 1, half of
-        it for the candidate and half for all rivals), so the bounds of all
-        looks hold together, whatever made an example stop. At a smaller
-        `alpha`, radii are just smaller than if one had sampled for it: examples
-        that only just reached an edge of the grid fall below it.
+        for. Every look has its share of that `alpha` (with `top_k` above 1,
+        half of it for the candidate and half for all rivals), so the bounds of
+        all looks hold together, whatever made an example stop. At a smaller
+        `alpha`, radii are only smaller than if one had sampled for it: examples
+        that just reached an edge of the grid fall below it.
 
         A promise of a memory is never enlarged: no `alpha` gives a radius above
         the promised one. An example that an earlier promise answered, without
