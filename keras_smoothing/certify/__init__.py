@@ -1,4 +1,4 @@
-"""From a dataset to certificates: one task for each family, and one loop."""
+"""From datasets to certificates: one task per family, and one loop."""
 
 from keras_smoothing.certify.classification import (
     Classification as Classification,

@@ -1,8 +1,8 @@
 """CERTIFY and PREDICT of Cohen, Rosenfeld and Kolter (2019).
 
-Of the classes that a base model gives to noisy copies of an example, the first
-n0 draws select one, and n further draws bound its probability. How many draws
-there are is the stopping rule's, what they prove the claim's.
+The base model classifies noisy copies of an example. The first n0 draws select
+a class, and n further draws bound its probability. The stopping rule decides
+how many draws there are, and the claim decides what they prove.
 """
 
 import dataclasses
@@ -43,8 +43,8 @@ class _OfClasses(Task):
     Attributes:
         searcher: `Searcher` for the noise of each example, or None for the
             noise as it is.
-        memory: `CertificationMemory`, which is asked first and keeps what is
-            answered; or None.
+        memory: `CertificationMemory`, which is asked first and keeps the
+            answers; or None.
     """
 
     searcher: typing.Any = None
@@ -60,11 +60,11 @@ class _OfClasses(Task):
         return dataclasses.replace(task, sampler=sampler)
 
     def scales(self, chunk):
-        """What the noise of each example is multiplied by.
+        """The factor of each example's noise.
 
         Returns:
             float32 array, shape `(examples,)` or `(examples, ...)`. Noise is
-            multiplied in that type, and so the radius is by the same numbers.
+            multiplied in that type, so the radius uses the same factors.
         """
         if self.searcher is None:
             return np.ones(len(chunk.x), np.float32)
@@ -88,7 +88,7 @@ class Classification(_OfClasses):
 
     Attributes:
         n0: int, draws that select the class.
-        keeper: `Remembered`, where there is a memory, once the run has begun.
+        keeper: `Remembered`, if there is a memory and the run has begun.
     """
 
     n0: int = 100
@@ -130,7 +130,7 @@ class Classification(_OfClasses):
         if self.memory is None:
             return task
         check_held(self.memory, log)
-        log.begin()  # Before the memory has anything of the run.
+        log.begin()  # Before the memory keeps anything from the run.
         return dataclasses.replace(
             task,
             keeper=Remembered(
@@ -163,8 +163,8 @@ class Classification(_OfClasses):
     def sample(self, chunk, on_draws):
         """Selects a class for each example and counts the votes for it.
 
-        For the top k of several the class is the label where there is one, as
-        in the paper; else it is the most voted.
+        With `top_k` above 1, the class is the label if there is one, as in the
+        paper; otherwise it is the most voted class.
         """
         began = time.perf_counter()
         stopping, scale = self.claim.stopping, self.scales(chunk)
@@ -231,16 +231,15 @@ class Classification(_OfClasses):
 def draw_until_decided(draw, candidate, claim, scale, rounding=0.0):
     """Votes of each example, up to the look that decides it.
 
-    An example that is decided makes room in the batches for more draws of
-    those that are not.
+    A decided example makes room in the batches for more draws of the others.
 
     Args:
-        draw: function from `(which, start, stop)` to the `Votes` of the draws
+        draw: function from `(which, start, stop)` to the `Votes` from draws
             `start..stop` for the examples `which`, an int array.
         candidate: int64 array, shape `(examples,)`; `ABSTAIN` for none.
         claim: `Claim`.
-        scale: float64 array, shape `(examples,)`, as of `Claim.prove`.
-        rounding: float or float64 array of that shape, as there.
+        scale: float64 array, shape `(examples,)`, as in `Claim.prove`.
+        rounding: float or float64 array of that shape, as in `Claim.prove`.
 
     Returns:
         `Votes`.
@@ -257,21 +256,21 @@ def draw_until_decided(draw, candidate, claim, scale, rounding=0.0):
             rounding=rounding[which],
         )
         decided = _decided(claim.stopping, prove, candidate[which], votes)
-        # An example that gave a NaN abstains, whatever comes.
+        # An example with a NaN abstains, whatever further draws say.
         decided |= votes.nan_draws > 0
         finished.append((which[decided], votes[decided]))
         which, votes = which[~decided], votes[~decided]
         if not len(which):
             break
-    finished.append((which, votes))  # Whatever the last look left open.
+    finished.append((which, votes))  # Left undecided by the last look.
     order, parts = zip(*finished, strict=True)
     return Votes.concatenate(parts)[np.argsort(np.concatenate(order))]
 
 
 def _decided(stopping, prove, candidate, votes):
-    """What `is_decided` says, a bool for each example and nothing else."""
+    """The result of `is_decided`, checked to be a bool for each example."""
     decided = np.array(stopping.is_decided(prove, candidate, votes))
-    # By integers, other examples would be finished than those meant.
+    # Integers would be taken as indices, and finish the wrong examples.
     if decided.dtype != np.bool_ or decided.shape != candidate.shape:
         raise ValueError(
             f"Expected `is_decided` of {stopping} to return a bool array of "
@@ -283,11 +282,12 @@ def _decided(stopping, prove, candidate, votes):
 
 @dataclasses.dataclass(frozen=True)
 class Prediction(_OfClasses):
-    """PREDICT: the class that most draws vote for, where that is no accident.
+    """PREDICT: the class that most draws vote for, if a test confirms it.
 
-    Of an example that was rounded, and whose answer a memory is to keep, a
-    certificate decides instead, whose ball reaches the example: it cannot be
-    promised as a point. So it is where a vote may not be the base model's.
+    If an example was rounded and a memory keeps its answer, a certificate whose
+    ball reaches the example decides instead, since the example cannot be
+    promised as a point. A certificate also decides if votes may differ from the
+    base model's predictions.
 
     Attributes:
         first: int, how many promises there were when the call began.
@@ -312,10 +312,10 @@ class Prediction(_OfClasses):
         """Decides each example, or abstains.
 
         Args:
-            chunk: as of `Task.sample`.
-            on_draws: as there.
-            alpha: float64 array, shape `(examples,)`, that of each answer; or
-                None for that of the claim.
+            chunk: as in `Task.sample`.
+            on_draws: as in `Task.sample`.
+            alpha: float64 array, shape `(examples,)`, the alpha of each answer;
+                or None for that of the claim.
 
         Returns:
             int64 array, shape `(examples,)`, and the scales of the noise.
@@ -341,7 +341,7 @@ class Prediction(_OfClasses):
         certified = np.full(len(chunk.x), not self.sampler.finds_own_votes)
         certified |= (self.memory is not None) & (chunk.rounding > 0)
         if certified.any():
-            # Other draws choose the class of which the majority is proved.
+            # Separate draws choose the class whose majority is proved.
             chosen = np.argmax(draw(tiles.SELECTION, _N0).counts, axis=1)
             _, radius = self.claim.prove(
                 votes, chosen, least, chunk.rounding, alpha
@@ -358,7 +358,7 @@ class Prediction(_OfClasses):
 
 
 def _warn_of_evidence():
-    """Of noise that is chosen by the input, without a memory."""
+    """Warns of noise chosen by the input without a memory."""
     warn_caller(
         "Without a memory, a classifier that chooses sigma by the input has no "
         "certificate: elsewhere in the ball it may choose another sigma. What "

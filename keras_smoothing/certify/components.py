@@ -1,7 +1,7 @@
-"""CERTIFY and PREDICT for the classes of several components of each example.
+"""CERTIFY and PREDICT for each component of an example.
 
-Components are pixels, or labels. They share the draws, and alpha, by the
-correction of the claim.
+Components are pixels or labels. They share the draws, and they share alpha by
+the correction of the claim.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from keras_smoothing.certificates.votes import majority
 from keras_smoothing.certificates.votes import warn_of_nan
 from keras_smoothing.certify.task import Task
 
-# Votes for all classes are held for as many numbers at a time, of eight bytes.
+# At most 2**24 int64 counts (128 MiB) are held at once.
 _VALUES = 2**24
 
 
@@ -124,9 +124,9 @@ class Components(Task):
 class ComponentPrediction(Task):
     """PREDICT, for each component.
 
-    Holm's procedure is for hypotheses that are chosen before the draws that
-    test them. Here the same draws say which class is tested, and at levels
-    that depend on other tests more than alpha may be wrong.
+    Holm's procedure needs hypotheses that are chosen before the draws that test
+    them. Here the same draws choose the class to test, and with levels that
+    depend on other tests, the error rate may exceed alpha.
 
     Attributes:
         n: int, draws for each example.
@@ -182,7 +182,7 @@ class ComponentPrediction(Task):
 
 
 def parts_that_fit(sampler, chunk):
-    """Yields parts of a chunk, of as many examples as fit into memory."""
+    """Yields parts of a chunk, each with as many examples as fit in memory."""
     answers = sampler.answers(chunk.x.shape[1:])
     size = max(1, _VALUES // math.prod(answers))
     for first in range(0, len(chunk.x), size):

@@ -1,4 +1,4 @@
-"""From arrays and datasets, as users have them, to batches of arrays."""
+"""From users' arrays and datasets to batches of arrays."""
 
 import dataclasses
 import functools
@@ -19,18 +19,18 @@ from keras_smoothing.certificates.labels import ClassLabels
 class Entries:
     """Which entries of a dict are examples and labels.
 
-    As in Keras, a dict without further word holds the examples under the name
-    of the model's input, and what else it holds is left alone.
+    By default, as in Keras, a dict holds the examples under the name of the
+    model's input, and other entries are ignored.
 
     Attributes:
         x_key: key of the examples, or None for the name of the model's input.
         y_key: key of the labels in the same dict, or None for no labels there.
         input_name: str, the name of the model's input; None if it has none.
-        packing: `Packing` of several inputs, or None. A dict then holds all of
-            them under their names.
-        mask_value: float, the value of padding at the end of rows of a
-            RaggedTensor; None where rows have to be of one length.
-        steps: int, the least length of such rows; or None.
+        packing: `Packing` of several inputs, which a dict then holds under
+            their names; or None.
+        mask_value: float, the value that pads the rows of a RaggedTensor; None
+            if all rows must have the same length.
+        steps: int, the minimum length of padded rows; or None.
     """
 
     x_key: typing.Any = None
@@ -41,14 +41,14 @@ class Entries:
     steps: int | None = None
 
     def select(self, element):
-        """The examples, and the labels if there are any.
+        """Selects the examples, and the labels if there are any.
 
         Args:
             element: x, (x,) or (x, y), where x may be a dict.
 
         Returns:
-            (x,) or (x, y), without the dict; of several inputs x is a dict of
-            them.
+            (x,) or (x, y), taken out of the dict; with several inputs, x is a
+            dict of them.
 
         Raises:
             ValueError: if it is none of these, or lacks an entry.
@@ -78,13 +78,13 @@ class Entries:
         return parts if self.packing is None else (self.packing.named(x), *y)
 
     def leading(self, x):
-        """What tells examples from batches: of several inputs the noisy one.
+        """The array whose rank tells examples from batches.
 
         Args:
-            x: as of `select`.
+            x: what `select` returned.
 
         Returns:
-            x, or its entry.
+            x, or with several inputs the noisy one.
         """
         return x if self.packing is None else x[self.packing.noisy]
 
@@ -122,21 +122,21 @@ def _entry(entries, key, argument):
 
 
 def open_source(x, y, entries, *, shape, window):
-    """The batches of what a user gave.
+    """Opens a user's data as a source of batches.
 
     Args:
         x: as in `SmoothedModel.certify`.
-        y: as there.
+        y: as in `SmoothedModel.certify`.
         entries: `Entries`, where to look in dicts.
         shape: tuple or None, the shape of one example.
-        window: int, examples in a batch where `x` does not say it.
+        window: int, examples in a batch if `x` is not batched.
 
     Returns:
         `Source`.
 
     Raises:
-        ValueError: for a dataset that has no end, comes with a `y`, or is not
-            of x or (x, y).
+        ValueError: for a dataset that is infinite, comes with a separate `y`,
+            or does not yield x or (x, y).
     """
     is_py_dataset = isinstance(x, keras.utils.PyDataset)
     is_ray_dataset = hasattr(x, "iter_batches")
@@ -157,8 +157,8 @@ def open_source(x, y, entries, *, shape, window):
 
 
 def _of_py_dataset(dataset, entries):
-    # No epoch begins or ends here: at either a dataset may shuffle itself, and
-    # a log is resumed by the order of its rows.
+    # Do not call the epoch hooks: a dataset may shuffle itself in them, and a
+    # log is resumed by the order of its rows.
     if dataset.num_batches is None:
         raise _endless()
 
@@ -173,8 +173,8 @@ def _of_py_dataset(dataset, entries):
 
 
 def _of_ray_dataset(dataset, entries, window):
-    # Read as a whole, by the cluster: later all of its processors may be taken
-    # by those who wait for the next batch.
+    # The cluster reads the whole dataset now: later, tasks waiting for the next
+    # batch may hold all of its processors.
     options = dataset.context.execution_options
     in_order, options.preserve_order = options.preserve_order, True
     try:
@@ -189,7 +189,7 @@ def _of_ray_dataset(dataset, entries, window):
 
 
 def _of_tf_dataset(dataset, entries, shape, window):
-    # Of the element_spec first, where an error is not about traced code.
+    # On the element_spec first: its errors do not come from traced code.
     spec = entries.select(dataset.element_spec)
     leading = entries.leading(spec[0])
     if entries.packing is not None:
@@ -226,7 +226,7 @@ def _of_tf_dataset(dataset, entries, shape, window):
         batches = dataset.batch(window).as_numpy_iterator()
         return Source(map(to_arrays, batches), exact_total=length)
     if rank == 1:
-        # Where it is not known, batches may be of any sizes.
+        # With unknown batch size, batches may differ in size.
         size = leading.shape[0]
         exact_total = length * size if length and size else None
         batches = dataset.as_numpy_iterator()
@@ -250,7 +250,7 @@ def _to_arrays(parts, entries):
     else:
         arrays = {name: _to_array(name, part) for name, part in x.items()}
         x = entries.packing.pack_arrays(arrays)
-    if y is not None:  # Of steps that a row lacks the label does not count.
+    if y is not None:  # Labels of padded steps are -1: they do not count.
         y = _to_array("y", y, -1, entries.steps)
     return x, y
 
@@ -274,19 +274,18 @@ def _to_array(name, value, padding=None, steps=None):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples, and labels, as a user gave them.
+    """A user's examples and labels.
 
     Attributes:
         x: as in `SmoothedModel.certify`.
-        y: as there.
-        x_key: as there.
-        y_key: as there.
+        y: as in `SmoothedModel.certify`.
+        x_key: as in `SmoothedModel.certify`.
+        y_key: as in `SmoothedModel.certify`.
         shape: tuple or None, the shape of one example; None in it for any size.
-        labels: what reads labels, `ClassLabels` or another.
-        packing: `Packing` of several inputs into rows, which examples then
-            are; or None for one input.
-        mask_value: float, the value of padding that the model leaves out; or
-            None.
+        labels: `ClassLabels` or another reader of labels.
+        packing: `Packing` of several inputs, whose packed rows are the
+            examples; or None for one input.
+        mask_value: float, the value of padding that the model masks; or None.
     """
 
     x: typing.Any
@@ -299,20 +298,20 @@ class Dataset:
     mask_value: float | None = None
 
     def examples(self, base_model, window=1, limit=math.inf, noise=None):
-        """Checked examples, read as they are used.
+        """Checked examples, read lazily.
 
         Args:
-            base_model: Keras model, whose input says which entry of a dict
-                holds the examples.
+            base_model: Keras model, the name of whose input is the default
+                entry of the examples in a dict.
             window: int, examples in a window.
-            limit: float, as of `Examples`.
+            limit: float, as in `Examples`.
             noise: `keras_smoothing.noise.Noise`, or None.
 
         Returns:
             `Examples`.
 
         Raises:
-            ValueError: if they are bad.
+            ValueError: if the examples are invalid.
         """
         inputs = getattr(base_model, "inputs", None)
         source = open_source(

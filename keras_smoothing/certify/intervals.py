@@ -1,4 +1,4 @@
-"""Intervals of medians: of regressions, and of the edges of boxes."""
+"""Intervals of medians: of regression outputs, and of edges of boxes."""
 
 import dataclasses
 import time
@@ -11,15 +11,15 @@ from keras_smoothing.certify.task import Task
 from keras_smoothing.sampling import check_fits
 from keras_smoothing.sampling import free_bytes
 
-# What is kept and sorted at a time.
+# Bytes of outputs that are held and sorted at once.
 _BYTES = 2**28
 
 
 @dataclasses.dataclass(frozen=True)
 class Intervals(Task):
-    """Order statistics of draws, which hold the medians in a ball.
+    """Order statistics of draws, which bound the medians within a ball.
 
-    Nothing is selected by draws, so all of them estimate.
+    No draws are spent on selection: all of them estimate.
     """
 
     def prepared(self, examples, answers, batch_size, family_wise):
@@ -56,7 +56,7 @@ class Intervals(Task):
         )
 
     def sample(self, chunk, on_draws):
-        """Draws, and reduces the outputs to medians and intervals."""
+        """Draws outputs and reduces them to medians and intervals."""
         size = fitting(self.sampler.answers(chunk.x.shape[1:]), self.claim.n)
         records = [
             record
@@ -97,7 +97,7 @@ class Intervals(Task):
 
 
 def fitting(answers, n):
-    """How many examples' outputs to keep at a time, at least one's.
+    """How many examples' outputs to hold at once: at least one.
 
     Args:
         answers: tuple of ints, the shape of an answer.
@@ -107,6 +107,6 @@ def fitting(answers, n):
 
 
 def bytes_of_one(answers, n):
-    """What the outputs for one example need; arguments as of `fitting`."""
-    # What finds and sorts them needs about as much again.
+    """Bytes that the outputs for one example need; Args as in `fitting`."""
+    # Computing and sorting them needs about as much again.
     return 2 * 4 * n * int(np.prod(answers))

@@ -1,4 +1,4 @@
-"""Whether a base model is fit to be certified with the examples at hand."""
+"""Checks that a base model can be certified with the given examples."""
 
 import keras
 import numpy as np
@@ -12,18 +12,18 @@ from keras_smoothing.sampling import ballots
 from keras_smoothing.sampling import copies_that_fit
 
 _FEWEST_COPIES = 8
-# Inputs and outputs are held several times over, beside the forward pass.
+# Inputs and outputs are held several times, beside the forward pass.
 _TIMES_HELD = 8
-# Numbers in a batch of inputs or outputs, of four bytes. A few are held.
+# Numbers, of four bytes, in a batch of inputs or outputs. A few are held.
 _VALUES = 2**26
 _REPEATS = 4
 # Rounding of a whole forward pass, in units of the last place: summing in
-# another order moves outputs, by as much as a deep network makes of it.
+# another order moves outputs, and a deep network amplifies it.
 _ROUNDINGS = 1_000
-# What a sum of some thousand terms may be off by, in the same units.
+# Rounding error of a sum of some thousand terms, in the same units.
 _OF_INPUTS = 16
 _EPSILON = {"float16": 2**-10, "bfloat16": 2**-7}
-# In so few bits, rounding alone may move outputs by some of their size.
+# With so few bits, rounding alone may move outputs by a part of their size.
 _LARGEST_SHARE = 0.25
 
 _ADVICE = (
@@ -43,24 +43,25 @@ def open_checked(
     searcher=None,
     check_independence=True,
 ):
-    """Opens a dataset, and checks what can be seen at once.
+    """Opens a dataset, and checks model and first examples.
 
     Args:
         data: `Dataset`.
         sampler: `Sampler`, whose base model is built.
         window: int, examples drawn for together, if so many fit into a batch.
-        draws: int, the most that are made at once for an example.
+        draws: int, the most draws made at once for an example.
         batch_size: int, noisy copies in one forward pass.
         searcher: `Searcher` for the noise of each example, or None.
         check_independence: bool, as in `SmoothedModel.certify`.
 
     Returns:
-        `Examples`; what the sampler says of the answers, of classes their
-        number; and the batch size, made smaller where memory wants it.
+        `Examples`; the result of `sampler.answers`, for classes their number;
+        and the batch size, reduced if memory requires it.
 
     Raises:
-        ValueError: if the examples are bad, or the model is unfit.
-        RuntimeError: in a process that TensorFlow does not work in.
+        ValueError: if the examples are invalid, or the model cannot be
+            certified.
+        RuntimeError: in a process in which TensorFlow does not work.
     """
     backend.check_not_forked()
     window = min(window, batch_size)
@@ -108,7 +109,7 @@ def open_checked(
 
 
 def _ends_in_zeros(x, shape, noise):
-    """Whether sequences, of a model that takes any length, look padded."""
+    """Whether sequences look padded, for a model that takes any length."""
     if shape is None or len(shape) != 2 or shape[0] is not None:
         return False
     last = x[:, -1:]
@@ -118,32 +119,35 @@ def _ends_in_zeros(x, shape, noise):
 
 
 def check_that_examples_do_not_mix(sampler, x, copies):
-    """Raises where the output for an input depends on the rest of its batch.
+    """Raises if the output for an input depends on the rest of its batch.
 
     A batch as large as those of the run goes through the base model three
-    times: as it is; with two thirds of it replaced by copies of other examples,
-    by zeros and by inputs far away; and in another order. A third of it, an odd
-    number, goes by itself, and so does each of the first, the middle and the
-    last input. Every number of the output is judged by its own size, so that a
-    large one hides no other. Where one moves by more than rounding does in
-    general, the batch is repeated with its inputs moved by rounding errors, to
-    see what that does to this model: an iterative solver makes much of it, and
-    a model that is random itself moves anyway. A model that keeps something
-    from call to call is refused too.
+    times: unchanged; with two thirds of it replaced by copies of other
+    examples, by zeros and by inputs far away; and in another order. A third of
+    it, an odd number of inputs, goes through as a batch of its own. The first,
+    the middle and the last input each go through alone.
 
-    It is a test, no proof: a dependence that these batches do not show, or one
-    that is smaller than the noise of a random model, goes unseen.
+    Each number of the output is compared at its own scale, so that a large one
+    does not hide changes of a small one. If one moves by more than rounding
+    usually causes, the batch is repeated with rounding errors added to its
+    inputs, to measure their effect on this model: an iterative solver amplifies
+    them, and a random model moves anyway. A model that keeps state from call to
+    call is refused, too.
+
+    This is a test and no proof: it misses a dependence that these batches do
+    not show, or one that is smaller than the noise of a random model.
 
     Args:
         sampler: `Sampler`, whose base model is built.
         x: float32 array, shape `(examples, ...)`, at least one.
         copies: int, noisy copies in the largest forward pass of the run. The
-            batch has as many, eight at least, and at most as many as hold
+            batch has as many, but at least eight, and at most as many as hold
             2^26 numbers (256 MiB) in their inputs or outputs, and fit into
             memory.
 
     Raises:
-        ValueError: as said.
+        ValueError: if the output depends on the rest of the batch, or if the
+            model keeps state.
     """
     layers = list(_layers(sampler.base_model))
     stateful = [ly.name for ly in layers if getattr(ly, "stateful", False)]
@@ -182,7 +186,7 @@ def check_that_examples_do_not_mix(sampler, x, copies):
     epsilon, size = _epsilon(layers), _size(together)
     share = min(_LARGEST_SHARE, _ROUNDINGS * epsilon)
     allowed = dict.fromkeys(comparisons, share * size)
-    # In their places in as large a batch, inputs go through the same sums.
+    # In the same places of a batch of the same size, the sums are the same.
     allowed["beside other inputs"] = epsilon * size
     suspects = [name for name in found if np.any(found[name] > allowed[name])]
     if not suspects:
@@ -194,13 +198,13 @@ def check_that_examples_do_not_mix(sampler, x, copies):
     for where in suspects:
         most = np.maximum(allowed[where], 10 * np.max(repeats, axis=0))
         if np.any(found[where] > most):
-            # A model that is random now and then does not move every time.
+            # A model that is only sometimes random does not always move.
             again = [comparisons[where]() for _ in range(_REPEATS)]
             _check_moves(np.min([found[where], *again], axis=0), most, where)
 
 
 def _count(sampler, x, copies):
-    """How many copies are tried together."""
+    """How many copies are tested together."""
     answers = np.prod(sampler.answers(x.shape[1:]), dtype=int)
     fitting = _VALUES // max(x[0].size, int(answers))
     count = max(_FEWEST_COPIES, min(copies, fitting))
@@ -209,7 +213,7 @@ def _count(sampler, x, copies):
 
 
 def _copies(sampler, x, count):
-    """So many examples and noises, example by example as in a run."""
+    """`count` examples and their noise, example by example as in a run."""
     x = x[np.arange(count) * len(x) // count]
     noise = ops.convert_to_numpy(sampler.noise.sample(x.shape, seed=0))
     where = sampler.noise.where(x)
@@ -219,10 +223,10 @@ def _copies(sampler, x, count):
 
 
 def _beside(kept, x, noise):
-    """The copies that are kept, every third, beside others."""
+    """A batch with the kept copies, every third, beside other inputs."""
     batch = x[::-1] + np.roll(noise, 1, axis=0)
-    # Batch statistics, and the largest of a batch, move most by inputs that
-    # are far away. Those without noise may be numbers of something.
+    # Inputs far away move batch statistics and maxima the most. Values without
+    # noise are not scaled: they may be codes.
     factor = np.resize([1, 1, 0, 1, 1, 16], len(x)).astype("float32")
     factor = factor.reshape(-1, *[1] * (x.ndim - 1))
     batch = np.where(noise == 0, batch, factor * batch)
@@ -231,7 +235,7 @@ def _beside(kept, x, noise):
 
 
 def _rounded(batch, noise, epsilon, seed):
-    """Inputs moved by rounding errors, but for those without noise."""
+    """Inputs moved by rounding errors, except values without noise."""
     step = max(epsilon, _OF_INPUTS * 2**-23)
     rng = np.random.default_rng(seed)
     errors = step * rng.random(batch.shape, np.float32)
@@ -239,11 +243,11 @@ def _rounded(batch, noise, epsilon, seed):
 
 
 def _moves(outputs, others):
-    """How far each number of an output moves at most, shape `(...)`."""
+    """The largest change of each number of an output, shape `(...)`."""
     with np.errstate(invalid="ignore", over="ignore"):
         change = np.abs(outputs - others)
-    # From NaN or to it is far; an infinite number, such as of no box, moves
-    # only if it changes.
+    # A change from or to NaN counts as infinite. An infinite number, as for a
+    # missing box, moves only if it changes.
     change = np.nan_to_num(change, copy=False, nan=np.inf, posinf=np.inf)
     same = np.isnan(outputs) & np.isnan(others)
     change[same | (outputs == others)] = 0
@@ -281,7 +285,7 @@ def _check_forgetful(names, what):
 
 
 def _changed(weights, before):
-    """Paths of the weights that differ from `before`, which is put back."""
+    """Paths of the weights that differ from `before`; restores them."""
     changed = []
     for weight, value in zip(weights, before, strict=True):
         if ops.convert_to_numpy(weight).tobytes() != value.tobytes():
@@ -291,7 +295,7 @@ def _changed(weights, before):
 
 
 def _epsilon(layers):
-    """The unit of the last place of 1, in the narrowest type."""
+    """The machine epsilon of the narrowest compute type."""
     return max(_EPSILON.get(ly.compute_dtype, 2**-23) for ly in layers)
 
 

@@ -1,4 +1,4 @@
-"""Chunks of examples that are sampled on a cluster."""
+"""Sampling of chunks of examples on a cluster."""
 
 import collections
 import contextlib
@@ -28,11 +28,12 @@ def on_cluster(task, chunks, model, cluster):
         cluster: `keras_smoothing.cluster.Ray`.
 
     Yields:
-        iterator of each chunk and a function, to be called before the next
-        one, from any part of the chunk to what `Task.sample` returns of it.
+        iterator of pairs of a chunk and a function from any part of it to what
+        `Task.sample` returns for that part. Call the function before the next
+        chunk.
     """
     first = next(chunks, None)
-    if first is None:  # All are known, and no worker is needed.
+    if first is None:  # All are known: no worker is needed.
         yield iter(())
         return
     chunks = itertools.chain([first], chunks)
@@ -50,7 +51,7 @@ def _of_workers(workers, chunks, unknown):
                 sent.append((chunk, asked))
                 yield asked
         except Exception as error:
-            # Of examples to come. Those before them are finished first.
+            # Concerns later examples: the earlier ones are finished first.
             unreadable.append(error)
 
     results = workers.map(tasks())
@@ -76,18 +77,18 @@ def _of_workers(workers, chunks, unknown):
 
 
 def _chosen(sent, records, scale, chunk):
-    """Of examples that were sampled, those that are asked for."""
+    """The records and scales of a chunk, out of those that were sampled."""
     which = np.searchsorted(sent, chunk.index)
     return [records[i] for i in which], scale[which]
 
 
 @dataclasses.dataclass(frozen=True)
 class FarTask:
-    """Samples on a worker, where nobody sees warnings or the progress.
+    """Samples on a worker, where nobody sees warnings or progress.
 
     Attributes:
         task: `Task`.
-        model: as of `on_cluster`.
+        model: as in `on_cluster`.
     """
 
     task: typing.Any
@@ -124,7 +125,7 @@ class FarTask:
             except Exception as alone:
                 name, error = f"example {index[i]}", alone
                 break
-        # Of text alone: not every error can be sent back.
+        # As text only: not every error can be pickled.
         return RuntimeError(
             f"Expected examples that can be certified. Received: {name}, of "
             f"which the model says {type(error).__name__}: {error}"
@@ -132,7 +133,7 @@ class FarTask:
 
 
 def _loaded(custom_objects, task, model):
-    """A `FarTask`, on the worker that unpickles it."""
+    """A `FarTask` unpickled on a worker."""
     if fingerprint(task.sampler.base_model) != model:
         raise ValueError(
             "Expected the base model to arrive as it was sent. Received: other "

@@ -1,4 +1,4 @@
-"""What so many draws can prove, and what they cost."""
+"""What a number of draws can prove, and what it costs."""
 
 import dataclasses
 import time
@@ -22,10 +22,10 @@ from keras_smoothing.serialized.forms import Form
 
 
 def seconds_per_copy(draw, examples, batch_size):
-    """How long a noisy copy takes: measured for about two seconds.
+    """How long a noisy copy takes, measured for about two seconds.
 
     Args:
-        draw: function from a number of draws to whatever they give.
+        draw: function of a number of draws, which makes them.
         examples: int, noisy copies in each draw.
         batch_size: int, noisy copies in one forward pass.
 
@@ -39,8 +39,8 @@ def seconds_per_copy(draw, examples, batch_size):
         return time.perf_counter() - began
 
     num_draws = batch_size // examples
-    # Twice as many draws until they take long enough to be timed. The first of
-    # so many may have to be compiled.
+    # Double the draws until they take long enough to be timed. The first call
+    # with a number of draws may include compilation.
     while (least := min(seconds(num_draws), seconds(num_draws))) < 0.25:
         num_draws *= 2
     return least / (examples * num_draws)
@@ -52,14 +52,16 @@ class Plan:
 
     Attributes:
         largest_radius: float, the radius of unanimous votes, in input units;
-            with audits, of `num_audited` of them and no vote disputed.
-        smallest_n: int, with fewer draws nothing can be certified.
+            with audits, if `num_audited` draws are audited and no vote is
+            disputed.
+        smallest_n: int, the smallest number of draws with which anything can
+            be certified.
         draws: int, noisy copies of all examples, selection included.
         seconds: float, estimated on this machine; None without a model.
         norm: str, the norm of the radius.
-        num_audited: int, how many draws of each example are audited in
-            expectation; None without audits.
-        radius_without_audits: float, what `largest_radius` were without.
+        num_audited: int, the expected number of audited draws of each example;
+            None without audits.
+        radius_without_audits: float, `largest_radius` without audits.
     """
 
     n: int
@@ -106,7 +108,7 @@ def plan(
     batch_size=1024,
     serialized=None,
 ):
-    """Says before a run what it can certify and what it costs.
+    """Tells before a run what it can certify and what it costs.
 
     Args:
         n: int, draws of the estimate for each example.
@@ -114,12 +116,12 @@ def plan(
         noise: `keras_smoothing.noise.Noise`.
         n0: int, draws that select the class.
         num_examples: int, how many examples are to be certified.
-        model: Keras model, smoothed or not, with a known input shape, whose
-            forward pass is then timed for about two seconds, on noise around
-            zero; or None.
+        model: Keras model, smoothed or not, with a known input shape; or None.
+            Its forward pass is timed for about two seconds, on noise around
+            zero.
         batch_size: int, noisy copies in one forward pass.
-        serialized: `ks.serialized.Exact` or `Audited`, how votes are to be
-            found, and then timed; or None. Audits cap the radius.
+        serialized: `ks.serialized.Exact` or `Audited`, how votes are found and
+            timed; or None. Audits cap the radius.
 
     Returns:
         `Plan`, which prints as sentences.
@@ -147,7 +149,7 @@ def plan(
     stopping = FixedSampling(n)
     checks.instance("noise", noise, Noise, "Gaussian(sigma=0.25)")
     find, claim = VoteSampler, Claim(noise, alpha, stopping)
-    # How many classes there are does not matter to unanimous votes.
+    # For unanimous votes, the number of classes does not matter.
     without_audits = claim.largest_radius(n, num_classes=2)
     if serialized is not None:
         checks.instance("serialized", serialized, Form, "ks.serialized.Exact()")
@@ -156,7 +158,7 @@ def plan(
     audited = isinstance(claim, AuditedClaim)
     seconds = None
     if model is not None:
-        # Of a smoothed model, what its draws go through.
+        # The draws of a smoothed model go through its classifier.
         model = getattr(model, "classifier", model)
         batch_size = checks.positive_int("batch_size", batch_size)
         sampler, shape = find(model, noise), example_shape(model)
@@ -180,7 +182,7 @@ def plan(
 def example_shape(model):
     """The shape of one example; raises for a model that leaves it open."""
     shape = getattr(model, "input_shape", None)
-    if shape is None:  # Of a subclassed model Keras knows it once called.
+    if shape is None:  # Keras knows a subclassed model's after a call.
         shape = (model.get_build_config() or {}).get("input_shape")
     if shape is None or None in shape[1:]:
         raise ValueError(
@@ -214,7 +216,7 @@ def seconds_per_vote(sampler, x, batch_size):
 
 
 def plan_components(sampler, claim, shape, *, n0, num_examples, batch_size):
-    """Says before a run what it can certify and what it costs.
+    """Tells before a run what it can certify and what it costs.
 
     Args:
         sampler: `ComponentSampler`.
@@ -258,10 +260,11 @@ class IntervalPlan:
         alpha: float, the failure probability for each example and radius.
         radii: tuple of floats.
         finite: tuple of bools, whether intervals can be finite at each radius.
-        smallest_n: tuple of floats, the draws that each radius takes at least;
-            infinite where none are enough.
-        shares: tuple of (float, float), between which shares of the draws the
-            interval of each radius lies; 0 or 1 where an end is infinite.
+        smallest_n: tuple of floats, the fewest draws that each radius needs;
+            infinite if no number is enough.
+        shares: tuple of (float, float), the quantiles of the draws between
+            which the interval of each radius lies; 0 or 1 where an end is
+            infinite.
         draws: int, noisy copies of all examples.
         seconds: float, estimated on this machine.
         norm: str, the norm of the radii.
@@ -300,11 +303,11 @@ class IntervalPlan:
 
 
 def plan_intervals(sampler, claim, num_examples, batch_size):
-    """Says before a run what it can prove. See `SmoothedRegression.plan`.
+    """Tells before a run what it can prove. See `SmoothedRegression.plan`.
 
     Args:
         sampler: `OutputSampler`.
-        claim: `MedianClaim`, of each example.
+        claim: `MedianClaim` for each example.
         num_examples: int.
         batch_size: int, noisy copies in one forward pass.
 

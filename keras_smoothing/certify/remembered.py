@@ -1,4 +1,4 @@
-"""What a memory of earlier promises does to a chunk of examples."""
+"""Certification and prediction with a memory of earlier promises."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ from keras_smoothing.results import result_of
 
 
 def bind(memory, sampler, shape):
-    """Makes sure that a memory is of the classifier at hand.
+    """Checks that a memory belongs to this classifier.
 
     Args:
         memory: `CertificationMemory`.
@@ -27,11 +27,12 @@ def bind(memory, sampler, shape):
         shape: tuple of ints, the shape of an example.
 
     Raises:
-        ValueError: if it is of another, or if the group is too large to list.
+        ValueError: if it belongs to another, or if the group is too large to
+            list.
     """
     symmetries = None
     if sampler.group is not None:
-        # Where each coordinate of a rearranged example comes from.
+        # The source of each coordinate of a rearranged example.
         numbers = np.arange(np.prod(shape), dtype="int32").reshape(1, *shape)
         images = sampler.group.orbit(
             ops.convert_to_tensor(numbers),
@@ -49,7 +50,7 @@ def bind(memory, sampler, shape):
 
 
 def check_held(memory, log):
-    """Raises ValueError where a memory lacks what a log was written with."""
+    """Raises ValueError if a memory lacks promises that a log relies on."""
     memory.check_holds(Head(**log.settings["memory"]))
     if log.records:
         memory.check_holds(log.records[-1].memory_head)
@@ -60,19 +61,19 @@ class Remembered:
 
     All examples of a chunk are looked up first. Those in no ball, and points
     that were promised without a radius, are certified and then promised in
-    order, each in view of those before it.
+    order, each taking the earlier ones into account.
 
-    What a run with a log is told is kept with the promises, in the same
-    transaction. So a run that is resumed draws again what it had drawn, and
-    ends up with the same rows; else it would find but its own promises.
+    The memory's answers to a run with a log are kept with the promises, in the
+    same transaction. A resumed run can thus repeat its draws and arrive at the
+    same rows; otherwise it would only find its own promises.
 
     Args:
         memory: `CertificationMemory`, bound.
         claim: `Claim`.
-        no_votes: `Votes` of no draws, of one example.
+        no_votes: `Votes` without draws, for one example.
         first: int, how many promises there were when the run began.
-        run: str, a hash of all that its draws depend on; None where there is
-            no log, and nothing to resume.
+        run: str, a hash of everything that its draws depend on; None if there
+            is no log, and nothing to resume.
     """
 
     def __init__(self, memory, claim, no_votes, first, run=None):
@@ -83,17 +84,17 @@ class Remembered:
         self._run = run
 
     def unknown(self, chunk):
-        """The examples of a chunk that are to be drawn for."""
+        """The examples of a chunk that need draws."""
         told = self._told(self._queries(chunk))
         known = self._memory.look_up(chunk.x, chunk.rounding)
         return chunk.part(_to_draw(known, told))
 
     def certify(self, chunk, sample):
-        """Certificates of a chunk, as far as the memory allows.
+        """Certifies a chunk, as far as the memory allows.
 
         Args:
             chunk: `Chunk`.
-            sample: as of `Task.finish`.
+            sample: as in `Task.finish`.
 
         Returns:
             list of `Record`.
@@ -109,7 +110,7 @@ class Remembered:
             records, scale = sample(chunk.part(new))
             pairs = zip(records, scale, strict=True)
             sampled = dict(zip(new, pairs, strict=True))
-        # All but those that were answered before an interruption.
+        # All except those that were answered before an interruption.
         left = [i for i, answer in enumerate(answers) if not answer.promise]
         with self._answering(new):
             made = self._promise(
@@ -129,7 +130,7 @@ class Remembered:
         ]
 
     def _queries(self, chunk):
-        """What each example is kept by: its place in the run, and itself."""
+        """Keys of the examples: hashes of their place in the run and values."""
         x, _, index, rounding = chunk
         if self._run is None:
             return [None] * len(x)
@@ -149,13 +150,13 @@ class Remembered:
             self._memory.keep({queries[i]: answers[i] for i in which})
 
     def _answering(self, new):
-        """A transaction, unless nothing will be written."""
+        """Opens a transaction, unless nothing will be written."""
         if self._run is None and not len(new):
             return contextlib.nullcontext()
         return self._memory.transaction()
 
     def _count(self, queries, told, x, rounding, new):
-        """An `Answer` without a promise to those that have none yet.
+        """Earlier answers, or an `Answer` without a promise for each new query.
 
         Queries are counted here, before anything is answered.
         """
@@ -175,13 +176,13 @@ class Remembered:
         return answers
 
     def _promise(self, which, x, rounding, answers, sampled):
-        """The promises made of some examples that were drawn for."""
+        """Promises examples that were drawn for; returns them by number."""
         if not which:
             return {}
         claim = self._claim
         records, scale = zip(*(sampled[i] for i in which), strict=True)
         alpha = np.array([answers[i].alpha for i in which])
-        # Around x, as it is kept. What comes back is around what was given.
+        # Promises are kept around the rounded x, but returned around the input.
         result = result_of(claim).from_records(
             [record._replace(rounding=0.0) for record in records],
             claim,
@@ -212,7 +213,8 @@ class Remembered:
                 self._claim.noise_in_words,
                 noise.stddev,
             )
-            # Else it is of a ball that was promised meanwhile, with its noise.
+            # Otherwise the promise is a ball that was added meanwhile, with
+            # noise of its own.
             if same and np.array_equal(promise.scale, scale):
                 recalled = record._replace(promise=promise)
         return recalled._replace(
@@ -221,7 +223,7 @@ class Remembered:
 
 
 def predict_new(memory, task, chunk, sample):
-    """Answers to a chunk, each promised from now on.
+    """Predicts a chunk, and promises each answer from now on.
 
     Args:
         memory: `CertificationMemory`, bound.
@@ -248,7 +250,7 @@ def predict_new(memory, task, chunk, sample):
             x[new],
             labels,
             rounding[new],
-            # Of a point alone, it does not matter in which directions.
+            # For a single point, directions do not matter.
             least_scale(scale),
             alpha,
             claim.noise.stddev,
@@ -261,7 +263,7 @@ def predict_new(memory, task, chunk, sample):
 
 
 def _to_draw(known, told):
-    """Numbers of examples to be drawn for: once more, or since none is known.
+    """Numbers of examples to draw for, for the first time or again.
 
     A point that was promised without a radius may yet get one.
     """
@@ -273,17 +275,17 @@ def _to_draw(known, told):
 
 
 def _uncertified(known):
-    """Numbers of those that have no promise, or one without a radius."""
+    """Numbers of examples without a promise, or with one without a radius."""
     return np.array(
         [i for i, p in enumerate(known) if not (p and p.radius)], int
     )
 
 
 def _unanswered(known, rounding):
-    """Numbers of those that have no promise.
+    """Numbers of examples without a promise.
 
-    An example that was rounded, and may lie in a ball or beside it, is known
-    once it has a ball of its own.
+    A rounded example may lie inside or outside a ball: it counts as answered
+    only once it has a ball of its own.
     """
     return np.array(
         [
@@ -296,10 +298,10 @@ def _unanswered(known, rounding):
 
 
 def _asked(memory, x, rounding, new, first, unknown):
-    """Numbers of the examples that count as queries, the new among them.
+    """Numbers of the examples that count as queries, including the new ones.
 
-    What the call itself has promised depends on the draws that all of its
-    examples share. So does which of them it answers: they count, too.
+    The promises of this call depend on the draws that all of its examples
+    share, and so does which examples they answer. Those count, too.
     """
     if len(memory) > first:
         return unknown(memory.look_up(x, rounding, first))
@@ -309,7 +311,7 @@ def _asked(memory, x, rounding, new, first, unknown):
 def _recalled(promise, x, label, rounding, no_votes, stddev):
     """The record of an example that an earlier promise answers."""
     scale = np.asarray(promise.scale)[np.newaxis]
-    # The promise may be of a model with other noise.
+    # The promise may come from a model with other noise.
     unit = promise.stddev / stddev
     return Record(
         label=label,

@@ -1,4 +1,4 @@
-"""From a dataset to certificates, for every family, here or on a cluster."""
+"""From datasets to certificates, for every family, here or on a cluster."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ def run(
     cluster=None,
     verbose="auto",
 ):
-    """Certifies the examples that a log does not have.
+    """Certifies the examples that are not in the log yet.
 
     Args:
         task: `Task`.
@@ -42,7 +42,7 @@ def run(
         verbose: "auto", 0, 1 or 2.
 
     Returns:
-        the result of all examples.
+        the result for all examples.
 
     Raises:
         ValueError: if an argument is not as described, or nothing can be
@@ -76,12 +76,12 @@ def run(
 
 
 def predict(task, data, *, check_independence=True):
-    """What a task says of examples, without a log.
+    """Predicts examples with a task, without a log.
 
     Args:
         task: `Task` whose records are predictions.
         data: `Dataset`.
-        check_independence: as of `run`.
+        check_independence: as in `run`.
 
     Returns:
         int64 array, shape `(examples, ...)`.
@@ -98,7 +98,7 @@ def predict(task, data, *, check_independence=True):
 
 
 def _opened(task, data, check_independence, family_wise=False):
-    """Examples, what the model answers with, and the task for both."""
+    """The examples, the result of `sampler.answers`, and the prepared task."""
     examples, answers, batch_size = open_checked(
         data,
         task.sampler,
@@ -113,14 +113,15 @@ def _opened(task, data, check_independence, family_wise=False):
 
 
 def finished(task, chunks, model, cluster=None, on_draws=lambda share: None):
-    """Yields what a task makes of each chunk, wherever it is sampled.
+    """Yields the records of each chunk, wherever it is sampled.
 
     Args:
         task: `Task`.
         chunks: iterator of `Chunk`.
         model: str, the fingerprint of the base model.
-        cluster: as of `run`.
-        on_draws: called with the work done in this process, in examples.
+        cluster: as in `run`.
+        on_draws: function, called with the work done in this process, in
+            examples.
     """
     if cluster is None:
         here = functools.partial(_sample_here, task.on_worker, model, on_draws)
@@ -133,10 +134,10 @@ def finished(task, chunks, model, cluster=None, on_draws=lambda share: None):
 
 
 def _sample_here(task, model, on_draws, chunk, *settings):
-    """What a task samples, of a model that stayed as it was.
+    """Samples a chunk, and checks that the weights did not change.
 
-    It is asked when the draws of a chunk are done, and before anything of them
-    is kept. Weights that changed and changed back in between are not noticed.
+    The check comes after the draws of a chunk and before anything is kept. It
+    misses weights that changed and changed back in between.
     """
     sampled = task.sample(chunk, on_draws, *settings)
     if fingerprint(task.sampler.base_model) != model:
@@ -150,7 +151,7 @@ def _sample_here(task, model, on_draws, chunk, *settings):
 
 
 def _chunks(examples, answers, task):
-    """Yields a `Chunk` of each window of examples."""
+    """Yields a `Chunk` for each window of examples."""
     done = 0
     for x, labels, rounding in examples.windows(answers):
         index = np.arange(done, done + len(x))
@@ -159,10 +160,10 @@ def _chunks(examples, answers, task):
 
 
 def _new(chunks, log, progress):
-    """Yields those examples of each chunk that a log does not have.
+    """Yields the examples of each chunk that are not in the log.
 
     Raises:
-        ValueError: if the log is of other examples.
+        ValueError: if the log is about other examples.
     """
     resumed, done = list(log.records), 0
     for chunk in chunks:
@@ -182,7 +183,7 @@ def _new(chunks, log, progress):
 
 
 def _check_no_more(log, examples):
-    """Raises where the seed of a log was drawn for fewer examples."""
+    """Raises if the seed of a log was drawn for fewer examples."""
     most = log.settings["num_examples"]
     if most is not None and examples > most:
         raise ValueError(
@@ -194,7 +195,7 @@ def _check_no_more(log, examples):
 
 
 def _check_same_examples(known, chunk):
-    """Raises where rows of a log are of other examples than these."""
+    """Raises if rows of a log are about other examples than these."""
     for i, record in enumerate(known):
         for name, ours, theirs in (
             ("digest", example_digest(chunk.x[i]), record.digest),
@@ -210,7 +211,7 @@ def _check_same_examples(known, chunk):
 
 
 def _equal(one, other):
-    """Of None, numbers, texts, or arrays, where NaN is itself."""
+    """Equality of None, numbers, texts or arrays; NaN equals NaN."""
     if one is None or other is None:
         return one is other
     if isinstance(one, str):
@@ -221,8 +222,8 @@ def _equal(one, other):
 class Progress:
     """Shows the progress of a certification on Keras's progress bar.
 
-    Rate, time left, and the means of a result's figures over the examples so
-    far.
+    The bar shows the rate, the time left, and the means of the result's figures
+    over the examples so far.
 
     Args:
         total: int or None, how many examples there are.
@@ -242,27 +243,27 @@ class Progress:
         self._sums = {}
 
     def on_draws(self, share):
-        """Draws worth a share of all the draws of one example are done."""
+        """Adds draws, given as a share of all draws of one example."""
         self._drawn += share
         self._update(finalize=False)
 
     def on_examples_end(self, result):
-        """Some examples are finished: their result."""
+        """Adds the result of finished examples."""
         self._examples += len(result)
         self._drawn = 0.0
         for name, values in result.figures().items():
             self._sums[name] = self._sums.get(name, 0.0) + float(values.sum())
-        # They are means already, and not to be averaged over the updates.
+        # They are means already: the bar must not average them over updates.
         self._bar.stateful_metrics.update(self._sums)
         self._update(finalize=False)
 
     def on_certify_end(self):
-        """All examples are finished, however many were expected."""
+        """Finishes the bar, however many examples were expected."""
         self._bar.target = self._examples
         self._update(finalize=True)
 
     def _update(self, finalize):
-        # In the four digits that the bar shows.
+        # Rounded to the four digits that the bar shows.
         figures = [
             (name, float(at_least(value / self._examples, ".4f")))
             for name, value in self._sums.items()

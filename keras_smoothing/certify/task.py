@@ -12,14 +12,14 @@ from keras_smoothing.results import result_of
 
 
 class Chunk(typing.NamedTuple):
-    """Some examples of a run, which share the noise of each draw.
+    """Examples of a run that share the noise of each draw.
 
     Attributes:
         x: float32 array, shape `(examples, ...)`.
         labels: list of labels, or of None.
         index: int array, shape `(examples,)`, their numbers in the run.
-        rounding: float64 array, shape `(examples,)`: how far each is from the
-            example that was passed in.
+        rounding: float64 array, shape `(examples,)`: the distance of each from
+            the example that was passed in.
     """
 
     x: np.ndarray
@@ -28,7 +28,7 @@ class Chunk(typing.NamedTuple):
     rounding: np.ndarray
 
     def part(self, which):
-        """The chunk of some of its examples: a slice or an int array."""
+        """The chunk of the examples that a slice or an int array selects."""
         which = np.arange(len(self.x))[which]
         return Chunk(
             self.x[which],
@@ -40,14 +40,14 @@ class Chunk(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """What is to be found of examples. One class for each family.
+    """A certification or prediction task. One class for each family.
 
-    `run` reads examples in chunks, has them sampled here or on a cluster, and
-    lets the task finish them in their order.
+    `run` reads examples in chunks, has the task sample them here or on a
+    cluster, and has it finish them in order.
 
     Attributes:
         sampler: `Sampler`, how draws are made.
-        claim: what is to be proved of them.
+        claim: what the draws are to prove.
         seed: int, the root of all draws; None until a run has one.
         batch_size: int, noisy copies in one forward pass.
 
@@ -62,7 +62,7 @@ class Task(abc.ABC):
 
     # Examples in a chunk.
     window = WINDOW
-    # What searches for the noise of each example, or None.
+    # The search for the noise of each example, or None.
     searcher = None
 
     def __post_init__(self):
@@ -72,30 +72,30 @@ class Task(abc.ABC):
 
     @property
     def num_draws(self):
-        """int, the most draws that are made at once for an example."""
+        """int, the most draws made at once for an example."""
         return self.claim.n
 
     @abc.abstractmethod
     def sample(self, chunk, on_draws):
-        """Draws for a chunk. It may run anywhere, in any order.
+        """Draws for a chunk. This may run anywhere, in any order.
 
         Args:
             chunk: `Chunk`.
-            on_draws: called with the work done, in examples.
+            on_draws: function, called with the work done, in examples.
 
         Returns:
-            list of a record of each example, and the scales of the noise: a
+            list with a record for each example, and the scales of the noise: a
             float32 array, shape `(examples,)` or `(examples, ...)`.
         """
 
     def records(self, chunk, began, **fields):
-        """A record of each example of a chunk.
+        """Makes a record for each example of a chunk.
 
         Args:
             chunk: `Chunk`.
-            began: float, when it was, by `time.perf_counter`.
-            **fields: arrays of the other fields of a record, a row or number
-                for each example.
+            began: float, when sampling began, by `time.perf_counter`.
+            **fields: arrays of the other fields of a record, with a row or
+                number for each example.
 
         Returns:
             list of named tuples.
@@ -114,23 +114,25 @@ class Task(abc.ABC):
         ]
 
     def check(self, answers):  # noqa: B027 - some have nothing to check.
-        """Raises ValueError where nothing can be proved, warns where little.
+        """Raises ValueError if nothing can be proved; warns if only little.
 
         Args:
-            answers: what the base model answers with, as of `Sampler.answers`.
+            answers: the result of `Sampler.answers`.
         """
 
     def settings(self, answers):
-        """What certificates depend on beside sampler and claim, for JSON."""
+        """Settings beside sampler and claim that certificates depend on, as
+        JSON types.
+        """
         return {"answers": answers}
 
     def prepared(self, examples, answers, batch_size, family_wise):
-        """The task for these examples.
+        """Returns the task for these examples.
 
         Args:
             examples: `Examples`.
-            answers: as of `check`.
-            batch_size: int, as memory allows.
+            answers: as in `check`.
+            batch_size: int, small enough for the memory.
             family_wise: bool, whether alpha is shared by all examples.
 
         Returns:
@@ -149,16 +151,16 @@ class Task(abc.ABC):
     _advice = ""
 
     def begun(self, log):
-        """The task, once its log is open and has a seed."""
+        """Returns the task with the seed of its open log."""
         return dataclasses.replace(self, seed=log.settings["seed"])
 
     def labels_that_count(self, x, labels):
-        """Labels without those of padding."""
+        """The labels, with those of padding marked as not counting."""
         return labels
 
     @property
     def on_worker(self):
-        """The part that samples, which is sent to a cluster."""
+        """The part of the task that samples and is sent to a cluster."""
         return self
 
     def unknown(self, chunk):
@@ -170,7 +172,7 @@ class Task(abc.ABC):
 
         Args:
             chunk: `Chunk`.
-            sample: function from a part of it to what `sample` returns.
+            sample: function from a part of it to the result of `Task.sample`.
 
         Returns:
             list.
@@ -185,7 +187,7 @@ def least_scale(scale):
 
 
 def mean_scale(scale):
-    """Their geometric mean, of which rounding makes no less than the least.
+    """The geometric mean scale of each example, never below the smallest.
 
     Args:
         scale: float array, shape `(examples,)` or `(examples, ...)`.
@@ -196,5 +198,5 @@ def mean_scale(scale):
     scale = scale.reshape(len(scale), -1).astype(np.float64)
     if scale.shape[1] == 1:
         return scale[:, 0]
-    # A product of hundreds of them underflows.
+    # A product of hundreds of scales underflows.
     return np.maximum(np.exp(np.log(scale).mean(axis=1)), scale.min(axis=1))

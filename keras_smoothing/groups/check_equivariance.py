@@ -5,20 +5,20 @@ _NUM_ELEMENTS = 64
 
 
 def check_equivariance(model, group, x, equivariant=False, seed=0):
-    """The largest deviation of a model from a symmetry, as far as it was found.
+    """Returns the largest deviation from a symmetry found in a model.
 
     Args:
-        model: function of a batch, such as a Keras model. Of a random one the
-            result contains its noise.
+        model: function of a batch, such as a Keras model. The noise of a random
+            model counts as deviation.
         group: `keras_smoothing.groups.Group`.
         x: float array, shape `(batch, ...)`.
         equivariant: bool. False: outputs should stay the same when the input
-            is rearranged. True: they should be rearranged along.
-        seed: int, for the choice of elements.
+            is rearranged. True: outputs should be rearranged with it.
+        seed: int, the seed for choosing elements.
 
     Returns:
         float, the largest absolute difference over the examples and 64 random
-        elements; NaN where an output is.
+        elements; NaN if an output is NaN.
 
     Example:
 

@@ -12,9 +12,9 @@ from keras_smoothing.utils import checked_data_format
 def is_group(elements):
     """Whether rows are all elements of a group of permutations, each once.
 
-    It is decided in full. Elements are taken as generators until products with
-    them lead from the identity to all rows; each doubles the subgroup at least,
-    so that `order * log2(order)` products are formed.
+    The check is complete. Elements are added as generators until products with
+    them lead from the identity to all rows. Each generator at least doubles the
+    subgroup, so at most `order * log2(order)` products are formed.
 
     Args:
         elements: int array, shape `(order, points)`.
@@ -32,7 +32,7 @@ def is_group(elements):
         return False
     reached = np.zeros(len(elements), bool)
     reached[index[points.tobytes()]] = True
-    generators = []  # Of each, where it leads from each element.
+    generators = []  # For each, the product with every element, by index.
     while not reached.all():
         products = np.take(elements, elements[np.argmin(reached)], axis=1)
         found = [index.get(product.tobytes(), -1) for product in products]
@@ -44,7 +44,7 @@ def is_group(elements):
 
 
 def _spread(reached, generators):
-    """Marks all that generators lead to from what is reached."""
+    """Marks all elements that generators reach from those reached already."""
     border = np.flatnonzero(reached)
     while len(border):
         images = np.unique([generator[border] for generator in generators])
@@ -52,21 +52,21 @@ def _spread(reached, generators):
         reached[border] = True
 
 
-# Digests of elements that were found to be groups.
+# Digests of arrays of elements that are known to be groups.
 _groups = set()
 
 
 class Group(abc.ABC):
     """A finite group that rearranges the points of an example.
 
-    An element is the rearrangement itself: an integer vector that says, for
-    each point of the result, which point of the input it is. Points are the
-    pixels of an image, row by row, or the entries of a set; channels move along
-    with their point. Such an action is linear and orthogonal, so it changes
-    neither l1 nor l2 distances, nor the law of noise that is independent and
-    equal in all coordinates. A subclass defines `elements`, which are checked
-    before they are used; one that defines `sample` itself, for a group too
-    large to list, answers for its being one.
+    An element is the rearrangement itself: an integer vector that gives, for
+    each point of the result, its point in the input. Points are the pixels of
+    an image, row by row, or the entries of a set. Channels move with their
+    point. Such an action is linear and orthogonal, so it preserves l1 and l2
+    distances, and the distribution of i.i.d. noise. A subclass defines
+    `elements`, which are checked before they are used. A subclass that defines
+    `sample` itself, for a group too large to list, must make sure that it is a
+    group.
 
     Args:
         data_format: "channels_last", "channels_first", or None for
@@ -81,7 +81,7 @@ class Group(abc.ABC):
 
     @abc.abstractmethod
     def elements(self, shape):
-        """All elements, each once, the identity first.
+        """Lists all elements, each once, the identity first.
 
         Args:
             shape: tuple of ints, the shape of an example.
@@ -94,16 +94,16 @@ class Group(abc.ABC):
         """
 
     def checked_elements(self, shape):
-        """The `elements`, after a check that they are a group.
+        """Returns the `elements` after a check that they form a group.
 
-        A certificate for orbits is false of what is no group, or where some
-        elements are drawn more often than others.
+        Certificates for orbits are false if the elements do not form a group,
+        or if some are drawn more often than others.
 
         Args:
-            shape: as of `elements`.
+            shape: as in `elements`.
 
         Returns:
-            as of `elements`.
+            as in `elements`.
 
         Raises:
             ValueError: unless they are permutations of the points, each once,
@@ -129,7 +129,7 @@ class Group(abc.ABC):
         return elements
 
     def sample(self, count, shape, seed):
-        """Elements drawn uniformly.
+        """Draws elements uniformly.
 
         Args:
             count: int or int tensor, how many.
@@ -144,7 +144,7 @@ class Group(abc.ABC):
         return ops.take(ops.convert_to_tensor(elements), which, axis=0)
 
     def inverse(self, elements):
-        """The inverses of elements.
+        """Inverts elements.
 
         Args:
             elements: int32 tensor, shape `(count, points)`.
@@ -155,7 +155,7 @@ class Group(abc.ABC):
         return ops.argsort(elements, axis=-1)
 
     def act(self, x, elements):
-        """Each example, rearranged by an element of its own.
+        """Rearranges each example by an element of its own.
 
         Args:
             x: tensor, shape `(batch, ...)`.
@@ -172,7 +172,7 @@ class Group(abc.ABC):
         return self._from_points(ops.take(flat, which, axis=0), x.shape[1:])
 
     def orbit(self, x, elements):
-        """Every example, rearranged by every element.
+        """Rearranges every example by every element.
 
         Args:
             x: tensor, shape `(batch, ...)`.
@@ -185,7 +185,7 @@ class Group(abc.ABC):
         moved = ops.take(self._to_points(x), elements, axis=1)
         moved = ops.reshape(moved, (-1, *moved.shape[2:]))
         moved = self._from_points(moved, shape)
-        # By all that is known of sizes: loops keep the shape they begin with.
+        # With all known sizes, since loops keep the shape they begin with.
         return ops.reshape(
             moved, (ops.shape(x)[0], ops.shape(elements)[0], *shape)
         )
@@ -224,7 +224,7 @@ class Group(abc.ABC):
         return self.data_format == "channels_last"
 
     def _to_points(self, x):
-        """`(batch, points, channels)`."""
+        """Reshapes examples to `(batch, points, channels)`."""
         if not self._channels_last:
             x = ops.moveaxis(x, 1, -1)
         points = int(np.prod(x.shape[1:-1]))
@@ -242,8 +242,8 @@ class Group(abc.ABC):
 def uniform_integers(count, stop, seed):
     """Integers from 0 to `stop`, exclusive, int32 tensor of shape `(count,)`.
 
-    Drawn from 63 bits: of 32 they are uniform to a few parts in a million only,
-    which a certificate from many draws would notice.
+    Drawn from 63 bits: with 32 bits, they are uniform only to a few parts in a
+    million, which would matter for a certificate from many draws.
     """
     integers = keras.random.randint(
         (count,), 0, 2**63 - 1, dtype="int64", seed=seed

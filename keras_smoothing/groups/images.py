@@ -10,10 +10,10 @@ from keras_smoothing.groups.group import uniform_integers
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class D4(Group):
-    """The symmetries of the square: four quarter turns, flipped or not.
+    """The symmetries of the square: four rotations, with and without a flip.
 
-    Images must be square. Other angles interpolate between pixels, are no
-    group on them, and certify nothing.
+    Images must be square. Rotations by other angles interpolate between pixels,
+    so they are no group on them and certify nothing.
 
     Args:
         data_format: as in Keras's layers.
@@ -74,7 +74,7 @@ class HorizontalFlip(Group):
 class CyclicShift(Group):
     """All shifts of an image that wrap around its edges.
 
-    An image of height h and width w has `h * w` of them.
+    An image of height h and width w has `h * w` shifts.
 
     Args:
         data_format: as in Keras's layers.
@@ -96,7 +96,7 @@ class CyclicShift(Group):
         return ops.convert_to_numpy(self._shifts(np.arange(points), shape))
 
     def sample(self, count, shape, seed):
-        # Without the table of all elements, which may be too large.
+        # Avoids the table of all elements, which may be too large.
         points = self._grid(shape).size
         return self._shifts(uniform_integers(count, points, seed), shape)
 

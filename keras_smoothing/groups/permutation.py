@@ -11,7 +11,8 @@ from keras_smoothing.groups.group import Group
 class Permutation(Group):
     """All orders of the points of a set, such as a point cloud.
 
-    A set of n points has `n!` of them: `elements` lists them for at most 8.
+    A set of n points has `n!` orders. `elements` lists them for at most 8
+    points.
 
     Args:
         data_format: as in Keras's layers; "channels_last" is an example of
@@ -39,8 +40,8 @@ class Permutation(Group):
 
     def sample(self, count, shape, seed):
         (points,) = self._spatial(shape, rank=1)
-        # The order of independent numbers is uniform if no two are equal. Of
-        # 62 bits they never are; float32 has too few.
+        # The order of independent numbers is uniform if no two are equal. With
+        # 62 bits, ties do not occur in practice; float32 has too few bits.
         keys = keras.random.randint(
             (count, points), 0, 2**62, dtype="int64", seed=seed
         )

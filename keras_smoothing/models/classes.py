@@ -6,21 +6,21 @@ from keras_smoothing.models.smoothed import Smoothed
 class SmoothedClasses(Smoothed):
     """A smoothed model whose draws vote for classes. Base class.
 
-    A subclass says in `_is_binary` whether the base model has one number where
-    others have a score for each class.
+    A subclass defines `_is_binary`: whether the base model is binary, with one
+    number in place of a score for each class.
 
     Args:
-        base_model: as of `Smoothed`.
-        noise: as there.
-        num_draws: as there.
-        seed: as there.
-        group: as there.
-        from_logits: bool, of a binary base model: whether it returns the logit
-            of class 1, instead of its probability; None to tell by the last
+        base_model: as in `Smoothed`.
+        noise: as in `Smoothed`.
+        num_draws: as in `Smoothed`.
+        seed: as in `Smoothed`.
+        group: as in `Smoothed`.
+        from_logits: bool, whether a binary base model returns the logit of
+            class 1 instead of its probability; None to infer it from the last
             activation.
-        threshold: float in (0, 1), of a binary base model: it votes for class 1
-            where the probability is larger.
-        output: as of `Smoothed`.
+        threshold: float in (0, 1): a binary base model votes for class 1 where
+            its probability is larger than this.
+        output: as in `Smoothed`.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -50,9 +50,10 @@ class SmoothedClasses(Smoothed):
 
     @property
     def classifier(self):
-        """What votes: the answer model, or of a binary one its two classes.
+        """The model that votes: a binary one is given two classes.
 
-        A Keras model to `(batch, ..., classes)` that shares the weights.
+        A Keras model with outputs `(batch, ..., classes)`. It shares the
+        weights of the base model.
         """
         if not self._is_binary():
             if self.from_logits is not None or self.threshold != 0.5:
@@ -66,7 +67,7 @@ class SmoothedClasses(Smoothed):
 
         def make():
             made = self._two_classes()
-            # In a function: its fixed weights are none of this model.
+            # In a function: this model is not to track its fixed weights.
             return lambda: made
 
         return self._keep("classifier", None, lambda model: None, make)()

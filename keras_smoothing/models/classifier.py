@@ -24,57 +24,57 @@ from keras_smoothing.sigma_search import SigmaSearch
 class SmoothedModel(SmoothedClasses):
     """A classifier smoothed by noise, whose predictions can be certified.
 
-    The smoothed classifier answers with the class that the base model predicts
+    The smoothed classifier predicts the class that the base model predicts
     most often when noise is added to its input. `fit` trains the base model
-    under fresh noise at every step; `evaluate` and a plain call give loss,
-    metrics and outputs of one noisy pass, as in training. `predict`,
-    `classify` and `certify` are about the smoothed classifier: `predict`
-    returns the shares of the votes among `num_draws` draws, `(batch, classes)`,
-    or `(batch, 1)`, those of class 1, for a binary base model.
+    under fresh noise at every step. `evaluate` and a plain call use one noisy
+    pass, as in training. `predict`, `classify` and `certify` use the smoothed
+    classifier: `predict` returns vote shares over `num_draws` draws, of shape
+    `(batch, classes)`, or `(batch, 1)` (the share of class 1) for a binary
+    base model.
 
-    With `voting="soft"` it answers with the class of the largest mean
-    probability instead, as attacks and training objectives see it. The same
-    radii hold for it: in `classify` and `certify` each draw votes for a class
-    sampled from the probabilities, so that all statistics stay exact; `predict`
-    returns the mean.
+    With `voting="soft"`, the smoothed classifier instead predicts the class
+    with the largest mean probability, which is what attacks and training
+    objectives see. The same radii hold: in `classify` and `certify`, each draw
+    votes for a class sampled from the probabilities, so all statistics stay
+    exact. `predict` returns the mean probabilities.
 
     The scale of the noise and the certified radii are in the units of the
-    input given to this model. Normalisation inside the base model comes after
-    the noise and changes nothing of that.
+    input given to this model. Normalization inside the base model comes after
+    the noise and does not change these units.
 
-    Where the base model begins with `keras.layers.Masking`, padding gets no
-    noise. Certificates are then about the valid steps, among inputs with the
+    If the base model begins with `keras.layers.Masking`, padding gets no
+    noise. Certificates then hold for the valid steps, among inputs with the
     same padding.
 
     Args:
-        base_model: Keras model from an input `(batch, ...)` to `(batch,
-            classes)`, logits or probabilities, or a binary one to `(batch, 1)`;
-            or a functional one with several inputs of known sizes, whose noisy
-            one is named by `noise`, or several outputs, one of them named by
-            `output`. Weights are shared, not copied.
-            One that begins with always-on noise (`ks.add_input_noise`) and
-            comes without `noise` is taken apart, so that its noise is added
-            once.
+        base_model: Keras model from an input `(batch, ...)` to logits or
+            probabilities `(batch, classes)`, or `(batch, 1)` if it is binary.
+            A functional model may have several inputs of known sizes, of which
+            `noise` names the noisy one, or several outputs, of which `output`
+            names one. Weights are shared, not copied.
+            Without `noise`, a model that begins with always-on noise
+            (`ks.add_input_noise`) is split after that layer, so that its noise
+            is added only once.
         noise: `keras_smoothing.noise.Noise`; or a dict from the name of one
-            input to its noise. What is certified of several inputs holds while
-            that one moves and all others stay as they are. None for the noise
-            that `base_model` begins with.
-        num_draws: int >= 1, the draws of each prediction of `predict`.
+            input to its noise: certificates then hold while that input moves
+            and all others stay fixed. None for the noise that `base_model`
+            begins with.
+        num_draws: int >= 1, the draws for each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
         voting: "hard", or "soft" for a base model that returns probabilities.
-        group: `keras_smoothing.groups.Group` or None. Each draw then applies
-            one random element of it to the input, in training too. The
-            smoothed classifier is exactly invariant, and its certificates hold
-            around every rearrangement of the input, at no cost in draws.
-        from_logits: bool, of a binary base model: whether it returns the logit
-            of class 1, instead of its probability; None to tell by the last
+        group: `keras_smoothing.groups.Group` or None. With a group, each draw
+            applies one random element of it to the input, in training too. The
+            smoothed classifier is then exactly invariant, and its certificates
+            hold around every rearrangement of the input, at no cost in draws.
+        from_logits: bool, whether a binary base model returns the logit of
+            class 1 instead of its probability; None to infer it from the last
             activation.
-        threshold: float in (0, 1), of a binary base model: it votes for class 1
-            where the probability is larger.
-        output: str, the name of the output whose classes are smoothed, of a
-            base model with several: a key of its dict, or the name of a layer.
-            `fit`, `evaluate` and a plain call go on with all of them.
+        threshold: float in (0, 1): a binary base model votes for class 1 where
+            its probability is larger than this.
+        output: str, for a base model with several outputs, the one whose
+            classes are smoothed: a key of its dict, or the name of a layer.
+            `fit`, `evaluate` and a plain call still use all outputs.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -97,7 +97,7 @@ class SmoothedModel(SmoothedClasses):
     result.summary()
     ```
 
-    Of two inputs, one is smoothed:
+    To smooth one of two inputs:
 
     ```python
     import keras
@@ -142,21 +142,21 @@ class SmoothedModel(SmoothedClasses):
         self._build_if_known()
 
     def predict_step(self, data):
-        """Vote shares; `predict` returns them."""
+        """Vote shares, as `predict` returns them."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         shares = self.vote_shares(self._examples(x), self.seed_generator)
         # In the form of the base model.
         return shares[:, 1:] if self._is_binary() else shares
 
     def vote_shares(self, x, seed):
-        """Shares of the votes among `num_draws` draws, in a graph.
+        """Shares of the votes over `num_draws` draws, computed in a graph.
 
         Args:
             x: tensor, shape `(batch, ...)`, of floating type.
             seed: `keras.random.SeedGenerator`.
 
         Returns:
-            float32 tensor, shape `(batch, classes)`; with soft voting mean
+            float32 tensor, shape `(batch, classes)`: with soft voting, mean
             probabilities.
         """
         ballot = ballots.soft if self.voting == "soft" else ballots.hard
@@ -178,15 +178,15 @@ class SmoothedModel(SmoothedClasses):
     ):
         """Predicts with the smoothed classifier, or abstains.
 
-        An answer other than `ks.ABSTAIN` is, with probability at least
-        `1 - alpha` for each example, the class most probable under noise.
+        With probability at least `1 - alpha` for each example, an answer other
+        than `ks.ABSTAIN` is the class most probable under noise.
 
         Args:
-            x: as in `certify`. Where float32 rounds it, so many votes are
-                discounted as the noise around both inputs may differ in; with
-                a memory, a small ball has to be certified that reaches it. Of
-                noise without a norm nothing is certified, and the answer is
-                about the rounded input.
+            x: as in `certify`. Where float32 rounds it, as many votes are
+                discounted as the noise around the two inputs may differ in.
+                With a memory, a small ball that reaches the input has to be
+                certified instead. For noise without a norm nothing is
+                certified, and the answer is for the rounded input.
             x_key: as in `certify`.
             n: int, draws for each example.
             alpha: float in (0, 1), probability of a wrong answer.
@@ -196,15 +196,16 @@ class SmoothedModel(SmoothedClasses):
             check_independence: bool, as in `certify`.
             serialized: as in `certify`.
             sigma: as in `certify`.
-            memory: as in `certify`. What is answered without a certificate is
-                promised too, of that input alone. An earlier promise answers
-                whatever its own `alpha` was. With a `total_alpha` each query
-                is tested at its share of it, if that is smaller than `alpha`.
+            memory: as in `certify`. An answer without a certificate is
+                promised too, for that input alone. An earlier promise is
+                reused whatever its own `alpha` was. With a `total_alpha`, each
+                query is tested at its share of it, if that is smaller than
+                `alpha`.
 
         Returns:
-            int64 array, shape `(examples,)`; `ks.ABSTAIN` (-1) where the votes
-            do not decide, or where the base model returned NaN, unless an
-            earlier promise says the class.
+            int64 array, shape `(examples,)`. It is `ks.ABSTAIN` (-1) where the
+            votes do not decide, or where the base model returned NaN, unless
+            an earlier promise gives the class.
 
         Raises:
             ValueError: for bad input, a base model that mixes the examples of a
@@ -251,9 +252,9 @@ class SmoothedModel(SmoothedClasses):
 
         With probability at least `1 - alpha` for each example, the smoothed
         classifier's prediction is constant within the radius returned (with
-        `top_k`: is among its k most voted classes). This is a statement about
-        noise over the real numbers, to which float32 draws come close; a base
-        model made to look at their last bits is beyond it.
+        `top_k`: is among its k most voted classes). The guarantee assumes
+        real-valued noise. float32 draws come close to it, except for a base
+        model built to exploit their low-order bits.
 
         Args:
             x: array or tensor, shape `(examples, ...)`, of floating type; or a
@@ -261,19 +262,20 @@ class SmoothedModel(SmoothedClasses):
                 x or (x, y), which is finite, keeps its order and may be larger
                 than memory; or a `ray.data.Dataset`, whose columns are the
                 entries of a dict, and which is read into the memory of its
-                cluster. Each x may be a dict of arrays; of several inputs it
-                is, by their names, or a list in the order of a model's list.
-                A `tf.RaggedTensor` is padded with the mask value of a base
-                model that begins with `keras.layers.Masking`; for any other
-                its rows have to be of one length.
-                Numbers that float32 does not hold are rounded for the draws,
-                and the radius is less by the distance that moves them.
+                cluster. Each x may be a dict of arrays. For several inputs, x
+                is a dict by their names, or a list in the order of the model's
+                inputs.
+                If the base model begins with `keras.layers.Masking`, a
+                `tf.RaggedTensor` is padded with its mask value; otherwise all
+                rows must have the same length.
+                Numbers that float32 cannot represent are rounded for the
+                draws, and the radius is reduced by the rounding distance.
             y: class labels, integers of shape `(examples,)` or `(examples, 1)`,
-                or one-hot `(examples, classes)`; whole floats and, for two
-                classes, bool are integers too. Or None, as beside a dataset,
-                which brings its own.
+                or one-hot `(examples, classes)`. Whole floats and, for two
+                classes, bools count as integers. None for no labels, or for a
+                dataset, which yields its own.
             x_key: str or None, the entry of x in a dict; None for the names of
-                the base model's inputs. Other entries are left alone.
+                the base model's inputs. Other entries are ignored.
             y_key: str or None, the entry of the labels in the same dict; None
                 for no labels, or those of y or (x, y).
             n0: int, draws that select the class.
@@ -282,46 +284,47 @@ class SmoothedModel(SmoothedClasses):
             stopping: `ks.AdaptiveSampling` or `ks.FixedSampling`, how many
                 draws an example gets; or None.
             alpha: float in (0, 1), failure probability of each certificate.
-            top_k: int. Above 1 the claim is that a class stays among the
-                `top_k` most voted: the label, or without labels the class most
-                voted at x.
+            top_k: int. Above 1, the certificate says that a class stays among
+                the `top_k` most voted: the label, or without labels the class
+                most voted at x.
             family_wise: bool, whether `alpha` is the probability that any of
                 the certificates fails, instead of each (Bonferroni).
-            batch_size: int, noisy copies in one forward pass; fewer, with
-                a warning, where these would need over half of the memory
-                that is free. Draws do not depend on it, nor on the order of
-                the examples; the rounding of a forward pass may, and move
+            batch_size: int, noisy copies in one forward pass. It is reduced,
+                with a warning, if a pass would need over half of the free
+                memory. Draws do not depend on it, nor on the order of the
+                examples; the rounding of a forward pass may, and can change
                 a vote that is nearly tied.
             seed: int or None, the root of all draws; None for a fresh one from
-                the operating system. Who knows the seed before choosing x can
-                choose it against the draws. A log has its seed in the file
-                beside it, `<log>.json`.
+                the operating system. Keep the seed secret until x is chosen:
+                an adversary who knows it can tailor x to these draws. The seed
+                of a log is in the file beside it, `<log>.json`.
             log: path of a log, or None. Rows are written for up to 16
                 examples at a time (128 with adaptive sampling), as soon as
-                they are certified. A run that was interrupted is resumed by
-                the same call, with the same results as without the
-                interruption. Examples chosen after the log was begun, when its
-                seed can be read, belong into another log: with `seed=None`
-                more than it was begun for are refused, where their number was
-                known then.
-            check_independence: bool, whether to try, on noisy copies of the
-                first examples, that the base model's answer to an input does
-                not depend on what else is in the batch; a certificate is about
-                one input. It costs a few forward passes of full batches.
+                they are certified. The same call resumes an interrupted run,
+                with the same results as without the interruption. Once a log
+                exists, its seed can be read, so examples chosen later belong
+                in another log: with `seed=None`, more examples than the log
+                was begun for are refused, if their number was known then.
+            check_independence: bool, whether to test, on noisy copies of the
+                first examples, that the base model's output for an input does
+                not depend on the rest of the batch, since a certificate is
+                about one input. It costs a few forward passes of full batches.
             serialized: `ks.serialized.Exact` or `Audited`, how to find the
                 votes of a base model with a `DeepEquilibrium` layer in fewer
                 steps; or None.
             sigma: `ks.DataDependentSigma` or `ks.ANCER`, how the noise of each
-                example is chosen; or None for that of the model. A classifier
-                that chooses its noise by the input is certified by a `memory`
-                only; without one a warning says so, and result and log do.
+                example is chosen; or None for the noise of the model. A
+                classifier that chooses its noise by the input is certified
+                only with a `memory`; without one, a warning, the result and
+                the log say so.
             memory: `ks.CertificationMemory`, the promises made; or None. An
-                example inside a ball that was promised is answered from there,
-                without draws; any other is certified, up to what was promised
-                of other classes, and promised from then on, in the order of
-                the examples. Pass the same memory to `classify`. Mistakes of
-                its answers add up: see `ks.CertificationMemory` for what holds
-                of all of them together.
+                example inside a promised ball gets the answer promised there,
+                without draws. Any other is certified, as far as promises of
+                other classes allow, and promised from then on, in the order of
+                the examples. Pass the same memory to `classify`. The failure
+                probabilities of its answers add up: see
+                `ks.CertificationMemory` for what holds for all of them
+                together.
             cluster: `ks.cluster.Ray`, whose workers certify, with the same
                 results; or None for this process.
             verbose: "auto" or 1 for a progress bar, 2 for one line, 0 for
@@ -337,7 +340,7 @@ class SmoothedModel(SmoothedClasses):
                 model, norm, shape, group, voting or form of serialized
                 smoothing. Examples of a dataset are checked as they are read;
                 rows already logged stay valid.
-            OSError: for a memory that cannot be reached, read or written.
+            OSError: if the memory cannot be reached, read or written.
         """
         if stopping is None:
             stopping = FixedSampling(100_000 if n is None else n)
@@ -377,9 +380,9 @@ class SmoothedModel(SmoothedClasses):
         batch_size=1024,
         serialized=None,
     ):
-        """Says before a run what it can certify and what it costs.
+        """Tells before a run what it can certify and what it costs.
 
-        As `ks.plan`, for this model and its noise.
+        Like `ks.plan`, for this model and its noise.
 
         Args:
             n: int, draws of the estimate for each example.
@@ -419,48 +422,51 @@ class SmoothedModel(SmoothedClasses):
         """Exports the smoothed classifier as a TensorFlow SavedModel.
 
         It has four signatures, whose inputs `x` are float32 `(batch, ...)`:
-        "predict", from x to the "shares" of the votes; "classify", from x,
-        `seeds`, `n` and `batch_size` to the "counts" of the votes and
-        "nan_draws"; "certify", which takes `selection_seeds` and `n0` besides
-        and returns the counts of the "selection" too; and "settings", from
-        nothing to a JSON text of everything that certificates depend on.
-        Loading and calling them takes TensorFlow only.
 
-        What votes prove is computed in float64 outside of the graph, by a
-        package that is written beside it and needs NumPy and SciPy: with
-        `<filepath>/assets.extra` on the path of Python, it is `from
-        certificates import SmoothedClassifier`. With the same seed its
-        certificates are those of `certify`.
+        - "predict" maps x to the "shares" of the votes.
+        - "classify" maps x, `seeds`, `n` and `batch_size` to the "counts" of
+          the votes and "nan_draws".
+        - "certify" also takes `selection_seeds` and `n0`, and also returns the
+          counts of the "selection".
+        - "settings" takes no input and returns a JSON text of everything that
+          certificates depend on.
+
+        Only TensorFlow is needed to load and call them.
+
+        A package written beside the graph turns votes into certificates, in
+        float64. It needs NumPy and SciPy: with `<filepath>/assets.extra` on
+        the Python path, use `from certificates import SmoothedClassifier`.
+        With the same seed, its certificates are those of `certify`.
 
         Trust the folder as you trust a program. `SmoothedClassifier` takes the
-        settings from the graph and refuses weights whose SHA-256 is not in it,
-        so files of two exports do not mix. Whoever can rewrite the graph or
-        the package can make it say anything.
+        settings from the graph and rejects weights whose SHA-256 is not in it,
+        so files of two exports cannot be mixed. Anyone who can rewrite the
+        graph or the package can make it say anything.
 
-        Seeds are inputs, since a seed inside the file could be known to who
-        chooses x. `SmoothedClassifier` makes fresh ones at every call; who
-        calls a signature without it sends two random integers in [0, 2^31)
-        for each seed, from an operating system's source, and never lets the
-        sender of x choose them. Counting up does not do: seeds such as (1, 5)
-        and (1, 6) share a part of their draws, and are refused. Those of
-        "predict" are drawn in the graph, from a source that is not made to
-        withstand an attacker.
+        Seeds are inputs, since a seed inside the file could be known to
+        whoever chooses x. `SmoothedClassifier` makes fresh seeds at every
+        call. If you call a signature without it, send two random integers in
+        [0, 2^31) for each seed, from the operating system's source of
+        randomness, and never let the sender of x choose them. Do not count up:
+        seeds such as (1, 5) and (1, 6) share some of their draws, and are
+        refused. The seeds of "predict" are drawn in the graph, from a source
+        that is not designed to withstand an attacker.
 
         Args:
-            filepath: path of a folder that is empty or not there yet.
-            format: "tf_saved_model". The others of Keras would hold one noisy
-                pass, and no votes.
+            filepath: path of a folder that is empty or does not exist yet.
+            format: "tf_saved_model". Keras's other formats would export one
+                noisy pass, without votes.
             verbose: bool, whether to print the signatures; None for True.
             input_signature: `keras.InputSpec` or the like, of `(batch, ...)`,
-                for a base model that leaves sizes of its input open; or None.
+                for a base model with unknown input sizes; or None.
             check_independence: bool, as in `certify`, on noise around zero.
 
         Raises:
             ValueError: for another format, noise without a radius formula, or
                 a base model that is not built, mixes the examples of a batch,
-                or draws at inference, since its draws would be the same
-                wherever it is loaded.
-            FileExistsError: if there is something in the folder.
+                or draws random numbers at inference, since those would be the
+                same wherever it is loaded.
+            FileExistsError: if the folder is not empty.
         """
         if format != "tf_saved_model":
             raise ValueError(
@@ -515,10 +521,10 @@ class SmoothedModel(SmoothedClasses):
         return ClassLabels(classes=num_classes(self.answer_model, shape))
 
     def _sampler(self, serialized=None):
-        """The sampler of a way to find votes.
+        """The sampler for plain or serialized smoothing.
 
-        Its graph reads weights anew, which are variables; but what serialized
-        smoothing proves of them is held fast as well.
+        Its graph reads the current weights, which are variables; but what
+        serialized smoothing proves about them is baked in, too.
         """
         if serialized is None:
             kind, settings, of_model, find = None, None, structure, VoteSampler
@@ -547,7 +553,7 @@ class SmoothedModel(SmoothedClasses):
         )
 
     def _searcher(self, sigma):
-        """What finds the noise of each example, or None."""
+        """The search for the noise of each example, or None."""
         if sigma is None:
             return None
         checks.instance(

@@ -12,28 +12,29 @@ from keras_smoothing.sampling import vote_shares
 
 
 class SmoothedComponents(SmoothedClasses):
-    """A smoothed model of answers that are several classes. Base class.
+    """A smoothed model that predicts a class for each component. Base class.
 
-    Components are pixels, or labels. Each is answered with the class that the
-    base model gives it most often under noise; all share the draws.
+    Components are pixels or labels. The smoothed model gives each the class
+    that the base model gives it most often under noise. All components share
+    the draws.
 
     Args:
-        base_model: as of `Smoothed`.
-        noise: as there.
-        num_draws: as there.
-        seed: as there.
-        group: as there.
-        from_logits: as of `SmoothedClasses`.
-        threshold: as there.
-        output: as of `Smoothed`.
+        base_model: as in `Smoothed`.
+        noise: as in `Smoothed`.
+        num_draws: as in `Smoothed`.
+        seed: as in `Smoothed`.
+        group: as in `Smoothed`.
+        from_logits: as in `SmoothedClasses`.
+        threshold: as in `SmoothedClasses`.
+        output: as in `Smoothed`.
 
     Raises:
         ValueError: if an argument is not as described.
     """
 
-    # The claim of a subclass, of `statistics`.
+    # The claim class of a subclass.
     claim_type = None
-    # Whether its answers stay the same where the input is rearranged.
+    # Whether its answers stay the same when the input is rearranged.
     takes_group = True
 
     def __init__(
@@ -61,7 +62,7 @@ class SmoothedComponents(SmoothedClasses):
         self._build_if_known()
 
     def predict_step(self, data):
-        """Vote shares, as the base model would answer; for `predict`."""
+        """Vote shares in the form of the base model's output, for `predict`."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         shares = vote_shares(
             self._sampler(),
@@ -95,17 +96,18 @@ class SmoothedComponents(SmoothedClasses):
             n: int, draws for each example.
             alpha: float in (0, 1), the probability that any answer of an
                 example is wrong.
-            correction: "bonferroni"; or None for `alpha` being that of a given
-                component. Holm's is for classes that other draws have chosen.
+            correction: "bonferroni"; or None, with which `alpha` holds for each
+                single component. Holm's correction would need classes chosen
+                by other draws.
             batch_size: int, noisy copies in one forward pass.
             seed: int or None, the root of all draws; None for a fresh one from
                 the operating system.
             check_independence: bool, as in `certify`.
 
         Returns:
-            int64 array, shape `(examples, *components)`; `ks.ABSTAIN` (-1)
-            where the votes do not decide, where the base model returned NaN,
-            and at padding that it masks.
+            int64 array, shape `(examples, *components)`. It is `ks.ABSTAIN`
+            (-1) where the votes do not decide, where the base model returned
+            NaN, and at padding that it masks.
 
         Raises:
             ValueError: for bad input, a base model that mixes the examples of a
@@ -145,49 +147,50 @@ class SmoothedComponents(SmoothedClasses):
         cluster=None,
         verbose="auto",
     ):
-        """Certifies each component of what the smoothed model answers.
+        """Certifies each component of the smoothed model's predictions.
 
         With probability at least `1 - alpha` for each example, all its
         certificates are true together: no input closer than the radius of a
-        component changes its class. This is a statement about noise over the
-        real numbers, to which float32 draws come close; a base model made to
-        look at their last bits is beyond it.
+        component changes its class. The guarantee assumes real-valued noise.
+        float32 draws come close to it, except for a base model built to exploit
+        their low-order bits.
 
         Args:
             x: array, tensor or dataset, as in `ks.SmoothedModel.certify`.
             y: class labels, integers of shape `(examples, *components)` or
-                `(examples, *components, 1)`, -1 for what does not count, as
-                padding that the base model masks; or one-hot, of shape
-                `(examples, *components, classes)`; whole floats and, for two
-                classes, bool are integers too. Or None, as beside a dataset,
-                which brings its own.
+                `(examples, *components, 1)`; or one-hot, of shape
+                `(examples, *components, classes)`. -1 marks components that do
+                not count, such as padding that the base model masks. Whole
+                floats and, for two classes, bools count as integers. None for
+                no labels, or for a dataset, which yields its own.
             x_key: as in `ks.SmoothedModel.certify`.
-            y_key: as there.
+            y_key: as in `ks.SmoothedModel.certify`.
             n0: int, draws that select the classes.
             n: int, further draws that estimate their probabilities.
             alpha: float in (0, 1), the probability that any certificate of an
                 example is wrong.
-            correction: what `alpha` is shared out by. "bonferroni" gives each
-                component the radius that its votes prove. "holm" certifies all
-                at one `radius` that is fixed beforehand, and more of them at
-                that one. None for `alpha` being that of a given component:
-                nothing is then stated of all of them.
+            correction: how `alpha` is shared among components. "bonferroni"
+                gives each component the radius that its votes prove. "holm"
+                certifies all components at one `radius`, fixed beforehand, and
+                certifies more of them at that radius. With None, `alpha` holds
+                for each single component, and nothing is stated about all of
+                them together.
             radius: float, with "holm", in the units of the input; else None.
             family_wise: bool, whether `alpha` is the probability that any
                 certificate of any example is wrong.
-            batch_size: int, noisy copies in one forward pass; fewer, with
-                a warning, where these would need over half of the memory
-                that is free. Draws do not depend on it, nor on the order of
-                the examples; the rounding of a forward pass may, and move
+            batch_size: int, noisy copies in one forward pass. It is reduced,
+                with a warning, if a pass would need over half of the free
+                memory. Draws do not depend on it, nor on the order of the
+                examples; the rounding of a forward pass may, and can change
                 a vote that is nearly tied.
             seed: int or None, the root of all draws; None for a fresh one from
-                the operating system. Who knows the seed before choosing x can
-                choose it against the draws. A log has its seed in the file
-                beside it, `<log>.json`.
+                the operating system. Keep the seed secret until x is chosen:
+                an adversary who knows it can tailor x to these draws. The seed
+                of a log is in the file beside it, `<log>.json`.
             log: path of a log, or None. Rows are written for up to 16
-                examples at a time. A run that was interrupted is resumed by
-                the same call, with the same results. Further examples belong
-                into another log, as in `SmoothedModel.certify`.
+                examples at a time. The same call resumes an interrupted run,
+                with the same results. Further examples belong in another log,
+                as in `SmoothedModel.certify`.
             check_independence: bool, as in `SmoothedModel.certify`.
             cluster: `ks.cluster.Ray`, whose workers certify, with the same
                 results; or None for this process.
@@ -233,13 +236,13 @@ class SmoothedComponents(SmoothedClasses):
         num_examples=1,
         batch_size=128,
     ):
-        """Says before a run what it can certify and what it costs.
+        """Tells before a run what it can certify and what it costs.
 
         Args:
-            n: int, as in `certify`, like `alpha`, `correction` and `radius`.
-            alpha: as there.
-            correction: as there.
-            radius: as there. The smallest n is that for this radius.
+            n: int, as in `certify`.
+            alpha: as in `certify`.
+            correction: as in `certify`.
+            radius: as in `certify`. The plan's `smallest_n` is for this radius.
             n0: int, draws that select the classes.
             num_examples: int, how many examples are to be certified.
             batch_size: int, noisy copies in one forward pass, which is timed
@@ -273,7 +276,7 @@ class SmoothedComponents(SmoothedClasses):
         return len(sizes) > 1 and sizes[-1] == 1
 
     def _in_form(self, shares):
-        """Shares of classes, in the form of what the base model returns."""
+        """Shares of classes, in the form of the base model's output."""
         return shares[..., 1:] if self._is_binary() else shares
 
     def _claim(self, n, alpha, correction, radius):

@@ -10,17 +10,17 @@ from keras_smoothing.models.components import SmoothedComponents
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class SmoothedMultiLabel(SmoothedComponents):
-    """A classifier of several labels smoothed by noise, each one certified.
+    """A multi-label classifier smoothed by noise, with certified labels.
 
-    Of each label it says whether it is given: as the base model does most often
+    The smoothed model predicts a label if the base model predicts it most often
     when noise is added to its input. `fit` trains the base model under fresh
-    noise at every step; `evaluate` and a plain call give loss, metrics and
-    outputs of one noisy pass. `predict`, `classify` and `certify` are about the
-    smoothed model: `predict` returns the shares of the votes for each label
-    among `num_draws` draws, `(batch, labels)`.
+    noise at every step. `evaluate` and a plain call use one noisy pass.
+    `predict`, `classify` and `certify` use the smoothed model: `predict`
+    returns the share of votes for each label over `num_draws` draws, of shape
+    `(batch, labels)`.
 
-    A certificate is about one label, and `certify` corrects for their number,
-    so that all certificates of an example are true together.
+    A certificate is about one label. `certify` corrects for the number of
+    labels, so that all certificates of an example are true together.
 
     The scale of the noise and the certified radii are in the units of the
     input given to this model.
@@ -28,21 +28,22 @@ class SmoothedMultiLabel(SmoothedComponents):
     Args:
         base_model: Keras model from an input `(batch, ...)` to `(batch,
             labels)`, the probability of each label or its logit. Weights are
-            shared, not copied. One that begins with always-on noise
-            (`ks.add_input_noise`) and comes without `noise` is taken apart.
-        noise: `keras_smoothing.noise.Noise`, or a dict with that of one of
-            several inputs; or None for the noise that `base_model` begins with.
-        num_draws: int >= 1, the draws of each prediction of `predict`.
+            shared, not copied. Without `noise`, a model that begins with
+            always-on noise (`ks.add_input_noise`) is split after that layer.
+        noise: `keras_smoothing.noise.Noise`, or a dict from the name of one of
+            several inputs to its noise; or None for the noise that
+            `base_model` begins with.
+        num_draws: int >= 1, the draws for each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
         group: `keras_smoothing.groups.Group` or None, as of
             `ks.SmoothedModel`.
-        from_logits: bool, whether the base model returns logits, instead of
-            probabilities; None to tell by the last activation.
-        threshold: float in (0, 1): the base model votes for a label where its
-            probability is larger.
-        output: str, the name of the output that is the answer, of a base model
-            with several, as of `ks.SmoothedModel`.
+        from_logits: bool, whether the base model returns logits instead of
+            probabilities; None to infer it from the last activation.
+        threshold: float in (0, 1): the base model votes for a label if its
+            probability is larger than this.
+        output: str, for a base model with several outputs, the name of the one
+            to smooth, as in `ks.SmoothedModel`.
 
     Raises:
         ValueError: if an argument is not as described.

@@ -15,18 +15,18 @@ from keras_smoothing.training.eager_steps import EagerSteps
 class RandomSelfEnsemble(EagerSteps):
     """A model with noise inside, averaged over its own random passes.
 
-    The output is the mean of the model's probabilities over `num_draws` passes,
-    each with fresh noise, for `predict`, `evaluate` and calls alike; `fit`
-    trains on one pass for each step, as the paper does. Compile it with a loss
-    for probabilities.
+    In `predict`, `evaluate` and a plain call, the output is the mean of the
+    model's probabilities over `num_draws` passes, each with fresh noise. `fit`
+    trains on one pass per step, as the paper does. Compile the ensemble with a
+    loss for probabilities.
 
     Args:
         model: Keras model with noise inside, such as `ks.randomize` returns,
             from `(batch, ...)` to `(batch, classes)`. Weights are shared.
         num_draws: int >= 1, the passes of the ensemble.
-        from_logits: bool, whether `model` returns logits, rather than
+        from_logits: bool, whether `model` returns logits rather than
             probabilities.
-        **kwargs: of `keras.Model`.
+        **kwargs: as in `keras.Model`.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -76,7 +76,7 @@ class RandomSelfEnsemble(EagerSteps):
         self.built = True
 
     def call(self, inputs, training=None):
-        """Mean probabilities over `num_draws` passes; in training of one.
+        """Mean probabilities over `num_draws` passes; over one in training.
 
         Args:
             inputs: tensor, shape `(batch, ...)`.
@@ -104,14 +104,14 @@ class RandomSelfEnsemble(EagerSteps):
         return outputs
 
     def log_probabilities(self, inputs):
-        """Logarithms of the mean probabilities, without loss of digits.
+        """Logarithms of the mean probabilities, without loss of precision.
 
         Args:
             inputs: tensor, shape `(batch, ...)`.
 
         Returns:
-            float32 tensor, shape `(batch, classes)`; of classes that are masked
-            in all passes, by logits of -inf, -1e30.
+            float32 tensor, shape `(batch, classes)`. It is -1e30 for classes
+            that logits of -inf mask in all passes.
         """
 
         def add_pass(i, total):
@@ -128,16 +128,16 @@ class RandomSelfEnsemble(EagerSteps):
     def smoothed_model(self, voting="soft"):
         """The same classifier as a `SmoothedModel`, which can be certified.
 
-        Its noise is that at the input of the model. The noise inside becomes
-        part of a base model that is itself random, for which the theorem holds
-        all the same; a seed does not fix that noise, so two runs of `certify`
-        differ by chance. The classifier is that of ever more draws, which
-        `predict` comes close to with `num_draws`.
+        It smooths with the noise at the input of the model. The noise inside
+        becomes part of a random base model, for which the theorem holds all
+        the same. A seed does not fix that noise, so two runs of `certify`
+        differ by chance. The certified classifier is the limit of infinitely
+        many draws, which `predict` approximates with `num_draws`.
 
         Args:
-            voting: "soft" for the classifier of the largest mean probability,
-                to which the ensemble tends as draws are added; "hard" for the
-                majority among its passes, which often has larger radii.
+            voting: "soft" for the class with the largest mean probability, the
+                limit of the ensemble as draws are added; "hard" for the
+                majority vote of its passes, which often has larger radii.
 
         Raises:
             ValueError: if the model has no noise at its input.
@@ -157,21 +157,22 @@ class RandomSelfEnsemble(EagerSteps):
         return SmoothedModel(rest, noise, voting=voting)
 
     def certify(self, x, y=None, **kwargs):
-        """Certifies the classifier of the largest mean probability.
+        """Certifies the class with the largest mean probability.
 
-        That is `smoothed_model().certify`; keep the smoothed model for several
-        calls, since compiling it takes time.
+        Short for `smoothed_model().certify`. For several calls, keep the
+        smoothed model, since compiling it takes time.
 
         Args:
             x: as in `SmoothedModel.certify`.
-            y: as there.
-            **kwargs: all others of `SmoothedModel.certify`.
+            y: as in `SmoothedModel.certify`.
+            **kwargs: the other arguments of `SmoothedModel.certify`.
 
         Returns:
             `keras_smoothing.CertificationResult`.
 
         Raises:
-            ValueError: if the model has no noise at its input, and as there.
+            ValueError: if the model has no noise at its input, or as in
+                `SmoothedModel.certify`.
         """
         return self.smoothed_model().certify(x, y, **kwargs)
 

@@ -18,35 +18,35 @@ from keras_smoothing.sampling import OutputSampler
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class SmoothedRegression(Smoothed):
-    """A regression smoothed by noise, with intervals that can be certified.
+    """A regression model smoothed by noise, with certified intervals.
 
-    The smoothed regression answers with the median of what the base model
-    returns when noise is added to its input, in each coordinate of the answer.
-    `certify` finds intervals in which it stays wherever the input moves within
-    a ball. `fit`, `evaluate` and a plain call are those of the base model under
-    fresh noise; `predict` returns the medians of `num_draws` draws.
+    The smoothed regression returns the median of the base model's outputs when
+    noise is added to its input, for each coordinate by itself. `certify` finds
+    intervals that contain this median wherever the input moves within a ball.
+    `fit`, `evaluate` and a plain call use the base model under fresh noise.
+    `predict` returns the medians of `num_draws` draws.
 
-    Unlike a mean, a median of outputs without bounds can be certified. It is
-    that of each coordinate by itself.
+    Unlike a mean, the median of unbounded outputs can be certified.
 
     Args:
         base_model: Keras model from an input `(batch, ...)` to real numbers
-            `(batch, ...)`. Weights are shared, not copied. One that begins with
-            always-on noise (`ks.add_input_noise`) and comes without `noise` is
-            taken apart, so that its noise is added once.
-        noise: `keras_smoothing.noise.Noise`, or a dict with that of one of
-            several inputs; or None for the noise that `base_model` begins with.
-            Its scale, and all radii, are in the units of the input given to
-            this model.
-        num_draws: int >= 1, the draws of each prediction of `predict`.
+            `(batch, ...)`. Weights are shared, not copied. Without `noise`, a
+            model that begins with always-on noise (`ks.add_input_noise`) is
+            split after that layer, so that its noise is added only once.
+        noise: `keras_smoothing.noise.Noise`, or a dict from the name of one of
+            several inputs to its noise; or None for the noise that
+            `base_model` begins with. Its scale and all radii are in the units
+            of the input given to this model.
+        num_draws: int >= 1, the draws for each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
-        group: `keras_smoothing.groups.Group` or None. Each draw then applies
-            one random element of it to the input. The medians are exactly
-            invariant, and their intervals hold around every rearrangement of
-            the input. For answers that do not move with the input.
-        output: str, the name of the output that is the answer, of a base model
-            with several, as of `ks.SmoothedModel`.
+        group: `keras_smoothing.groups.Group` or None. With a group, each draw
+            applies one random element of it to the input. The medians are then
+            exactly invariant, and their intervals hold around every
+            rearrangement of the input. Use it only for outputs that do not move
+            with the input.
+        output: str, for a base model with several outputs, the name of the one
+            to smooth, as in `ks.SmoothedModel`.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -139,51 +139,52 @@ class SmoothedRegression(Smoothed):
         cluster=None,
         verbose="auto",
     ):
-        """Certifies intervals of the smoothed answers.
+        """Certifies intervals of the smoothed outputs.
 
         With probability at least `1 - alpha`, for each example and radius, all
         medians at all points closer than the radius lie in the interval of that
-        radius; `result.statement` says it in full. This is about noise over the
-        real numbers, to which float32 draws come close; a base model made to
-        look at their last bits is beyond it.
+        radius; `result.statement` says it in full. The guarantee assumes
+        real-valued noise. float32 draws come close to it, except for a base
+        model built to exploit their low-order bits.
 
-        The outputs of all draws are kept for as many examples as fit in 128 MiB
-        together, or for one, and sorted. Nothing is selected by draws, so none
-        are spent on that, and none are kept: another `alpha` or radius needs
-        another call.
+        The outputs of all draws are held and sorted for as many examples as fit
+        into 128 MiB together, at least one. No draws are spent on selection.
+        Draws are not kept afterwards: another `alpha` or radius needs another
+        call.
 
         Args:
             x: array, tensor or dataset of examples, as in
                 `SmoothedModel.certify`.
-            y: labels, floats or integers of the shape of the answers; `(
-                examples,)` for one number each; or None. With them, results
-                know certified errors. Of a detector, the true boxes,
-                `(examples, g, 4)`: x1, y1, x2, y2, or NaN where there are
-                fewer.
-            radii: float or floats >= 0, increasing: of the balls, in the norm
-                of the noise and in input units. Radius 0 is the example itself.
+            y: labels, floats or integers of the shape of the outputs, or
+                `(examples,)` for one number each; or None. With labels, results
+                include certified errors. For a detector, the true boxes,
+                `(examples, g, 4)`: x1, y1, x2, y2, with NaN in place of missing
+                boxes.
+            radii: float or floats >= 0, increasing: the radii of the balls, in
+                the norm of the noise and in input units. Radius 0 is the
+                example itself.
             x_key: str or None, as in `SmoothedModel.certify`.
-            y_key: str or None, as there.
+            y_key: str or None, as in `SmoothedModel.certify`.
             n: int, draws for each example. Larger radii need more: see `plan`.
             alpha: float in (0, 1), failure probability of the intervals of an
                 example at one radius.
-            correction: "bonferroni", with which all coordinates of the answer
-                are in their intervals together; or None, to share `alpha` out
-                over the two ends of each interval only: it then holds for each
+            correction: "bonferroni", with which all coordinates of the output
+                are in their intervals together; or None, with which `alpha` is
+                shared only by the two ends of each interval, and holds for each
                 coordinate by itself.
             family_wise: bool, whether `alpha` is the probability that any
                 example fails (at one radius), instead of each (Bonferroni).
-            batch_size: int, noisy copies in one forward pass; fewer, with
-                a warning, where these would need over half of the memory
-                that is free. Draws do not depend on it, nor on the order of
-                the examples; the rounding of a forward pass may.
+            batch_size: int, noisy copies in one forward pass. It is reduced,
+                with a warning, if a pass would need over half of the free
+                memory. Draws do not depend on it, nor on the order of the
+                examples; the rounding of a forward pass may.
             seed: int or None, the root of all draws; None for a fresh one from
-                the operating system. Who knows the seed before choosing x can
-                choose it against the draws. A log has its seed in the file
-                beside it, `<log>.json`.
-            log: path of a log, or None. A run that was interrupted is resumed
-                by the same call, with the same results. Further examples
-                belong into another log, as in `SmoothedModel.certify`.
+                the operating system. Keep the seed secret until x is chosen:
+                an adversary who knows it can tailor x to these draws. The seed
+                of a log is in the file beside it, `<log>.json`.
+            log: path of a log, or None. The same call resumes an interrupted
+                run, with the same results. Further examples belong in another
+                log, as in `SmoothedModel.certify`.
             check_independence: bool, as in `SmoothedModel.certify`.
             cluster: `ks.cluster.Ray`, whose workers certify, with the same
                 results; or None for this process.
@@ -191,7 +192,7 @@ class SmoothedRegression(Smoothed):
                 silence.
 
         Returns:
-            `keras_smoothing.IntervalResult`; of a `SmoothedDetector`, a
+            `keras_smoothing.IntervalResult`; for a `SmoothedDetector`,
             `keras_smoothing.DetectionResult`.
 
         Raises:
@@ -227,24 +228,24 @@ class SmoothedRegression(Smoothed):
         num_examples=1,
         batch_size=1024,
     ):
-        """Says before a run which intervals it can prove, and what it costs.
+        """Tells before a run which intervals it can prove, and what it costs.
 
         Args:
             n: int, as in `certify`.
-            alpha: float, as there.
-            radii: float or floats, as there.
-            correction: "bonferroni" or None, as there.
-            family_wise: bool, as there.
+            alpha: float, as in `certify`.
+            radii: float or floats, as in `certify`.
+            correction: "bonferroni" or None, as in `certify`.
+            family_wise: bool, as in `certify`.
             num_examples: int, how many examples are to be certified.
-            batch_size: int, as there.
+            batch_size: int, as in `certify`.
 
         Returns:
             `IntervalPlan`, which prints as sentences: at which radii intervals
-            are finite, how many draws each takes at least, and the time, by a
-            measurement of about two seconds.
+            are finite, how many draws each needs at least, and how long the run
+            takes, measured for about two seconds.
 
         Raises:
-            ValueError: as `certify`, or for a model without a known input
+            ValueError: as in `certify`, or for a model without a known input
                 shape.
         """
         num_examples = checks.positive_int("num_examples", num_examples)
@@ -274,30 +275,31 @@ class SmoothedRegression(Smoothed):
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class SmoothedDetector(SmoothedRegression):
-    """A detector smoothed by noise, whose boxes can be certified.
+    """A detector smoothed by noise, with certified boxes.
 
-    It answers with a fixed number of slots, as `ks.layers.SortedBoxes` makes
-    them of any detector's boxes. The box of a slot has, as each of its edges,
-    the median of what the base model returns there under the noise; it is
-    infinite where more than half of the draws find no box for the slot.
-    `certify` finds intervals in which all edges stay wherever the image moves
-    within a ball, and so the least overlap with the true boxes.
+    It returns a fixed number of slots, which `ks.layers.SortedBoxes` makes from
+    the boxes of any detector. Each edge of a slot's box is the median of that
+    edge under the noise. The box is infinite where more than half of the draws
+    find no box for the slot. `certify` finds intervals that contain all edges
+    wherever the image moves within a ball, and thus the least overlap with the
+    true boxes.
 
-    All else is as of `SmoothedRegression`.
+    Everything else is as in `SmoothedRegression`.
 
     Args:
         base_model: Keras model from images `(batch, ...)` to boxes
             `(batch, slots, 4)`: x1, y1, x2, y2, with x1 < x2 and y1 < y2, or
-            infinite in all four where there is none.
-        noise: `keras_smoothing.noise.Noise`, or a dict with that of one of
-            several inputs; or None for the noise that `base_model` begins with.
-        num_draws: int >= 1, the draws of each prediction of `predict`.
+            infinite in all four where there is no box.
+        noise: `keras_smoothing.noise.Noise`, or a dict from the name of one of
+            several inputs to its noise; or None for the noise that
+            `base_model` begins with.
+        num_draws: int >= 1, the draws for each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
-        group: None: boxes move along with the image, so that their medians
-            under a group would say nothing, and `certify` refuses one.
-        output: str, the name of the output that is the answer, of a base model
-            with several, as of `ks.SmoothedModel`.
+        group: None. Boxes move with the image, so their medians under a group
+            would say nothing, and `certify` refuses a group.
+        output: str, for a base model with several outputs, the name of the one
+            to smooth, as in `ks.SmoothedModel`.
 
     Raises:
         ValueError: if an argument is not as described.

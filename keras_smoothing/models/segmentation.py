@@ -8,42 +8,43 @@ from keras_smoothing.models.components import SmoothedComponents
 class SmoothedSegmentation(SmoothedComponents):
     """A segmentation network smoothed by noise, with certified pixels.
 
-    Each pixel is answered with the class that the base model gives it most
-    often when noise is added to the image. `fit` trains the base model under
-    fresh noise at every step; `evaluate` and a plain call give loss, metrics
-    and outputs of one noisy pass. `predict`, `classify` and `certify` are about
-    the smoothed model: `predict` returns the shares of the votes among
-    `num_draws` draws, in the form of the base model's output.
+    The smoothed model gives each pixel the class that the base model gives it
+    most often when noise is added to the image. `fit` trains the base model
+    under fresh noise at every step. `evaluate` and a plain call use one noisy
+    pass. `predict`, `classify` and `certify` use the smoothed model: `predict`
+    returns vote shares over `num_draws` draws, in the form of the base model's
+    output.
 
-    A certificate is about one pixel, and `certify` corrects for their number,
-    so that all certificates of an image are true together. Where the votes for
-    a pixel do not tell, it abstains, and the others do not suffer from it.
-    Votes are counted as they are found: memory grows with pixels times classes,
-    not with draws.
+    A certificate is about one pixel. `certify` corrects for the number of
+    pixels, so that all certificates of an image are true together. It abstains
+    on a pixel whose votes do not decide, without affecting the others. Votes
+    are counted as they are drawn: memory grows with pixels times classes, not
+    with draws.
 
     The scale of the noise and the certified radii are in the units of the
-    input given to this model, and the norm is that of the whole image.
+    input given to this model. The norm is taken over the whole image.
 
     Args:
-        base_model: Keras model from an input `(batch, ...)` to `(batch,
-            height, width, classes)`, logits or probabilities, or a binary one
-            to `(batch, height, width, 1)`. Sequences and volumes, with one
-            axis or three in place of height and width, are alike. Weights are
-            shared, not copied. One that begins with always-on noise
-            (`ks.add_input_noise`) and comes without `noise` is taken apart.
-        noise: `keras_smoothing.noise.Noise`, or a dict with that of one of
-            several inputs; or None for the noise that `base_model` begins with.
-        num_draws: int >= 1, the draws of each prediction of `predict`.
+        base_model: Keras model from an input `(batch, ...)` to logits or
+            probabilities `(batch, height, width, classes)`, or `(batch,
+            height, width, 1)` if it is binary. Sequences and volumes, with one
+            axis or three in place of height and width, work alike. Weights are
+            shared, not copied. Without `noise`, a model that begins with
+            always-on noise (`ks.add_input_noise`) is split after that layer.
+        noise: `keras_smoothing.noise.Noise`, or a dict from the name of one of
+            several inputs to its noise; or None for the noise that
+            `base_model` begins with.
+        num_draws: int >= 1, the draws for each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
         group: None. The elements of a group move pixels, and masks with them.
-        from_logits: bool, of a binary base model: whether it returns the logit
-            of class 1, instead of its probability; None to tell by the last
+        from_logits: bool, whether a binary base model returns the logit of
+            class 1 instead of its probability; None to infer it from the last
             activation.
-        threshold: float in (0, 1), of a binary base model: it votes for class 1
-            where the probability is larger.
-        output: str, the name of the output that is the answer, of a base model
-            with several, as of `ks.SmoothedModel`.
+        threshold: float in (0, 1): a binary base model votes for class 1 where
+            its probability is larger than this.
+        output: str, for a base model with several outputs, the name of the one
+            to smooth, as in `ks.SmoothedModel`.
 
     Raises:
         ValueError: if an argument is not as described.

@@ -23,33 +23,32 @@ from keras_smoothing.training.trainer import Trainer
 
 
 class Smoothed(Trainer):
-    """A base model under noise, whatever it answers with. Base class.
+    """A base model under noise, for any kind of output. Base class.
 
-    `fit` trains the base model under fresh noise at every step; `evaluate` and
-    a plain call give loss, metrics and outputs of one noisy pass, as in
-    training. A subclass says what the smoothed model answers, and is to be
-    built by `_build_if_known` at the end of its `__init__`.
+    `fit` trains the base model under fresh noise at every step. `evaluate` and
+    a plain call use one noisy pass, as in training. A subclass defines the
+    smoothed output, and calls `_build_if_known` at the end of its `__init__`.
 
     Args:
-        base_model: Keras model of an input `(batch, ...)`, or a functional one
-            of several. Weights are shared, not copied. One that begins with
-            always-on noise (`ks.add_input_noise`) and comes without `noise` is
-            taken apart, so that its noise is added once.
-        noise: `keras_smoothing.noise.Noise`; a dict with that of one input by
-            its name, where there are several; or None for the noise that
+        base_model: Keras model with an input `(batch, ...)`, or a functional
+            one with several. Weights are shared, not copied. Without `noise`, a
+            model that begins with always-on noise (`ks.add_input_noise`) is
+            split after that layer, so that its noise is added only once.
+        noise: `keras_smoothing.noise.Noise`; a dict from the name of one of
+            several inputs to its noise; or None for the noise that
             `base_model` begins with.
-        num_draws: int >= 1, the draws of each prediction of `predict`.
+        num_draws: int >= 1, the draws for each prediction of `predict`.
         seed: int or None, the seed of the noise in `fit`, `evaluate` and
             `predict`. Certificates have seeds of their own.
         group: `keras_smoothing.groups.Group` or None.
-        output: str, the name of the output that is the answer, of a base model
-            with several: a key of its dict, or the name of the layer. `fit`,
-            `evaluate` and a plain call go on with all of them.
+        output: str, for a base model with several outputs, the one to smooth:
+            a key of its dict, or the name of the layer. `fit`, `evaluate` and a
+            plain call still use all outputs.
 
     Attributes:
-        noise: `keras_smoothing.noise.Noise` of examples.
-        answer_model: Keras model that draws go through: the base model, of one
-            array and one answer.
+        noise: `keras_smoothing.noise.Noise` added to examples.
+        answer_model: Keras model that draws go through: the base model, with
+            one input array and one output.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -119,7 +118,7 @@ class Smoothed(Trainer):
         if not self.base_model.built:
             self.base_model.build(input_shape)
         self.built = True
-        _ = self.answer_model  # Its graph is not to be part of another.
+        _ = self.answer_model  # Its graph must not be part of another.
 
     def make_train_function(self, force=False):
         is_plain = isinstance(self.objective, GaussianAugmentation)
@@ -134,7 +133,7 @@ class Smoothed(Trainer):
         return super().make_train_function(force)
 
     def _warn_of_own_training(self):
-        """`fit` is that of this model: the base model has no say in it."""
+        """Warns that `fit` ignores a base model's own training methods."""
         for name in ("train_step", "compute_loss"):
             kinds = type(self.base_model).__mro__
             definer = next((k for k in kinds if name in vars(k)), keras.Model)
@@ -149,14 +148,14 @@ class Smoothed(Trainer):
     @property
     def answer_model(self):
         shape = self._example_shape()
-        if shape is None:  # What is not known yet is found out by calling it.
+        if shape is None:  # Known only after the first call.
             return self.base_model
 
         def make():
             made = answer_model(
                 self.base_model, shape, self._packing, self._output
             )
-            # In a function: it has the weights of this model, and no others.
+            # In a function, so that Keras does not track its weights again.
             return lambda: made
 
         return self._keep("answer", None, lambda model: None, make)()
@@ -165,29 +164,30 @@ class Smoothed(Trainer):
     def output_names(self):
         """Names by which `compile` finds the outputs of the base model."""
         names = getattr(self.base_model, "output_names", None)
-        return names and list(names)  # Keras 3.12 has a list of its own.
+        return names and list(names)  # Keras 3.12 uses its own list type.
 
     def call(self, inputs, training=None):
         """The base model's output on one fresh noisy copy of each input."""
-        # Under a strategy, `fit` begins with a call on what it trains on.
+        # Under a strategy, `fit` first calls the model on its training data.
         inputs = self._without_index(inputs)
         noisy = self.draw_noise(inputs)(inputs)
         return self.base_model(noisy, training=training)
 
     def draw_noise(self, x, num_copies=1, scale=1.0):
-        """Draws what makes noisy copies: noise, and elements of the group.
+        """Draws noise and group elements, which make noisy copies.
 
         Args:
             x: tensor, shape `(batch, ...)`, of floating type; or several
                 inputs, as the base model takes them.
             num_copies: int >= 1, copies of each example.
-            scale: 1.0, or a tensor, shape `(batch,)`: what the noise of each
-                example is multiplied by.
+            scale: 1.0, or a tensor, shape `(batch,)`: the factor of each
+                example's noise.
 
         Returns:
             function from tensors of the shape of x to their noisy copies, shape
-            `(num_copies * batch, ...)`, copy by copy. Its draws are always the
-            same. Of several inputs the others are copied as they are.
+            `(num_copies * batch, ...)`, copy by copy. It uses the same draws at
+            every call. With several inputs, the others are copied without
+            noise.
         """
         packing, law = self._packing, self.noise
         if packing is not None:
@@ -236,18 +236,18 @@ class Smoothed(Trainer):
         return self.base_model.compute_output_spec(inputs)
 
     def save(self, filepath, overwrite=True, zipped=None, **kwargs):
-        """Saves the model, as every Keras model is, for `load_model`.
+        """Saves the model as any Keras model, for `load_model`.
 
         Args:
             filepath: path that ends in `.keras`.
-            overwrite: as of `keras.Model.save`.
-            zipped: as there.
-            **kwargs: as there.
+            overwrite: as in `keras.Model.save`.
+            zipped: as in `keras.Model.save`.
+            **kwargs: as in `keras.Model.save`.
 
         Raises:
             ValueError: before anything is written, for a base model around a
-                function, which no file holds, and for an HDF5 file, out of
-                which Keras loads no smoothed model.
+                function, which cannot be saved, and for an HDF5 file, from
+                which Keras cannot load a smoothed model.
         """
         check_can_be_saved(self.base_model)
         if str(filepath).endswith((".h5", ".hdf5")):
@@ -283,18 +283,14 @@ class Smoothed(Trainer):
         return cls(**config)
 
     def _check_answer(self, shape):
-        """Raises where the base model does not answer as it should.
+        """Raises ValueError if the base model's output is not as expected.
 
-        Args:
-            shape: tuple of ints or None, the shape of an example.
-
-        Raises:
-            ValueError: as said.
+        The shape is that of an example, with None for unknown sizes.
         """
         raise TypeError(f"{type(self).__name__} does not define this.")
 
     def _answers_by(self):
-        """All beside noise and base model that answers depend on: a tuple."""
+        """Tuple of all settings, beside noise and base model, of the output."""
         return ()
 
     def _build_if_known(self):
@@ -304,15 +300,16 @@ class Smoothed(Trainer):
             self.build(shape)
 
     def _keep(self, kind, settings, of_model, make):
-        """What `make` compiles, kept for the next call: it takes time.
+        """Caches what `make` compiles.
 
-        All that a compiled graph holds fast is compared first.
+        Rebuilds if anything baked into the graph has changed.
 
         Args:
-            kind: hashable, of which the last is kept.
+            kind: hashable; one result is kept for each.
             settings: dict of all settings, or None.
-            of_model: function from the base model to what is held fast of it.
-            make: function of nothing.
+            of_model: function from the base model to the part of it that is
+                baked into the graph.
+            make: function without arguments.
         """
         held = (
             id(self.base_model),
@@ -337,10 +334,10 @@ class Smoothed(Trainer):
         return None
 
     def _check_noise_on_all(self, **arguments):
-        """Raises for what has no meaning, or no proof, for noise on a part.
+        """Raises if noise is on a part of the input, for arguments given.
 
         Args:
-            **arguments: of each a pair: its value, and why it cannot be.
+            **arguments: pairs of a value and the reason why it is not allowed.
         """
         if isinstance(self.noise, OneInput):
             kind = "with several inputs"
@@ -361,7 +358,7 @@ class Smoothed(Trainer):
         if packing is None:
             self._check_dtype(x)
             if not self.base_model.built:
-                # A `build` of its own is asked by a call, and by nothing else.
+                # Only a call reaches the `build` of a subclassed model.
                 self.base_model(x, training=False)
             return x
         named = packing.named(x)
@@ -369,7 +366,7 @@ class Smoothed(Trainer):
         return packing.pack(named)
 
     def _dataset(self, x, y, x_key, y_key):
-        """What a user gave; it builds a model that never saw an example."""
+        """The user's data; builds a model that was never called."""
 
         def dataset():
             return certify.Dataset(
@@ -389,15 +386,15 @@ class Smoothed(Trainer):
         return dataset()
 
     def _labels(self):
-        """How labels are read, as of `certify.Dataset`."""
+        """How labels are read, as in `certify.Dataset`."""
         raise TypeError(f"{type(self).__name__} does not define this.")
 
     def _example_shape(self):
-        """Of what the answer model expects, or None where that is not known."""
+        """The input shape of the answer model, or None if it is not known."""
         if self._packing is not None:
             return (self._packing.total,)
         shape = getattr(self.base_model, "input_shape", None)
-        if shape is None:  # Of a subclassed model Keras knows it once called.
+        if shape is None:  # Keras knows a subclassed model's after a call.
             built = (
                 self.get_build_config() or self.base_model.get_build_config()
             )
@@ -436,24 +433,24 @@ class Smoothed(Trainer):
 
 
 def _deserialized(config):
-    """A base model, uncompiled where its own loss or metrics are not known."""
+    """A base model, uncompiled if its own loss or metrics are not known."""
     deserialize = keras.saving.deserialize_keras_object
     try:
         return deserialize(config)
     except (TypeError, ValueError):
         if "compile_config" not in config:
             raise
-    # What the smoothed model was compiled with is its own.
+    # The smoothed model has a compile configuration of its own.
     return deserialize({**config, "compile_config": None})
 
 
 def _copies(x, count):
-    # Keras 3.12 forgets the shape of what it tiles.
+    # Keras 3.12 loses the static shape in `tile`.
     return ops.concatenate([x] * count)
 
 
 def _settings(noise):
-    """All that a noise has, and of noise in it all that has."""
+    """All attributes of a noise, and of the noise nested in it."""
     return {
         name: _settings(value) if isinstance(value, Noise) else value
         for name, value in vars(noise).items()

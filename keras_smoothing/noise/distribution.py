@@ -14,11 +14,12 @@ from keras_smoothing.noise.noise import Uniform
 class Distribution(Noise):
     """Noise from any `tensorflow_probability` distribution.
 
-    For training and prediction every distribution over real numbers will do.
-    Certification needs a radius formula: it is known for a scalar `Normal`,
-    `Laplace` or `Uniform` of constant parameters. It may be centred away from
-    0, as long as float32 resolves it there: a shift common to all noise moves
-    the base model's input and no distance. For everything else `radius` raises.
+    Training and prediction work with any distribution over real numbers.
+    Certification needs a radius formula, which is known for a scalar `Normal`,
+    `Laplace` or `Uniform` with constant parameters. Its centre may differ from
+    0 as long as float32 resolves it there: a shift common to all noise moves
+    the base model's input, but changes no distance. For all other
+    distributions, `radius` raises an error.
 
     Args:
         distribution: `tensorflow_probability.distributions.Distribution`. Its
@@ -28,7 +29,7 @@ class Distribution(Noise):
     Raises:
         ValueError: if `distribution` is of another type, draws in a type
             narrower than float32, or has a radius formula and a scale that
-            float32 does not hold.
+            float32 cannot represent.
 
     Example:
 
@@ -65,7 +66,7 @@ class Distribution(Noise):
     def stddev(self):
         try:
             return float(np.max(self.distribution.stddev()))
-        except NotImplementedError:  # Not every distribution knows its own.
+        except NotImplementedError:  # Not every distribution defines it.
             return math.nan
 
     def sample(self, shape, seed):
@@ -129,7 +130,7 @@ def _distributions():
 
 
 def _check_precision(distribution):
-    """Raises for draws in a narrow type, a coarse grid: another noise."""
+    """Raises for draws in a narrow type, which lie on a coarse grid."""
     if distribution.dtype in ("float16", "bfloat16"):
         raise ValueError(
             "Expected a distribution that draws in float32 or a wider type. "
@@ -160,7 +161,7 @@ def _with_radius_formula(distribution):
 
 
 def _to_config(distribution):
-    """Name and parameters, in types that JSON holds."""
+    """Name and parameters, as JSON types."""
     tfd = _distributions()
 
     def plain(name, value):

@@ -10,18 +10,18 @@ from keras_smoothing.utils import wide_dtype
 
 
 class Noise(Law, abc.ABC):
-    """What is added to the input: a distribution with a radius formula.
+    """Noise added to the input: a distribution with a radius formula.
 
-    Subclasses say how the noise is drawn, in which norm it certifies, and
+    Subclasses define how the noise is drawn, in which norm it certifies, and
     which radius follows from a lower bound on the probability of the top
     class. Scales and radii are in the units of the input given to the
-    smoothed model, before any normalisation layer inside it.
+    smoothed model, before any normalization layer inside it.
 
     Attributes:
         norm: `"l2"`, `"l1"` or `"linf"`, the norm of the certified ball.
         stddev: float, the standard deviation of one coordinate.
-        size: int, how many values of an example it is added to, from the first
-            on; None for all.
+        size: int, noise is added to the first `size` values of an example; None
+            for all.
     """
 
     size = None
@@ -39,30 +39,29 @@ class Noise(Law, abc.ABC):
         """
 
     def where(self, x):
-        """Which values of examples get noise, if it depends on the example.
+        """Which values of examples get noise, if this depends on the example.
 
         Args:
             x: tensor, shape `(batch, ...)`, examples without noise.
 
         Returns:
-            bool tensor that broadcasts with `x`; None for those that `size`
-            says, whatever the example.
+            bool tensor that broadcasts with `x`; None if `size` alone decides.
         """
         return None
 
     def checked_sample(self, shape, seed):
-        """What `sample` draws, if it is fit for certificates.
+        """Draws noise with `sample`, and checks that it can certify.
 
         Args:
-            shape: as of `sample`.
-            seed: as there.
+            shape: as in `sample`.
+            seed: as in `sample`.
 
         Returns:
             float32 tensor of the given shape.
 
         Raises:
-            ValueError: for draws that are narrower than float32: on a coarse
-                grid, noise is not what a radius formula is about.
+            ValueError: for draws in a type narrower than float32: radius
+                formulas do not hold for noise on a coarse grid.
         """
         drawn = self.sample(shape, seed)
         dtype = keras.backend.standardize_dtype(drawn.dtype)
@@ -76,14 +75,14 @@ class Noise(Law, abc.ABC):
     def soft_radius(self, p1, p2):
         """Radius of a classifier whose probabilities are known, in a graph.
 
-        What searches and training objectives maximise: differentiable, in
-        float32, and no certificate.
+        Searches and training objectives maximize it. It is differentiable and
+        in float32, and is no certificate.
 
         Args:
             p1: float32 tensor, shape `(...)`, in (0, 1): the probability of the
                 top class under this noise.
-            p2: float32 tensor of that shape, in (0, 1): the largest of the
-                others.
+            p2: float32 tensor of that shape, in (0, 1): the largest probability
+                of the other classes.
 
         Returns:
             float32 tensor of that shape, in input units; 0 at p1 = p2.
@@ -91,11 +90,10 @@ class Noise(Law, abc.ABC):
         raise TypeError(f"{type(self).__name__} does not define `soft_radius`.")
 
     def add_to(self, x, seed):
-        """`x` plus fresh noise, summed in float32 or in the type of `x`
-        where that is wider.
+        """Adds fresh noise to `x`, in float32 or in the type of `x` if wider.
 
-        The sum is not rounded to a narrower type: a certificate is about
-        noise that is added exactly, and what follows the sum belongs to the
+        The sum is not rounded to a narrower type: certificates assume that
+        noise is added exactly, and everything after the sum belongs to the
         base model.
 
         Args:
@@ -109,7 +107,7 @@ class Noise(Law, abc.ABC):
 
 
 def exact_sum(x, noise):
-    """`x + noise` as in `Noise.add_to`, for noise that is drawn already."""
+    """`x + noise` as in `Noise.add_to`, for noise that was already drawn."""
     # TensorFlow would drop the imaginary part.
     if "complex" in keras.backend.standardize_dtype(x.dtype):
         raise ValueError(
@@ -158,7 +156,7 @@ class Gaussian(laws.Gaussian, Noise):
 
 
 def _quantile(p):
-    """Of the normal distribution, in a graph."""
+    """Quantile of the standard normal distribution, in a graph."""
     return math.sqrt(2) * ops.erfinv(2 * p - 1)
 
 
@@ -190,8 +188,8 @@ class Laplace(laws.Laplace, Noise):
     """
 
     def sample(self, shape, seed):
-        # Float32 uniforms are multiples of 2^-23 and include 0, whose quantile
-        # is infinite. Half a step more makes them symmetric about 1/2.
+        # float32 uniforms are multiples of 2^-23 and include 0, whose quantile
+        # is infinite. Adding half a step makes them symmetric about 1/2.
         u = keras.random.uniform(shape, dtype="float32", seed=seed) + 2**-24
         magnitude = -ops.log(2 * ops.minimum(u, 1 - u))
         return self.scale * ops.where(u < 0.5, -magnitude, magnitude)

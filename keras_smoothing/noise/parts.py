@@ -49,15 +49,15 @@ class NoiseOnPart(Noise):
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class OneInput(NoiseOnPart):
-    """Noise of one input of several, which stand side by side in an example.
+    """Noise on one of several inputs, which are concatenated in an example.
 
-    The input comes first, flat; to all that follows nothing is added, and of
-    that nothing is certified: the ball is one of this input alone.
+    The input comes first, flattened. The values after it get no noise, and
+    nothing is certified for them: the ball is in this input alone.
 
     Args:
         noise: `keras_smoothing.noise.Noise` of the input.
         input: str, the name of the input.
-        shape: tuple of ints, its shape in one example.
+        shape: tuple of ints, the shape of the input in one example.
     """
 
     def __init__(self, noise, input, shape):
@@ -103,13 +103,13 @@ class OneInput(NoiseOnPart):
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class ValidSteps(NoiseOnPart):
-    """Noise on the valid steps of a sequence; padding stays as it is.
+    """Noise on the valid steps of a sequence; padding stays unchanged.
 
-    Steps are valid as `keras.layers.Masking` has it: unless all their features
-    equal the mask value. They are found in the input without noise, so that a
-    `Masking` layer behind the noise finds the same. Noise and radii are those
-    of the vector of valid steps; what is certified holds among inputs with the
-    same padding.
+    As in `keras.layers.Masking`, a step is valid unless all its features equal
+    the mask value. Valid steps are found in the input without noise, so a
+    `Masking` layer after the noise finds the same steps. Noise and radii refer
+    to the vector of valid steps. Certificates hold among inputs with the same
+    padding.
 
     Args:
         noise: `keras_smoothing.noise.Noise` of valid steps.
@@ -141,7 +141,7 @@ class ValidSteps(NoiseOnPart):
 
 
 def valid_steps(x, mask_value):
-    """Which steps are no padding, as `keras.layers.Masking` finds them.
+    """Which steps are valid, that is no padding, as in `keras.layers.Masking`.
 
     Args:
         x: tensor or array, shape `(..., features)`.
@@ -151,6 +151,6 @@ def valid_steps(x, mask_value):
         bool tensor, shape `(..., 1)`.
     """
     x = ops.convert_to_tensor(x)
-    # In the type of x: Keras would round it to float32.
+    # In the type of x: by default, Keras would round it to float32.
     mask_value = ops.convert_to_tensor(mask_value, dtype=x.dtype)
     return ops.any(ops.not_equal(x, mask_value), axis=-1, keepdims=True)

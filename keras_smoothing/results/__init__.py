@@ -1,4 +1,4 @@
-"""Certificates: of one example as a record, of many as a result."""
+"""Certificates: records of single examples, and results of many."""
 
 from keras_smoothing.results.base import result_of as result_of
 from keras_smoothing.results.classification import (

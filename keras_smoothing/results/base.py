@@ -5,7 +5,7 @@ import numpy as np
 
 
 def check_one_claim(results):
-    """Raises ValueError, naming what differs, unless all results claim alike.
+    """Raises ValueError unless all results have one claim; names differences.
 
     Args:
         results: list of results.
@@ -33,12 +33,12 @@ def check_one_claim(results):
 
 
 def _description(result):
-    """All that must be equal, by name."""
+    """The settings that must be equal, by name."""
     description = {
         "claim": type(result.claim).__name__,
         "labels": "none" if result.label is None else "given",
     }
-    # Of a six-column log no claim is known.
+    # The claim of a six-column log is not known.
     for field in dataclasses.fields(result.claim) if result.claim else ():
         description[field.name] = getattr(result.claim, field.name)
     description["digests"] = "none" if result.digest is None else "given"
@@ -53,31 +53,31 @@ def _listed(description, names):
 
 
 class ByExample:
-    """A dataclass of what is known of each example. Base class of results.
+    """A dataclass with a row for each example. Base class of results.
 
-    All its fields have a row for each example, but for `claim`, `seed` and
-    `family`. A subclass says in `form` what of the shape of results must be
-    equal to join them: a dict.
+    All its fields have a row for each example, except `claim`, `seed` and
+    `family`. A subclass defines `form`, a dict of the parts of the shape that
+    must be equal to join results.
 
     Attributes:
-        index: int64 array, shape `(examples,)`: which example each row is of,
-            by its place among those that `certify` was given, or by the `idx`
-            of the log; None where it is not known.
-        family: int, how many examples share alpha wherever it is shared: those
-            that `certify` was given, also after a selection of some of them.
+        index: int64 array, shape `(examples,)`: the place of each example among
+            those that `certify` was given, or the `idx` of the log; None if
+            not known.
+        family: int, how many examples share alpha wherever it is shared: as
+            many as `certify` was given, even after a selection of some of them.
     """
 
-    # The class of results of each kind of claim.
+    # The result class for each claim class.
     _of_claims = {}
 
     def __init_subclass__(cls, claim_type=None, record_type=None):
-        """Makes a class that of all results of a kind of claim.
+        """Registers a class for the results of a kind of claim.
 
         Args:
             claim_type: class of claims, registered with Keras; or None for a
                 base class.
-            record_type: class of the records that such a claim is proved from:
-                a `typing.NamedTuple` with a method `check`, as of `logs`.
+            record_type: class of the records that prove such a claim: a
+                `typing.NamedTuple` with a method `check`, as in `logs`.
         """
         super().__init_subclass__()
         if claim_type is not None:
@@ -85,16 +85,15 @@ class ByExample:
             ByExample._of_claims[claim_type] = cls
 
     def __post_init__(self):
-        # Never fewer than there are, as after `dataclasses.replace`.
+        # At least as many as there are rows, also after `dataclasses.replace`.
         family = max(self.family or 0, len(self))
         object.__setattr__(self, "family", family)
 
     @classmethod
     def from_records(cls, records, claim, seed, first=0):
-        """What records prove, of examples from `first` on.
+        """The result that records prove, for examples from `first` on.
 
-        As it is here, records hold it all: their fields are those of the
-        result.
+        This version is for records whose fields are those of the result.
         """
         fields = {
             name: np.array([getattr(record, name) for record in records])
@@ -107,28 +106,28 @@ class ByExample:
 
     @classmethod
     def concatenate(cls, results):
-        """The certificates of several results of one model and one claim.
+        """Joins several results of one model and one claim.
 
-        Where the seeds are equal, so that all examples share their draws, the
-        result has that seed; else its seed is None, since no single one gives
-        these draws again. Each certificate keeps its `alpha`; where that was
-        shared out over the examples of each part (`family_wise`), the
-        probabilities of the parts add up. So do their families, also where
-        the parts were selected from one result. Each example keeps its
-        `index`: for parts of one data set that were certified by themselves,
-        pass `dataclasses.replace(part, index=...)`.
+        If the seeds are equal, all examples share their draws, and the result
+        has that seed. Otherwise its seed is None, since no single seed
+        reproduces the draws. Each certificate keeps its `alpha`. If alpha was
+        shared by the examples of each part (`family_wise`), the failure
+        probabilities of the parts add up. The families add up, too, even if the
+        parts were selected from one result. Each example keeps its `index`: for
+        parts of one dataset that were certified separately, pass
+        `dataclasses.replace(part, index=...)`.
 
         Args:
             results: list of results of this kind, all with labels or all
-                without. Which model they are of is not recorded in them.
+                without. They do not record which model they belong to.
 
         Returns:
             a result of this kind.
 
         Raises:
-            ValueError: if there are none, or if they differ in what is
-                claimed, in the shape of the answers or the names of the
-                findings, or are read from six-column logs in part only.
+            ValueError: if there are none, if they differ in their claim, in the
+                shape of the answers or the names of the findings, or if only
+                some of them are read from six-column logs.
         """
         results = list(results)
         check_one_claim(results)
@@ -136,7 +135,7 @@ class ByExample:
 
     @classmethod
     def joined(cls, results):
-        """As `concatenate`, of results that are known to belong together."""
+        """Like `concatenate`, for results that are known to fit together."""
         seeds = {result.seed for result in results}
         return cls(
             **{
@@ -165,7 +164,7 @@ class ByExample:
 
     @property
     def statement(self):
-        """What the certificates state, in sentences; None where not known."""
+        """What the certificates state, in sentences; None if not known."""
         if self.claim is None:
             return None
         if self.family == len(self):
@@ -178,7 +177,7 @@ class ByExample:
         )
 
     def known_labels(self):
-        """The labels; raises ValueError without."""
+        """The labels; raises ValueError if there are none."""
         if self.label is None:
             raise ValueError(
                 "Expected a result with labels. Received: one without; pass "
@@ -208,7 +207,7 @@ class ByExample:
 
 
 def result_of(claim):
-    """The class of the results that hold what is proved of a claim."""
+    """The result class for a claim."""
     kinds = ByExample._of_claims
     return next(kinds[kind] for kind in type(claim).mro() if kind in kinds)
 
@@ -220,7 +219,7 @@ def _of_examples(kind):
 
 
 def _combined(function, fields):
-    """`function` of arrays, of those in dicts, or None of what is unknown."""
+    """`function` of arrays, or of each array in dicts; None if unknown."""
     if fields[0] is None:
         return None
     if isinstance(fields[0], dict):

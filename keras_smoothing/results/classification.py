@@ -19,7 +19,7 @@ from keras_smoothing.results.records import Record
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
-    """One certificate for each example, and what they add up to.
+    """One certificate for each example, with summary figures.
 
     With probability at least `1 - alpha`, for each example on its own, the
     smoothed classifier predicts `prediction` at every point closer than
@@ -37,73 +37,75 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         abstained: bool array, shape `(examples,)`.
         p_lower: float64 array, shape `(examples,)`: lower bound on the
             probability of the selected class.
-        counts: int64 array, shape `(examples, classes)`: votes among the draws
-            of the estimate.
-        num_samples: int64 array, shape `(examples,)`: draws of the estimate.
+        counts: int64 array, shape `(examples, classes)`: votes in the
+            estimation draws.
+        num_samples: int64 array, shape `(examples,)`: estimation draws.
         candidate: int64 array, shape `(examples,)`: the class selected by the
             first n0 draws (the label, with labels and `top_k` above 1);
             `ks.ABSTAIN` where the model returned NaN.
-        scale: float64 array, shape `(examples,)`: what the noise of each
-            example was multiplied by, and its radius with it. 1 unless `sigma`
-            was given; of one for each coordinate the smallest.
-        mean_scale: float64 array, shape `(examples,)`: their geometric mean.
+        scale: float64 array, shape `(examples,)`: the factor by which the noise
+            of each example, and thus its radius, was multiplied. 1 unless
+            `sigma` was given; the smallest factor if each coordinate has one.
+        mean_scale: float64 array, shape `(examples,)`: the geometric mean of
+            these factors.
         sigma: float64 array, shape `(examples,)`: the standard deviation of the
             noise of each example, `scale` times that of `noise`.
         volume_radius: float64 array, shape `(examples,)`: the radius of the
-            ball that has the volume of what is certified; `radius` itself
+            ball with the volume of the certified region; `radius` itself
             unless there is a sigma for each coordinate.
-        rounding: float64 array, shape `(examples,)`: how far each example was
-            moved by rounding it to float32, in the norm of the noise. `radius`
-            is less by as much: it is around the example as it was passed in.
+        rounding: float64 array, shape `(examples,)`: how far rounding to
+            float32 moved each example, in the norm of the noise. `radius` is
+            reduced by as much: it is around the example as it was passed in.
         promises: dict of arrays, shape `(examples,)`, or None without a memory:
-            the "prediction", "radius" and "alpha" that it has promised of each
-            example, the "noise" of that promise, in words, what queries of
-            the memory had spent by then ("memory_alpha"), and the radius that
-            the votes alone prove of the class they select ("proved_radius").
-            Of logs of earlier versions noise and memory_alpha are empty and
-            NaN. See `recertify`.
+            the "prediction", "radius" and "alpha" that the memory has promised
+            for each example; the "noise" of that promise, in words; the alpha
+            that the memory had spent on queries by then ("memory_alpha"); and
+            the radius that the votes alone prove for the class they select
+            ("proved_radius"). In logs of earlier versions, noise is empty and
+            memory_alpha is NaN. See `recertify`.
         memory_alpha: float, the sum of the alphas of all queries that the
-            memory let draw, by the last of these examples; None without a
-            memory, or where it is not known.
-        deployable: bool; False where `sigma` was chosen by the input and no
-            memory was given. A certificate is then evidence about the noise of
-            its own example, and no promise of a classifier that is deployed.
+            memory let draw, up to the last of these examples; None without a
+            memory, or if not known.
+        deployable: bool; False if `sigma` was chosen by the input and no memory
+            was given. A certificate is then only evidence about the noise of
+            its own example, and no guarantee for a deployed classifier.
         findings: dict of int64 arrays, shape `(examples,)` or `(examples,
-            classes)`: what was counted beside the votes. Empty unless votes
-            were found by serialized smoothing.
+            classes)`: counts beside the votes. Empty without serialized
+            smoothing.
         digest: str array, shape `(examples,)`: a hash of each example.
-        index: int64 array, shape `(examples,)`: which example each row is of,
-            by its place among those that `certify` was given, or by the `idx`
-            of the log. `evaluation.compare` pairs by it where digests are not
-            known.
+        index: int64 array, shape `(examples,)`: the place of each example among
+            those that `certify` was given, or the `idx` of the log.
+            `evaluation.compare` pairs examples by it if digests are not known.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each certificate.
         stopping: `FixedSampling` or `AdaptiveSampling`.
         top_k: int.
-        distance: str, what the radius measures: "l2", or "l2 up to
-            D4('channels_last')" for
-            the least distance to any rearrangement of the example, or "l2
-            ('image', all else fixed)" for that of one input of several.
-        seed: int, the root of all draws; None where several were joined.
+        distance: str, what the radius measures: "l2"; or "l2 up to
+            D4('channels_last')" for the least distance to any rearrangement of
+            the example; or "l2 ('image', all else fixed)" for the distance in
+            one of several inputs.
+        seed: int, the root of all draws; None if results with different seeds
+            were joined.
         family: int, how many examples share alpha wherever it is shared: as
-            many as `certify` was given, also after a selection.
-        statement: str, what is stated of each certificate, in a sentence.
-        radius_limit: float, the radius that no votes would have exceeded under
-            these settings; None where it is not known: without vote counts,
-            and where `sigma` or a memory chose the noise of an example.
+            many as `certify` was given, even after a selection.
+        statement: str, what each certificate states, in a sentence.
+        radius_limit: float, the radius that no votes can exceed under these
+            settings; None if not known: without vote counts, or if `sigma` or
+            a memory chose the noise of an example.
 
-    Of a six-column log only the first four arrays, `index`, `correct` and
+    For a six-column log, only the first four arrays, `index`, `correct` and
     `abstained` are known; the others are None.
 
-    `result[:10]`, a boolean mask, indices or an int select examples, as of an
-    array. Each certificate keeps its `alpha`, which is the probability of its
-    failure before the draws were seen: of examples selected by looking at their
-    certificates, more than that share may be wrong. What is true of all
-    examples together stays true of any selection, so a selection remembers
-    in `family` how many it was drawn from: `recertify(alpha,
-    family_wise=True)` and `certified_accuracy(radii, confidence)` share alpha
-    by these. Of examples that were chosen beforehand, as by their labels,
-    `dataclasses.replace(selection, family=None)` makes a whole of its own.
+    Index a result like an array to select examples: `result[:10]`, a boolean
+    mask, indices or an int. Each certificate keeps its `alpha`, the probability
+    of its failure before the draws were seen. If you select examples by looking
+    at their certificates, more than that share may be wrong. Statements about
+    all examples together remain true for any selection. A selection therefore
+    remembers in `family` how many examples it was selected from:
+    `recertify(alpha, family_wise=True)` and `certified_accuracy(radii,
+    confidence)` share alpha by that number. If the examples were chosen
+    beforehand, such as by their labels, `dataclasses.replace(selection,
+    family=None)` makes the selection a family of its own.
 
     Example:
 
@@ -143,7 +145,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
 
     @classmethod
     def from_records(cls, records, claim, seed, alpha=None, first=0):
-        """The certificates of a list of `Record`, of examples from `first` on.
+        """Certificates from a list of `Record`, for examples from `first` on.
 
         See `from_counts`.
         """
@@ -190,7 +192,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         findings=None,
         **fields,
     ):
-        """Certificates from votes, by what `claim` proves of them.
+        """Makes certificates from votes, as `claim` proves them.
 
         Args:
             candidate: int64 array, shape `(examples,)`.
@@ -198,13 +200,14 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
             num_samples: int64 array, shape `(examples,)`.
             claim: `Claim`.
             scale: float or float64 array, shape `(examples,)`.
-            mean_scale: likewise, or None for `scale`.
+            mean_scale: float or float64 array of that shape, or None for
+                `scale`.
             rounding: float or float64 array, shape `(examples,)`.
-            alpha: float64 array, shape `(examples,)`, at which each is proved;
-                or None for that of the claim, or of the promise where a total
-                is shared out.
+            alpha: float64 array, shape `(examples,)`, the alpha of each
+                certificate; or None for that of the claim, or of the promise if
+                a memory shares a total.
             promises: dict of arrays, or None without a memory.
-            findings: dict of arrays, as of `Votes`, or None for none.
+            findings: dict of arrays, as in `Votes`, or None for none.
             **fields: the other attributes.
 
         Returns:
@@ -215,7 +218,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         mean_scale = scale if mean_scale is None else mean_scale
         rounding = np.broadcast_to(np.float64(rounding), candidate.shape)
         p_lower, radius = np.zeros((2, len(candidate)))
-        drawn = num_samples > 0  # All, unless a memory knew the answer.
+        drawn = num_samples > 0  # All, except where a memory had the answer.
         if alpha is None:
             alpha = np.full(len(candidate), claim.alpha)
             if promises is not None and claim.total_alpha is not None:
@@ -231,8 +234,8 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         if promises is not None:
             prediction = promises["prediction"]
             promises = {**promises, "proved_radius": radius.copy()}
-            # What votes prove of the same class, as far as it was promised; or
-            # the promise, where it is as probable as the claim.
+            # The radius that votes prove for the same class, up to the promised
+            # one; or the promise, if its alpha is no larger than the claim's.
             radius = np.minimum(radius, promises["radius"])
             radius[prediction != candidate] = 0.0
             holds = promises["alpha"] <= claim.alpha
@@ -313,7 +316,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         }
 
     def figures(self):
-        """What progress bars show, of each example: dict of arrays.
+        """Figures of each example for progress bars: dict of arrays.
 
         Empty without labels.
         """
@@ -327,14 +330,14 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
     def certified_accuracy(self, radii, confidence=None):
         """Share of examples that are correct with at least a given radius.
 
-        With a `confidence`, the share is that of the certificates at
-        `recertify(1 - confidence, family_wise=True)`. With that probability
-        all of them are true, so the share is a lower bound on the true one
-        among these examples, at all radii together, also where the examples
-        share their draws or were selected by their certificates. It says
-        nothing of examples that were not drawn.
-        After adaptive sampling it holds for the reason that `recertify` does,
-        and loses the examples that stopped as soon as they reached a radius.
+        With a `confidence`, the share is computed from the certificates of
+        `recertify(1 - confidence, family_wise=True)`. With probability at least
+        `confidence` all of them are true, so the share is a lower bound on the
+        true share among these examples, at all radii together, even if the
+        examples share their draws or were selected by their certificates. It
+        says nothing about other examples.
+        After adaptive sampling it holds for the same reason as `recertify`, and
+        loses the examples that stopped as soon as they reached a radius.
 
         Args:
             radii: float or float array, shape `(...)`, in input units.
@@ -355,7 +358,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         return evaluation.certified_accuracy(self.radius, self.correct, radii)
 
     def average_certified_radius(self):
-        """Mean radius, wrong and abstained predictions counting 0 (ACR).
+        """Mean radius, with wrong and abstained predictions as 0 (ACR).
 
         Raises:
             ValueError: without labels.
@@ -363,29 +366,29 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         return evaluation.average_certified_radius(self.radius, self.correct)
 
     def recertify(self, alpha, family_wise=False):
-        """The certificates of the same votes at another `alpha`.
+        """Computes certificates from the same votes at another `alpha`.
 
         No new draws are needed. Each result holds at the `alpha` it was asked
-        for; picking the best of several afterwards is another statement.
+        for. This does not cover picking the best of several results afterwards.
 
-        After adaptive sampling, too, it holds at any `alpha` that was fixed
-        beforehand, larger or smaller than the one the votes were drawn for,
-        since every look has its share of that `alpha` (with `top_k` above 1,
-        half of it for the candidate and half for all rivals), so that the
-        bounds of all looks hold together whatever made an example stop. At a
-        smaller one the radii are only smaller than if one had sampled for it:
-        examples that just reached an edge of the grid fall below.
+        A result holds after adaptive sampling, too, at any `alpha` that was
+        fixed beforehand, larger or smaller than the one the votes were drawn
+        for. Every look has its share of that `alpha` (with `top_k` above 1,
+        half of it for the candidate and half for all rivals), so the bounds of
+        all looks hold together, whatever made an example stop. At a smaller
+        `alpha`, radii are only smaller than if one had sampled for it: examples
+        that just reached an edge of the grid fall below it.
 
-        What a memory has promised is not enlarged: at no `alpha` is a radius
-        above the promised one, and what an earlier promise answered, without
+        A promise of a memory is never enlarged: no `alpha` gives a radius above
+        the promised one. An example that an earlier promise answered, without
         draws of its own, abstains at an `alpha` below that promise's.
 
         Args:
             alpha: float in (0, 1).
             family_wise: bool, whether `alpha` is the probability that any of
                 the certificates fails, instead of each (Bonferroni). It is
-                shared by the `family`: after a selection, by as many examples
-                as before.
+                shared by the `family`: after a selection, still by as many
+                examples as before.
 
         Returns:
             `CertificationResult`.
@@ -419,13 +422,13 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         )
 
     def summary(self, radii=None, print_fn=print):
-        """Prints the certificates in figures, as `keras.Model.summary` does.
+        """Prints a summary of the certificates, like `keras.Model.summary`.
 
         Args:
-            radii: float array, shape `(r,)`, of the table of certified
-                accuracy; or None for the grid of adaptive sampling, else for
-                round steps up to the largest radius.
-            print_fn: function that takes the text.
+            radii: float array, shape `(r,)`, the radii of the table of
+                certified accuracy; or None for the grid of adaptive sampling,
+                or without it for round steps up to the largest radius.
+            print_fn: function that prints the text.
         """
         lines = self._lines()
         if self.label is not None and len(self):
@@ -437,7 +440,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         print_fn("\n".join(lines))
 
     def plot(self, ax=None):
-        """Draws certified accuracy against radius.
+        """Plots certified accuracy against radius.
 
         Args:
             ax: matplotlib axes, or None for new ones.
@@ -455,16 +458,16 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         return ax
 
     def to_html(self, path, radii=None, *, images=None):
-        """Writes a page with curve, tables, histograms and pictures.
+        """Writes an HTML page with curve, tables, histograms and pictures.
 
-        The page needs nothing beside it: no network, no scripts. For several
-        results on one page see `ks.report.write_html`.
+        The page is self-contained: no network, no scripts. For several results
+        on one page, see `ks.report.write_html`.
 
         Args:
             path: path of the page.
             radii: as in `summary`.
-            images: float array, shape `(n, height, width, channels)`, with the
-                examples of this result among them, in any order; or None for
+            images: float array, shape `(n, height, width, channels)`, that
+                contains the examples of this result, in any order; or None for
                 a page without pictures.
 
         Raises:
@@ -477,7 +480,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         report.write_html(path, {name: self}, radii, images=images)
 
     def to_dataframe(self):
-        """A `pandas.DataFrame`, one row for each example."""
+        """Returns a `pandas.DataFrame` with one row for each example."""
         return data_frame(self)
 
     def __repr__(self):
@@ -487,7 +490,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         )
 
     def _repr_html_(self):
-        """What a notebook shows."""
+        """HTML for notebooks."""
         is_labelled = self.label is not None
         return to_html(
             self._lines(),
@@ -501,7 +504,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         )
 
     def _lines(self):
-        """Conditions and figures, in a list of text."""
+        """Conditions and figures, as a list of lines."""
         lines = [f"{len(self)} examples, {self._conditions()}"]
         if len(self):
             # Abstentions are rounded up: nothing looks better than it is.
@@ -522,7 +525,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         return lines
 
     def _of_scales(self):
-        """What is to be said of noise chosen by the input, and of a memory."""
+        """Lines about noise chosen by the input, and about a memory."""
         lines = []
         if self.claim and np.any(self.mean_scale != 1):
             least, median, most = np.quantile(self.sigma, [0, 0.5, 1])
@@ -541,7 +544,7 @@ class CertificationResult(ByExample, claim_type=Claim, record_type=Record):
         return lines
 
     def _of_the_memory(self):
-        """What a memory adds to the statement: a list of sentences."""
+        """Sentences that a memory adds to the statement."""
         if self.promises is None:
             return []
         sentences = []

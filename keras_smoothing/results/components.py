@@ -34,7 +34,7 @@ class ComponentResult(ByExample):
 
     @classmethod
     def from_records(cls, records, claim, seed, first=0):
-        """The certificates of records, of examples from `first` on."""
+        """Certificates from records, for examples from `first` on."""
         labels = [record.label for record in records]
         return cls.from_votes(
             np.stack([record.candidate for record in records]),
@@ -52,11 +52,11 @@ class ComponentResult(ByExample):
 
     @classmethod
     def from_votes(cls, candidate, votes, claim, *, rounding=0.0, **fields):
-        """Certificates from votes, by what `claim` proves of them.
+        """Makes certificates from votes, as `claim` proves them.
 
         Args:
             candidate: int array, shape `(examples, *components)`.
-            votes: int array of that shape, those for the candidates.
+            votes: int array of that shape, the votes for the candidates.
             claim: `ComponentClaim`.
             rounding: float or float64 array, shape `(examples,)`.
             **fields: the other attributes.
@@ -78,7 +78,7 @@ class ComponentResult(ByExample):
     def labelled(self):
         """bool array of the components that count; ValueError without labels.
 
-        Those with the label -1 do not.
+        Components with the label -1 do not count.
         """
         return self.known_labels() >= 0
 
@@ -96,7 +96,7 @@ class ComponentResult(ByExample):
         return {"components": self.prediction.shape[1:]}
 
     def figures(self):
-        """What progress bars and logs show, of each example: dict of arrays."""
+        """Figures of each example, for progress bars and logs, as arrays."""
         figures = {
             "certified": _mean(~self.abstained, True),
             "mean_radius": _mean(self.radius, True),
@@ -106,9 +106,9 @@ class ComponentResult(ByExample):
         return figures
 
     def certified_accuracy(self, radii):
-        """Share of components that are right with at least a given radius.
+        """Share of components that are correct with at least a given radius.
 
-        Those with the label -1 do not count.
+        Components with the label -1 do not count.
 
         Args:
             radii: float or float array, shape `(...)`, in input units.
@@ -127,24 +127,24 @@ class ComponentResult(ByExample):
     def recertify(
         self, alpha, family_wise=False, *, correction="bonferroni", radius=None
     ):
-        """The certificates of the same votes by another claim.
+        """Computes certificates from the same votes for another claim.
 
         No new draws are needed. Each result holds for a claim that was chosen
-        beforehand: picking the best of several `alpha`, `correction` or
-        `radius` by looking at their results is another statement.
+        beforehand. It does not cover picking the best of several `alpha`,
+        `correction` or `radius` by looking at their results.
 
         Args:
             alpha: float in (0, 1).
             family_wise: bool, as in `certify`; alpha is shared by the
-                `family`, after a selection by as many examples as before.
-            correction: as there.
-            radius: as there.
+                `family`, after a selection still by as many examples as before.
+            correction: as in `certify`.
+            radius: as in `certify`.
 
         Returns:
             a result of this kind.
 
         Raises:
-            ValueError: as `certify` does of these.
+            ValueError: as in `certify`, for these arguments.
         """
         claim = dataclasses.replace(
             self.claim, alpha=alpha, correction=correction, radius=radius
@@ -161,12 +161,12 @@ class ComponentResult(ByExample):
         )
 
     def summary(self, radii=None, print_fn=print):
-        """Prints the certificates in figures, and what they state.
+        """Prints a summary of the certificates, and what they state.
 
         Args:
-            radii: float array, shape `(r,)`, of the table; or None for round
-                steps up to the largest radius.
-            print_fn: function that takes the text.
+            radii: float array, shape `(r,)`, the radii of the table; or None
+                for round steps up to the largest radius.
+            print_fn: function that prints the text.
         """
         lines = [f"{len(self)} examples {self._conditions()}"]
         if len(self):
@@ -187,7 +187,7 @@ class ComponentResult(ByExample):
         print_fn("\n".join(lines))
 
     def plot(self, ax=None):
-        """Draws certified accuracy of components against radius.
+        """Plots certified accuracy of components against radius.
 
         Args:
             ax: matplotlib axes, or None for new ones.
@@ -215,18 +215,18 @@ class ComponentResult(ByExample):
         )
 
     def _measures(self):
-        """What the table shows, by name: functions of radii."""
+        """The rows of the table, by name: functions of radii."""
         measures = {"certified accuracy": self.certified_accuracy}
         if self.claim.correction is not None:
             measures |= self._joint_measures()
         return measures
 
     def _joint_measures(self):
-        """Those of `_measures` that are about components together."""
+        """The `_measures` that are about components together."""
         return {}
 
     def _check_joint(self):
-        """Raises where certificates do not hold together."""
+        """Raises if the certificates of components do not hold together."""
         if self.claim.correction is None:
             raise ValueError(
                 'Expected certificates with correction="bonferroni" or "holm", '
@@ -256,7 +256,7 @@ class ComponentResult(ByExample):
 
 
 def _mean(values, counted):
-    """The mean over components of each example; 0 where none counts."""
+    """The mean over components of each example; 0 if none counts."""
     counted = np.broadcast_to(counted, values.shape)
     axes = tuple(range(1, values.ndim))
     return np.sum(values, axes) / np.maximum(1, np.sum(counted, axes))

@@ -17,9 +17,9 @@ class DetectionResult(
 ):
     """Intervals of the boxes that a smoothed detector finds.
 
-    An answer has slots, each a box x1, y1, x2, y2, or infinite where there is
-    none. The smoothed detector has the median of each edge. An interval with an
-    infinite upper end says that the box may be missing.
+    An output has slots. Each holds a box x1, y1, x2, y2, or is infinite if
+    there is none. The smoothed detector returns the median of each edge. An
+    interval with an infinite upper end means that the box may be missing.
 
     Attributes:
         prediction: float64 array, shape `(examples, slots, 4)`: the median of
@@ -28,9 +28,9 @@ class DetectionResult(
         upper: float64 array of that shape.
         present: bool array, shape `(examples, radii, slots)`: whether the slot
             holds a box at every point of the ball.
-        label: float64 array, shape `(examples, true boxes, 4)`, NaN where there
-            is none; or None.
-        others: those of `ks.IntervalResult`, and selection as there.
+        label: float64 array, shape `(examples, true boxes, 4)`, NaN in place of
+            missing boxes; or None.
+        others: as in `ks.IntervalResult`, including selection.
 
     Example:
 
@@ -67,16 +67,17 @@ class DetectionResult(
 
         Args:
             boxes: float array, shape `(examples, g, 4)`: x1, y1, x2, y2 with
-                x1 < x2 and y1 < y2; rows of NaN where there is no box.
-            radius: float, as of `at`.
+                x1 < x2 and y1 < y2; rows of NaN in place of missing boxes.
+            radius: float, as in `at`.
 
         Returns:
             float64 array, shape `(examples, g, slots)`: intersection over
             union; 0 where a slot may hold no box, NaN where `boxes` have none.
 
         Raises:
-            ValueError: for other boxes, with `correction=None`, whose four
-                edges need not be in their intervals together, or as `at` does.
+            ValueError: for invalid boxes, with `correction=None`, where the
+                four edges need not be in their intervals together, or as in
+                `at`.
         """
         if self.correction is None:
             raise ValueError(
@@ -89,18 +90,18 @@ class DetectionResult(
         return np.where(missing[..., np.newaxis], np.nan, worst)
 
     def certified_recall(self, radii, iou):
-        """Share of the true boxes that some slot keeps overlapping.
+        """Share of the true boxes that some slot keeps overlapping in a ball.
 
         Args:
-            radii: float or float array, shape `(...)`, each as of `at`.
+            radii: float or float array, shape `(...)`, each as in `at`.
             iou: float in (0, 1], the least intersection over union.
 
         Returns:
             float for a scalar, else float64 array, shape `(...)`.
 
         Raises:
-            ValueError: without labels or without a box in them, for another
-                `iou`, or as `worst_iou` does.
+            ValueError: without labels or without a box in them, for an `iou`
+                out of range, or as in `worst_iou`.
         """
         iou = checks.positive_share("iou", iou)
         label = self.known_labels()
@@ -117,7 +118,7 @@ class DetectionResult(
         return shares if shares.ndim else float(shares)
 
     def plot(self, ax=None, iou=0.5):
-        """Draws certified recall against radius.
+        """Plots certified recall against radius.
 
         Args:
             ax: matplotlib axes, or None for new ones.
@@ -127,7 +128,7 @@ class DetectionResult(
             The matplotlib axes.
 
         Raises:
-            ValueError: as `certified_recall`.
+            ValueError: as in `certified_recall`.
         """
         shares = self.certified_recall(self.radii, iou)
         ax = axes(ax)

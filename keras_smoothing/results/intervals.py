@@ -13,9 +13,9 @@ from keras_smoothing.results.records import IntervalRecord
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Intervals(ByExample, abc.ABC):
-    """Intervals of medians, of each example and radius. Base class of results.
+    """Intervals of medians for each example and radius. Base class of results.
 
-    Attributes: those of `IntervalResult`.
+    Attributes: as in `IntervalResult`.
     """
 
     prediction: np.ndarray
@@ -34,7 +34,7 @@ class Intervals(ByExample, abc.ABC):
 
     @classmethod
     def from_records(cls, records, claim, seed, first=0):
-        """The intervals of records, of examples from `first` on."""
+        """Intervals from records, for examples from `first` on."""
         fields = {
             name: np.array([getattr(record, name) for record in records], kind)
             for name, kind in _FIELDS.items()
@@ -59,7 +59,7 @@ class Intervals(ByExample, abc.ABC):
 
     @property
     def width(self):
-        # An end that is infinite on both sides has no width.
+        # Where both ends are the same infinity, the width is 0.
         same = self.lower == self.upper
         return np.where(same, 0.0, self.upper - np.where(same, 0, self.lower))
 
@@ -71,8 +71,8 @@ class Intervals(ByExample, abc.ABC):
         """The intervals that hold within a radius.
 
         Args:
-            radius: float, at most the largest that was asked for. Between two,
-                the intervals are those of the larger one.
+            radius: float, at most the largest that `certify` was asked for.
+                Between two radii, the intervals are those of the larger one.
 
         Returns:
             lower, upper: float64 arrays, shape `(examples, *answer)`.
@@ -89,14 +89,14 @@ class Intervals(ByExample, abc.ABC):
         return self.lower[:, which], self.upper[:, which]
 
     def figures(self):
-        """What logs and progress bars show, of each example: dict of arrays."""
+        """Figures of each example, for logs and progress bars, as arrays."""
         return {"bounded": _mean_of_example(self.bounded)}
 
     def summary(self, print_fn=print):
-        """Prints the intervals in figures, as `keras.Model.summary` does.
+        """Prints a summary of the intervals, like `keras.Model.summary`.
 
         Args:
-            print_fn: function that takes the text.
+            print_fn: function that prints the text.
         """
         lines = [f"{len(self)} examples, {self._conditions()}"]
         if len(self):
@@ -110,7 +110,7 @@ class Intervals(ByExample, abc.ABC):
         print_fn("\n".join(lines))
 
     def plot(self, ax=None):
-        """Draws the width of the intervals against radius.
+        """Plots the width of the intervals against radius.
 
         Args:
             ax: matplotlib axes, or None for new ones.
@@ -136,7 +136,7 @@ class Intervals(ByExample, abc.ABC):
 
     @abc.abstractmethod
     def _columns(self):
-        """What `summary` says of each radius: dict from names to texts."""
+        """The columns of `summary`: dict from names to a text per radius."""
 
     def _conditions(self):
         return (
@@ -148,7 +148,7 @@ class Intervals(ByExample, abc.ABC):
         return range(len(self.radii))
 
 
-# What there is of each example, beside its label.
+# Fields of each example beside its label, and their types.
 _FIELDS = {
     "prediction": np.float64,
     "lower": np.float64,
@@ -162,8 +162,8 @@ _FIELDS = {
 
 
 def quantile(values, share):
-    """One of the values, which so many of them are not above."""
-    # Between two values, of which one may be infinite, there is nothing.
+    """A quantile that is one of the values."""
+    # No interpolation: one of two neighbouring values may be infinite.
     return np.quantile(values, share, method="higher")
 
 
@@ -182,8 +182,8 @@ class IntervalResult(
     """Intervals of the medians of a regression, for each example and radius.
 
     `statement` says what is proved, in words. Ends are infinite where nothing
-    is. The draws themselves are not kept, so that there is no `recertify`: ask
-    for the `alpha` and the `radii` that are wanted.
+    is proved. The draws are not kept, so there is no `recertify`: call
+    `certify` with the `alpha` and the `radii` that you need.
 
     Attributes:
         prediction: float64 array, shape `(examples, *answer)`: the median of
@@ -197,14 +197,14 @@ class IntervalResult(
         label: float64 array, shape `(examples, *answer)`, or None.
         num_samples: int64 array, shape `(examples,)`: draws.
         nan_draws: int64 array, shape `(examples,)`: draws in which the base
-            model returned a NaN, which is taken for whatever is worst.
+            model returned a NaN, which counts as the worst value.
         time: float64 array, shape `(examples,)`: seconds.
         digest: str array, shape `(examples,)`: a hash of each example.
-        index: int64 array, shape `(examples,)`: which example each row is of,
-            by its place among those that `certify` was given.
-        rounding: float64 array, shape `(examples,)`: how far each example was
-            moved by rounding it to float32. Intervals hold in the balls around
-            the example as it was passed in.
+        index: int64 array, shape `(examples,)`: the place of each example among
+            those that `certify` was given.
+        rounding: float64 array, shape `(examples,)`: how far rounding to
+            float32 moved each example. Intervals hold in the balls around the
+            example as it was passed in.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability for each example and radius.
         correction: "bonferroni" or None, as in `SmoothedRegression.certify`.
@@ -212,12 +212,13 @@ class IntervalResult(
         statement: str, what is proved.
         claim: `MedianClaim`, all of these settings.
         seed: int, the root of all draws.
-        family: int, how many examples `certify` was given, also after a
+        family: int, how many examples `certify` was given, even after a
             selection.
 
-    `result[:10]`, a boolean mask, indices or an int select examples, as of an
-    array. Of examples selected by looking at their intervals, more than a share
-    of `alpha` may be wrong, unless `family_wise` was asked for.
+    Index a result like an array to select examples: `result[:10]`, a boolean
+    mask, indices or an int. If you select examples by looking at their
+    intervals, more than a share `alpha` of them may be wrong, unless
+    `family_wise` was asked for.
 
     Example:
 
@@ -240,14 +241,14 @@ class IntervalResult(
         """How far medians can be from the labels, within a radius.
 
         Args:
-            radius: float, as of `at`.
+            radius: float, as in `at`.
 
         Returns:
             float64 array, shape `(examples, *answer)`: the distance of each
-            label to the farther end; infinite where that is.
+            label to the farther end; infinite where that end is.
 
         Raises:
-            ValueError: without labels, or as `at` does.
+            ValueError: without labels, or as in `at`.
         """
         label = self.known_labels()
         lower, upper = self.at(radius)
@@ -257,16 +258,15 @@ class IntervalResult(
         """Share of the coordinates that stay near their labels.
 
         Args:
-            radii: float or float array, shape `(...)`, each as of `at`.
-            tolerance: float >= 0, or an array that `(examples, *answer)` allows
-                for: how far medians may be from the labels.
+            radii: float or float array, shape `(...)`, each as in `at`.
+            tolerance: float >= 0, or an array that broadcasts to `(examples,
+                *answer)`: how far medians may be from the labels.
 
         Returns:
             float for a scalar, else float64 array, shape `(...)`.
 
         Raises:
-            ValueError: without labels, for a negative tolerance, or as `at`
-                does.
+            ValueError: without labels, for a negative tolerance, or as in `at`.
         """
         if not np.all(np.asarray(tolerance) >= 0):
             raise ValueError(

@@ -11,50 +11,52 @@ from keras_smoothing.results.records import ComponentRecord
 class MultiLabelResult(
     ComponentResult, claim_type=LabelClaim, record_type=ComponentRecord
 ):
-    """A certificate for each label of each example, and what they add up to.
+    """A certificate for each label of each example, with summary figures.
 
     `statement` says what is proved, and with which probability. With a
-    correction it is proved of all labels of an example together.
+    correction, it is proved for all labels of an example together.
 
     Attributes:
         prediction: int32 array, shape `(examples, labels)`: 1 for a label that
-            is given, 0 for one that is not, `ks.ABSTAIN` (-1) where neither is
-            certified.
+            is predicted, 0 for one that is not, `ks.ABSTAIN` (-1) where neither
+            is certified.
         radius: float64 array of that shape; 0 where nothing is certified.
         p_lower: float64 array of that shape: lower bound on the probability of
-            the candidate. With "holm", that which `radius` needs, or 0.
+            the candidate. With "holm", the bound that `radius` needs, or 0.
         candidate: int32 array of that shape: the answer selected by the first
             n0 draws; `ks.ABSTAIN` where the model returned NaN.
-        votes: int32 array of that shape: those for the candidate among the
-            draws of the estimate.
-        nan_draws: int32 array of that shape: draws with NaN for an output.
-        num_samples: int64 array, shape `(examples,)`: draws of the estimate.
+        votes: int32 array of that shape: votes for the candidate in the
+            estimation draws.
+        nan_draws: int32 array of that shape: draws with a NaN output.
+        num_samples: int64 array, shape `(examples,)`: estimation draws.
         time: float64 array, shape `(examples,)`: seconds.
-        label: int32 array of the shape of `prediction`, -1 where none is
+        label: int32 array of the shape of `prediction`, -1 where it is not
             known; or None without labels.
         labelled: bool array of that shape: which labels count.
         correct: bool array of that shape; False where abstained.
         abstained: bool array of that shape.
         digest: str array, shape `(examples,)`: a hash of each example.
-        index: int64 array, shape `(examples,)`: which example each row is of,
-            by its place among those that `certify` was given.
-        rounding: float64 array, shape `(examples,)`: how far each example was
-            moved by rounding it to float32. `radius` is around the example as
-            it was passed in.
-        claim: what is claimed: its `noise`, `alpha`, `n`, `correction`,
-            `radius` and `group`.
-        seed: int, the root of all draws; None where several were joined.
+        index: int64 array, shape `(examples,)`: the place of each example among
+            those that `certify` was given.
+        rounding: float64 array, shape `(examples,)`: how far rounding to
+            float32 moved each example. `radius` is around the example as it
+            was passed in.
+        claim: the settings of the certificates: `noise`, `alpha`, `n`,
+            `correction`, `radius` and `group`.
+        seed: int, the root of all draws; None if results with different seeds
+            were joined.
         family: int, how many examples share alpha in `recertify(alpha,
-            family_wise=True)`: as many as `certify` was given, also after a
+            family_wise=True)`: as many as `certify` was given, even after a
             selection.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each example.
         distance: str, what the radius measures, such as "l2".
-        statement: str, what is stated, in sentences.
+        statement: str, what the certificates state, in sentences.
 
-    `result[:10]`, a boolean mask, indices or an int select examples, as of an
-    array; of examples selected by looking at their certificates, more than a
-    share of alpha may be wrong, unless it is shared by the `family`.
+    Index a result like an array to select examples: `result[:10]`, a boolean
+    mask, indices or an int. If you select examples by looking at their
+    certificates, more than a share alpha of them may be wrong, unless alpha is
+    shared by the `family`.
 
     Example:
 
@@ -76,7 +78,7 @@ class MultiLabelResult(
     """
 
     def label_accuracy(self, radii):
-        """Certified accuracy of each label by itself.
+        """Certified accuracy of each single label.
 
         Args:
             radii: float or float array, shape `(...)`, in input units.
@@ -93,7 +95,7 @@ class MultiLabelResult(
         return np.where(labelled > 0, share, np.nan)
 
     def exact_match(self, radii):
-        """Share of examples all of whose labels are right and certified.
+        """Share of examples all of whose labels are correct and certified.
 
         Labels that are not known do not count.
 
@@ -112,20 +114,20 @@ class MultiLabelResult(
         return _plain(right.all(axis=-1).mean(axis=-1))
 
     def precision(self, radii):
-        """Precision, of all labels together, that no attack goes below.
+        """Micro-averaged precision that no attack within a radius goes below.
 
-        Labels that are not certified count as an attack would have them: not
-        given where they are right, given where they are wrong.
+        Labels that are not certified count as an attack would choose them:
+        true labels as not predicted, others as predicted.
 
         Args:
             radii: float or float array, shape `(...)`, in input units.
 
         Returns:
             float for a scalar, else float64 array, shape `(...)`; 0 where
-            there may be no label that is given.
+            possibly no label is predicted.
 
         Raises:
-            ValueError: as of `exact_match`.
+            ValueError: as in `exact_match`.
         """
         self._check_joint()
         right = self._right(radii)
@@ -134,7 +136,7 @@ class MultiLabelResult(
         return _plain(given / np.maximum(1, given + wrong))
 
     def recall(self, radii):
-        """Recall, of all labels together, that no attack goes below.
+        """Micro-averaged recall that no attack within a radius goes below.
 
         Args:
             radii: float or float array, shape `(...)`, in input units.
@@ -144,14 +146,14 @@ class MultiLabelResult(
             example has a label.
 
         Raises:
-            ValueError: as of `exact_match`.
+            ValueError: as in `exact_match`.
         """
         self._check_joint()
         given = np.sum(self._right(radii) & (self.label == 1), axis=(-2, -1))
         return _plain(given / max(1, np.sum(self.label == 1)))
 
     def _right(self, radii):
-        """Which labels are right at radii: bool, `(..., examples, labels)`."""
+        """Labels correct at each radius: bool, `(..., examples, labels)`."""
         grid = np.asarray(radii, np.float64)
         if not np.all(grid >= 0):
             raise ValueError(f"Expected radii >= 0. Received: radii={radii}")
@@ -166,5 +168,5 @@ class MultiLabelResult(
 
 
 def _plain(shares):
-    """A float of an array of one."""
+    """A float for a scalar array."""
     return shares if np.ndim(shares) else float(shares)

@@ -1,4 +1,4 @@
-"""Certificates as a notebook shows them: HTML without scripts or colours."""
+"""Certificates in notebooks: HTML without scripts or colours."""
 
 import html
 
@@ -7,24 +7,24 @@ import numpy as np
 from keras_smoothing import evaluation
 from keras_smoothing.certificates.rounding import at_least
 
-# Of the plot, in pixels; the margins hold what is written at the axes.
+# Size of the plot in pixels. The margins hold the text at the axes.
 _WIDTH, _HEIGHT = 320, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 24, 40
 
 
 def to_html(lines, share, axis, radius, counted, radii):
-    """A page of text, a table of shares, and the curve they lie on.
+    """HTML with text, a table of shares, and their curve.
 
-    Nothing is rounded up: not the percentages, and not the curve.
+    Neither the percentages nor the curve are rounded up.
 
     Args:
         lines: list of str, the text.
-        share: str, what the shares are called.
-        axis: str, what the radius is called.
+        share: str, the name of the shares.
+        axis: str, the name of the radius.
         radius: float64 array, shape `(examples,)`.
         counted: bool array, shape `(examples,)`: which examples count as
             certified.
-        radii: float array, shape `(r,)`, of the table.
+        radii: float array, shape `(r,)`, the radii of the table.
 
     Returns:
         str, HTML.
@@ -51,7 +51,7 @@ def to_html(lines, share, axis, radius, counted, radii):
 def _shares(radius, counted, radii):
     """Yields radii and shares, as text."""
     for r in radii:
-        # The share is that of the radius itself, which its text is not above.
+        # The share is for the exact radius; its text is rounded down.
         reached = evaluation.certified_accuracy(radius, counted, r)
         yield at_least(r, ".6g"), at_least(reached, ".1%")
 
@@ -59,7 +59,7 @@ def _shares(radius, counted, radii):
 def _curve(share, axis, radius, counted):
     """The share of examples against the radius, as SVG."""
     largest = radius.max() or 1.0
-    # To whole pixels: thousands of examples take no more than its width.
+    # In whole pixels, so that the path has at most one step per pixel.
     pixels = np.floor(_WIDTH * radius / largest)
     steps = np.unique(np.append(0.0, pixels[counted]))
     shares = evaluation.certified_accuracy(pixels, counted, steps)
@@ -95,7 +95,7 @@ _COLUMNS += ("volume_radius", "num_samples", "candidate", "time")
 
 
 def data_frame(result):
-    """A `pandas.DataFrame` of a `CertificationResult`, a row an example."""
+    """A `pandas.DataFrame` of a `CertificationResult`, one row per example."""
     try:
         import pandas as pd
     except ImportError as error:

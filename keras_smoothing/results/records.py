@@ -1,4 +1,4 @@
-"""What is known of one example after sampling: a row of a log."""
+"""Records of one example after sampling: rows of a log."""
 
 import math
 from typing import NamedTuple
@@ -11,30 +11,29 @@ from keras_smoothing.memory import Promise
 
 
 class Record(NamedTuple):
-    """What is known of one example after sampling.
+    """The outcome of sampling for one example.
 
     Attributes:
         label: int or None.
         candidate: int, the selected class; `ABSTAIN` if the model returned NaN.
         counts: int64 array, shape `(classes,)`.
-        num_samples: int, draws of the estimate.
+        num_samples: int, estimation draws.
         nan_draws: int, draws for which the model returned NaN.
-        scale: float, what its noise was multiplied by; of scales for each
-            coordinate the smallest.
-        mean_scale: float, their geometric mean.
+        scale: float, the factor of its noise; the smallest factor if each
+            coordinate has one.
+        mean_scale: float, the geometric mean of these factors.
         time: float, seconds.
         digest: str, a hash of the example.
         findings: dict from names to ints or to int64 arrays, shape
-            `(classes,)`: what the sampler found beside the votes.
-        promise: `keras_smoothing.memory.Promise` of a memory, or None where
-            there is no memory.
-        rounding: float, how far the example that was drawn for is from the one
-            that was passed in, in the norm of the noise.
+            `(classes,)`: what the sampler counted beside the votes.
+        promise: `keras_smoothing.memory.Promise` of a memory, or None without a
+            memory.
+        rounding: float, the distance of the rounded example from the one that
+            was passed in, in the norm of the noise.
         memory_alpha: float, the sum of the alphas of all queries of the memory
-            once the window of the example was answered; None where that is not
-            known.
+            once the window of the example was answered; None if not known.
         memory_head: `keras_smoothing.memory.Head` of the memory at that time,
-            or None likewise.
+            or None if not known.
     """
 
     label: int | None
@@ -54,25 +53,25 @@ class Record(NamedTuple):
 
 
 def check_rounding(rounding):
-    """Raises ValueError for what is no distance."""
+    """Raises ValueError unless it is a finite distance."""
     if not 0 <= rounding < math.inf:
         raise ValueError(f"a distance expected, {rounding=} received")
 
 
 class ComponentRecord(NamedTuple):
-    """What is known of the components of one example after sampling.
+    """The outcome of sampling for the components of one example.
 
     Attributes:
-        label: int32 array, shape `(*components,)`; -1 where none is known; or
+        label: int32 array, shape `(*components,)`; -1 where it is not known; or
             None.
-        candidate: int32 array of that shape, the classes selected; `ABSTAIN`
+        candidate: int32 array of that shape, the selected classes; `ABSTAIN`
             where the model returned NaN, and at padding.
-        votes: int32 array of that shape, those for the candidates.
-        nan_draws: int32 array of that shape, draws with NaN for an output.
-        num_samples: int, draws of the estimate.
+        votes: int32 array of that shape, the votes for the candidates.
+        nan_draws: int32 array of that shape, draws with a NaN output.
+        num_samples: int, estimation draws.
         time: float, seconds.
         digest: str, a hash of the example.
-        rounding: float, as of `Record`.
+        rounding: float, as in `Record`.
     """
 
     label: np.ndarray | None
@@ -85,7 +84,7 @@ class ComponentRecord(NamedTuple):
     rounding: float = 0.0
 
     def check(self, answers, claim):
-        """Raises ValueError for what no sampling gives.
+        """Raises ValueError for a record that no sampling can give.
 
         Args:
             answers: tuple of ints, `(*components, classes)`.
@@ -122,7 +121,7 @@ class ComponentRecord(NamedTuple):
 
 
 class IntervalRecord(NamedTuple):
-    """What is known of one example after sampling, where answers are numbers.
+    """The outcome of sampling for one example with numbers as outputs.
 
     Attributes:
         label: float64 array of the shape of an answer, or None.
@@ -133,7 +132,7 @@ class IntervalRecord(NamedTuple):
         nan_draws: int, draws in which the model returned a NaN.
         time: float, seconds.
         digest: str, a hash of the example.
-        rounding: float, as of `Record`.
+        rounding: float, as in `Record`.
     """
 
     label: np.ndarray | None
@@ -147,7 +146,7 @@ class IntervalRecord(NamedTuple):
     rounding: float = 0.0
 
     def check(self, answers, claim):
-        """Raises ValueError for what no draws can give.
+        """Raises ValueError for a record that no draws can give.
 
         Args:
             answers: tuple of ints, the shape of an answer.
@@ -183,7 +182,7 @@ class IntervalRecord(NamedTuple):
         self.check_label(answers)
 
     def check_label(self, answers):
-        """Raises ValueError for a label of another shape than answers."""
+        """Raises ValueError for a label with another shape than answers."""
         if self.label is not None and (
             self.label.shape != answers or self.label.dtype != np.float64
         ):
@@ -196,8 +195,8 @@ class DetectionRecord(IntervalRecord):
     """An `IntervalRecord` whose label is the true boxes of an image.
 
     Attributes:
-        label: float64 array, shape `(true boxes, 4)`, NaN where there is none;
-            or None.
+        label: float64 array, shape `(true boxes, 4)`, NaN in place of missing
+            boxes; or None.
     """
 
     __slots__ = ()

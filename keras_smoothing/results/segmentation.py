@@ -14,10 +14,10 @@ from keras_smoothing.results.records import ComponentRecord
 class SegmentationResult(
     ComponentResult, claim_type=PixelClaim, record_type=ComponentRecord
 ):
-    """A certificate for each pixel of each example, and what they add up to.
+    """A certificate for each pixel of each example, with summary figures.
 
     `statement` says what is proved, and with which probability. With a
-    correction it is proved of all pixels of an example together: no attack
+    correction, it is proved for all pixels of an example together: no attack
     that is closer than the radii of some pixels changes any of these.
 
     Attributes:
@@ -25,14 +25,14 @@ class SegmentationResult(
             `ks.ABSTAIN` (-1) where nothing is certified.
         radius: float64 array of that shape; 0 where nothing is certified.
         p_lower: float64 array of that shape: lower bound on the probability of
-            the candidate. With "holm", that which `radius` needs, or 0.
+            the candidate. With "holm", the bound that `radius` needs, or 0.
         candidate: int32 array of that shape: the class selected by the first
             n0 draws; `ks.ABSTAIN` where the model returned NaN, and at
             padding that it masks.
-        votes: int32 array of that shape: those for the candidate among the
-            draws of the estimate.
-        nan_draws: int32 array of that shape: draws with NaN for an output.
-        num_samples: int64 array, shape `(examples,)`: draws of the estimate.
+        votes: int32 array of that shape: votes for the candidate in the
+            estimation draws.
+        nan_draws: int32 array of that shape: draws with a NaN output.
+        num_samples: int64 array, shape `(examples,)`: estimation draws.
         time: float64 array, shape `(examples,)`: seconds.
         label: int32 array of the shape of `prediction`, -1 for a pixel that
             does not count; or None without labels.
@@ -40,25 +40,27 @@ class SegmentationResult(
         correct: bool array of that shape; False where abstained.
         abstained: bool array of that shape.
         digest: str array, shape `(examples,)`: a hash of each example.
-        index: int64 array, shape `(examples,)`: which example each row is of,
-            by its place among those that `certify` was given.
-        rounding: float64 array, shape `(examples,)`: how far each example was
-            moved by rounding it to float32. `radius` is around the example as
-            it was passed in.
-        claim: what is claimed: its `noise`, `alpha`, `n`, `correction` and
-            `radius`.
-        seed: int, the root of all draws; None where several were joined.
+        index: int64 array, shape `(examples,)`: the place of each example among
+            those that `certify` was given.
+        rounding: float64 array, shape `(examples,)`: how far rounding to
+            float32 moved each example. `radius` is around the example as it
+            was passed in.
+        claim: the settings of the certificates: `noise`, `alpha`, `n`,
+            `correction` and `radius`.
+        seed: int, the root of all draws; None if results with different seeds
+            were joined.
         family: int, how many examples share alpha in `recertify(alpha,
-            family_wise=True)`: as many as `certify` was given, also after a
+            family_wise=True)`: as many as `certify` was given, even after a
             selection.
         noise: `keras_smoothing.noise.Noise`.
         alpha: float, the failure probability of each example.
         distance: str, what the radius measures, such as "l2".
-        statement: str, what is stated, in sentences.
+        statement: str, what the certificates state, in sentences.
 
-    `result[:10]`, a boolean mask, indices or an int select examples, as of an
-    array; of examples selected by looking at their certificates, more than a
-    share of alpha may be wrong, unless it is shared by the `family`.
+    Index a result like an array to select examples: `result[:10]`, a boolean
+    mask, indices or an int. If you select examples by looking at their
+    certificates, more than a share alpha of them may be wrong, unless alpha is
+    shared by the `family`.
 
     Example:
 
@@ -83,26 +85,26 @@ class SegmentationResult(
     def mean_iou(self, radii):
         """Mean IoU that no attack within a radius goes below.
 
-        Of each class, the IoU that an attack can leave: an intersection of
-        the pixels that are certified as that class, and right, over a union of
-        all that are labelled so, all that are certified so, and all that are
-        not certified, which the attack may turn to that class. The mean is
-        over the classes in the labels. No attack need reach all of these
-        minima at once, so that the truth may be better.
+        It is the mean, over the classes in the labels, of the IoU that an
+        attack can leave for each class. The intersection has the pixels that
+        are certified as that class, and correct. The union has all pixels that
+        are labelled as that class, all that are certified as it, and all that
+        are not certified, which the attack may turn into it. Possibly no attack
+        reaches all of these minima at once, so the true mean may be higher.
 
-        This is less than the certified mIoU of Fischer et al., where what is
-        not certified is a class of its own: that is the mIoU of a model that
-        is seen to abstain, and holds for the classes of those pixels that
-        nobody acts upon.
+        This is less than the certified mIoU of Fischer et al., who count
+        pixels that are not certified as a class of their own. Theirs is the
+        mIoU of a model that is seen to abstain, where nobody acts upon the
+        pixels on which it abstains.
 
-        It holds for all images together where `statement` does, as after
-        `family_wise=True`; without, each image fails with probability alpha.
+        The bound holds for all images together if `statement` does, as after
+        `family_wise=True`; otherwise each image fails with probability alpha.
 
         Args:
             radii: float or float array, shape `(...)`, in input units.
 
         Returns:
-            float for a scalar, else float64 array, shape `(...)`; NaN where no
+            float for a scalar, else float64 array, shape `(...)`; NaN if no
             pixel counts.
 
         Raises:
@@ -117,17 +119,17 @@ class SegmentationResult(
         return mean if mean.ndim else float(mean)
 
     def iou(self, radii):
-        """Of each class, the IoU that no attack within a radius goes below.
+        """IoU of each class that no attack within a radius goes below.
 
         Args:
             radii: float or float array, shape `(...)`, in input units.
 
         Returns:
             float64 array, shape `(..., classes)`, up to the largest label; NaN
-            for a class that no pixel is labelled as.
+            for a class without labelled pixels.
 
         Raises:
-            ValueError: as of `mean_iou`.
+            ValueError: as in `mean_iou`.
         """
         self._check_joint()
         labelled = self.labelled
@@ -139,16 +141,17 @@ class SegmentationResult(
         )
 
     def plot_map(self, i, image=None, labels=False, ax=None):
-        """Draws the certified pixels of one example, in colours of classes.
+        """Plots the certified pixels of one example, coloured by class.
 
-        What is not certified is grey. What is certified but wrong has a cross.
+        Pixels that are not certified are grey. Crosses mark pixels that are
+        certified but wrong.
 
         Args:
             i: int, which example.
             image: float array, shape `(height, width)` or `(height, width,
-                channels)`, in [0, 1], of 1 or 3 channels: shown below; or
-                None.
-            labels: bool, whether to draw the labels instead, in the same
+                channels)`, in [0, 1], with 1 or 3 channels, to show underneath;
+                or None.
+            labels: bool, whether to plot the labels instead, in the same
                 colours.
             ax: matplotlib axes, or None for new ones.
 
@@ -157,8 +160,8 @@ class SegmentationResult(
 
         Raises:
             ImportError: if matplotlib is missing.
-            ValueError: for answers that are no images, or `labels` of a result
-                without.
+            ValueError: for predictions that are not images, or for `labels` of
+                a result without labels.
         """
         shown = self.prediction[i]
         if shown.ndim != 2:
@@ -184,17 +187,10 @@ class SegmentationResult(
 
 
 def _colours(classes):
-    """A colour for each class, grey for -1.
-
-    Args:
-        classes: int array, shape `(height, width)`.
-
-    Returns:
-        float array, shape `(height, width, 3)`.
-    """
+    """RGB colours of classes, grey for -1: from `(h, w)` to `(h, w, 3)`."""
     import matplotlib
 
-    # Its eighth colour is grey.
+    # The eighth colour of tab10 is grey.
     palette = np.delete(matplotlib.colormaps["tab10"].colors, 7, axis=0)
     shown = palette[classes % len(palette)]
     return np.where((classes >= 0)[..., np.newaxis], shown, 0.7)
