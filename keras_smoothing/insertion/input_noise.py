@@ -87,7 +87,7 @@ def add_input_noise(model, noise, seed=None):
 
 
 def check_float_inputs(model):
-    """Raises ValueError if the model has an input that is not floating."""
+    """Raises ValueError if an input of the model has no floating dtype."""
     for x in getattr(model, "inputs", None) or []:
         if not keras.backend.is_float_dtype(x.dtype):
             raise ValueError(

@@ -83,7 +83,7 @@ class Denoised(keras.Model):
 
     @trainable.setter
     def trainable(self, value):
-        # Unfreezing a model that contains this one must not unfreeze this.
+        # Unfreezing an enclosing model must not unfreeze the classifier.
         keras.Model.trainable.fset(self, value)
         self.classifier.trainable = False
 
