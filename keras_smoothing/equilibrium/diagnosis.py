@@ -65,7 +65,7 @@ def spectral_radius(f, z, num_steps=100, seed_generator=None):
     Args:
         f: function that maps a structure like `z` to another of the same kind
             and treats each example independently.
-        z: tensor, shape `(batch, ...)`, or a structure of such: the point of
+        z: tensor, shape `(batch, ...)`, or a structure of them: the point of
             the Jacobian.
         num_steps: int >= 2, number of products with the Jacobian.
         seed_generator: `keras.random.SeedGenerator` for the vector, or None for

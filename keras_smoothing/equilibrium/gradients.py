@@ -37,7 +37,7 @@ class Gradient(abc.ABC):
         Args:
             f: function that maps a structure like `z_init` to another of the
                 same kind and that TensorFlow can trace.
-            z_init: tensor, shape `(batch, ...)`, or a structure of such.
+            z_init: tensor, shape `(batch, ...)`, or a structure of them.
             solver: `Solver`.
             report: function called with the `Solution` of each backward solve,
                 or None.

@@ -17,7 +17,7 @@ def jacobian_penalty(f, z, num_probes=1, seed_generator=None):
     Args:
         f: function that maps a structure like `z` to another of the same kind
             and treats each example independently.
-        z: tensor, shape `(batch, ...)`, or a structure of such: the point of
+        z: tensor, shape `(batch, ...)`, or a structure of them: the point of
             the Jacobian.
         num_probes: int >= 1, number of draws of v to average over.
         seed_generator: `keras.random.SeedGenerator` for v, or None for Keras's

@@ -74,7 +74,7 @@ class Solver:
         Args:
             f: function that maps a structure like `z_init` to another of the
                 same kind.
-            z_init: tensor, shape `(batch, ...)`, or a structure of such.
+            z_init: tensor, shape `(batch, ...)`, or a structure of them.
 
         Returns:
             `Solution`.

@@ -59,7 +59,7 @@ class State:
     The matrix has the widest dtype of the tensors, and at least float32.
 
     Args:
-        example: tensor, shape `(batch, ...)`, or a structure of such.
+        example: tensor, shape `(batch, ...)`, or a structure of them.
     """
 
     def __init__(self, example):

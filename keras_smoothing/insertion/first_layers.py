@@ -23,7 +23,7 @@ def rebuild(model, inputs, call):
 
     Args:
         model: Sequential or functional model.
-        inputs: `keras.Input`, or a structure of such, like the model's inputs.
+        inputs: `keras.Input`, or a structure of them, like the model's inputs.
         call: function that takes a layer of the model and the arguments of its
             call, and returns the outputs.
 

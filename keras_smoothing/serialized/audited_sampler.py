@@ -37,13 +37,13 @@ class AuditedSampler(Sampler):
 
     Args:
         base_model: as in `Sampler`.
-        noise: as there.
-        voting: as there.
-        group: as there.
+        noise: as in `Sampler`.
+        voting: as in `Sampler`.
+        group: as in `Sampler`.
         layer: str or None, the name of the equilibrium layer.
         num_audited: as in `Audited`.
-        steps: as there.
-        start: as there.
+        steps: as in `Audited`.
+        start: as in `Audited`.
         audit_share: float in (0, 1], the probability that a draw is audited;
             None until the sampler is `tuned` to a claim.
     """

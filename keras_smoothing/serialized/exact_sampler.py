@@ -55,8 +55,8 @@ class ExactSampler(Sampler):
 
     Args:
         base_model: as in `Sampler`.
-        noise: as there.
-        group: as there.
+        noise: as in `Sampler`.
+        group: as in `Sampler`.
         layer: str or None, the name of the equilibrium layer.
         max_iter: int, the largest number of steps for one copy.
 

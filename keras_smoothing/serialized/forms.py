@@ -29,9 +29,9 @@ class Form(abc.ABC):
 
         Args:
             base_model: as in `keras_smoothing.sampling.Sampler`.
-            noise: as there.
-            voting: as there.
-            group: as there.
+            noise: as in `keras_smoothing.sampling.Sampler`.
+            voting: as in `keras_smoothing.sampling.Sampler`.
+            group: as in `keras_smoothing.sampling.Sampler`.
 
         Returns:
             `Sampler`.

@@ -14,7 +14,7 @@ def clean_states(copies):
         copies: `NoisyCopies`.
 
     Returns:
-        tensor, shape `(examples, ...)`, or a structure of such: the solution of
+        tensor, shape `(examples, ...)`, or a structure of them: the solution of
         the layer's solver, or its initial state if it diverges.
     """
     layer = copies.parts.layer
@@ -29,7 +29,7 @@ class MeanState(keras.layers.Layer):
 
     Args:
         state_shape: tuple, shape of the state of one example, or a list or dict
-            of such.
+            of shapes.
         **kwargs: as in `keras.layers.Layer`.
 
     Call arguments:

@@ -42,7 +42,7 @@ class Cell(keras.layers.Layer):
     injection is affine in x, they also share the noise's contribution to it.
 
     Call arguments:
-        z: tensor, shape `(batch, ...)`, or a structure of such: the state.
+        z: tensor, shape `(batch, ...)`, or a structure of them: the state.
         x: tensor, shape `(batch, ...)`.
     """
 
@@ -53,7 +53,7 @@ class Cell(keras.layers.Layer):
             x: tensor, shape `(batch, ...)`.
 
         Returns:
-            tensor, shape `(batch, ...)`, or a structure of such.
+            tensor, shape `(batch, ...)`, or a structure of them.
         """
         raise TypeError(f"{type(self).__name__} does not define `init_state`.")
 
@@ -106,7 +106,7 @@ class Cell(keras.layers.Layer):
             z: state.
 
         Returns:
-            tensor, or a structure of such.
+            tensor, or a structure of tensors.
         """
         return z
 
