@@ -6,10 +6,10 @@ from keras_smoothing.utils import wide_dtype
 
 
 def dncnn(input_shape, depth=8, filters=32, name="dncnn"):
-    """A convolutional denoiser, which estimates the noise and subtracts it.
+    """A convolutional denoiser that estimates the noise and subtracts it.
 
-    The paper's has depth 17 and 64 filters; the default, with some 57,000
-    weights, is for small images.
+    The paper uses depth 17 and 64 filters. The default has some 57,000 weights
+    and is for small images.
 
     Args:
         input_shape: tuple of ints, the shape of an image.
@@ -40,7 +40,7 @@ def dncnn(input_shape, depth=8, filters=32, name="dncnn"):
             f"convolutions. Received: depth={depth}"
         )
     axis = channel_axis(keras.config.image_data_format())
-    # Pixels keep their digits in half precision.
+    # Pixels keep full precision under half-precision policies.
     dtype = wide_dtype(keras.config.dtype_policy().compute_dtype)
     images = keras.Input(input_shape, dtype=dtype)
     x = layers.Conv2D(filters, 3, padding="same", activation="relu")(images)

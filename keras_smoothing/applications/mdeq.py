@@ -18,17 +18,17 @@ def mdeq_small(
 ):
     """The small multiscale deep equilibrium model of the paper, for CIFAR-10.
 
-    Three branches with 8, 16 and 32 channels, some 170,000 weights in all.
+    It has three branches with 8, 16 and 32 channels, and some 170,000 weights.
 
     Args:
         input_shape: tuple of ints, the shape of an image.
         num_classes: int.
         num_halvings: int, how often the resolution is halved before the
-            equilibrium; None for 2 where images are at least 128 pixels high,
-            as the paper has it for ImageNet, and else 0.
-        dropout: float in [0, 1), of `MultiscaleCell`.
-        solver: of `keras_smoothing.layers.DeepEquilibrium`.
-        gradient: of `keras_smoothing.layers.DeepEquilibrium`.
+            equilibrium. None for 2 if images are at least 128 pixels high, as
+            in the paper for ImageNet, and otherwise 0.
+        dropout: float in [0, 1), as in `MultiscaleCell`.
+        solver: as in `keras_smoothing.layers.DeepEquilibrium`.
+        gradient: as in `keras_smoothing.layers.DeepEquilibrium`.
         name: str, name of the model.
 
     Returns:
@@ -69,18 +69,16 @@ def mdeq_large(
 ):
     """The large multiscale deep equilibrium model of the paper, for CIFAR-10.
 
-    Four branches with 32, 64, 128 and 256 channels, some ten million weights in
-    all.
+    It has four branches with 32, 64, 128 and 256 channels, and some ten million
+    weights.
 
     Args:
-        input_shape: tuple of ints, the shape of an image.
-        num_classes: int.
-        num_halvings: int, how often the resolution is halved before the
-            equilibrium; None for 2 where images are at least 128 pixels high,
-            as the paper has it for ImageNet, and else 0.
-        dropout: float in [0, 1), of `MultiscaleCell`.
-        solver: of `keras_smoothing.layers.DeepEquilibrium`.
-        gradient: of `keras_smoothing.layers.DeepEquilibrium`.
+        input_shape: as in `mdeq_small`.
+        num_classes: as in `mdeq_small`.
+        num_halvings: as in `mdeq_small`.
+        dropout: as in `mdeq_small`.
+        solver: as in `mdeq_small`.
+        gradient: as in `mdeq_small`.
         name: str, name of the model.
 
     Returns:
@@ -126,7 +124,7 @@ def _mdeq(
         num_halvings = 2 if height >= 128 else 0
     images = keras.Input(input_shape)
     x = images
-    # The third convolution of the paper's stem is the injection of the cell.
+    # The third convolution of the paper's stem is the cell's injection.
     for k in range(max(2, num_halvings)):
         x = _convolve(x, cell.filters[0], 3, 2 if k < num_halvings else 1)
         x = layers.ReLU()(x)
@@ -149,7 +147,7 @@ def _head(branches, head_filters, final_filters, num_classes):
         merged = x
     x = _convolve(merged, final_filters, 1, use_bias=True)
     x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
-    # Logits keep their digits in half precision.
+    # Logits keep full precision under half-precision policies.
     return layers.Dense(num_classes, dtype=wide_dtype(x.dtype))(x)
 
 
@@ -161,7 +159,7 @@ def _bottleneck(x, filters):
 
 
 def _convolve(x, filters, kernel_size, strides=1, use_bias=False, affine=True):
-    """A convolution and its batch normalisation."""
+    """A convolution, then batch normalisation."""
     x = layers.Conv2D(
         filters, kernel_size, strides, padding="same", use_bias=use_bias
     )(x)

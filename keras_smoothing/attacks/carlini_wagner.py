@@ -25,35 +25,35 @@ def carlini_wagner(
 ):
     """The l2 attack of Carlini and Wagner at one fixed c.
 
-    It is set as the one that random self-ensembles were judged by: Adam in tanh
-    variables minimises ||d||^2 + c * max(Z_y - max of the others, 0), without a
-    search for c. Of the iterates that fooled the pass they were made in, the
-    last is returned; where none did, the last of all. (Published code takes the
-    last of all always. Around a boundary that is as often on this side of it,
-    and models without noise look better than they are.)
+    It follows the evaluation of random self-ensembles: Adam in tanh variables
+    minimises ||d||^2 + c * max(Z_y - max of the others, 0), without a search
+    for c. The attack returns the last iterate that fooled the pass in which it
+    was made, or the last iterate if none did. (The published code always
+    returns the last iterate. Near a decision boundary, it is as often on the
+    original side, and models without noise look better than they are.)
 
-    The attack of that name in foolbox returns the smallest change that fooled
-    the model, which under noise is often a matter of luck.
+    The attack of the same name in foolbox returns the smallest change that
+    fooled the model. Under noise, this is often a matter of luck.
 
     Args:
         model: Keras classifier, such as `RandomSelfEnsemble`.
         x: array, shape `(examples, ...)`, with values inside `bounds`.
-        y: class labels to get away from, in any form of those of
-            `ks.SmoothedModel.certify`.
-        c: float >= 0, the weight of the margin against the distance, or an
-            array of one for each example.
-        num_draws: int >= 1, the passes over which each step averages.
+        y: true class labels, in any form that `ks.SmoothedModel.certify`
+            accepts.
+        c: float >= 0, the weight of the margin against the distance; or an
+            array with one weight for each example.
+        num_draws: int >= 1, the number of passes that each step averages.
         from_logits: bool, whether the model returns logits; None for a
             `RandomSelfEnsemble`.
         num_steps: int >= 1.
-        learning_rate: float > 0, of Adam.
-        bounds: (low, high), of all values of adversarial examples.
+        learning_rate: float > 0, the learning rate of Adam.
+        bounds: (low, high), the bounds of adversarial examples.
         batch_size: int, examples in one batch. A step makes num_draws passes.
         verbose: "auto" or 1 for a progress bar, 0 for silence.
 
     Returns:
-        float32 array of the shape of x, inside `bounds`. There is no bound on
-        its distance. Gradients that are not finite count 0.
+        float32 array of the shape of x, inside `bounds`. The distance from x is
+        not bounded. Non-finite gradients count as 0.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -93,7 +93,7 @@ def carlini_wagner(
     def step(x, y, c, attacked, fooled):
         def loss(w):
             iterate = to_examples(w)
-            # Differences of log-probabilities are those of logits.
+            # Differences of log-probabilities equal those of logits.
             log_p = ensemble.log_probabilities(iterate)
             is_label = ops.one_hot(y, log_p.shape[-1], dtype="bool")
             label = ops.sum(ops.where(is_label, log_p, 0.0), axis=-1)
@@ -112,7 +112,7 @@ def carlini_wagner(
     def attack(x, y, c):
         for variable, value in zip(optimizer.variables, fresh, strict=True):
             variable.assign(value)
-        # Just inside of where tanh has an inverse.
+        # Just inside the range of tanh, so that its inverse is finite.
         scaled = 2 * (x - low) / (high - low) - 1
         w.assign(np.arctanh(0.999999 * scaled))
         attacked, fooled = ops.zeros_like(x), ops.zeros(len(x), "bool")
@@ -125,6 +125,6 @@ def carlini_wagner(
 
 
 def _where(which, examples, others):
-    """Those of `examples` that `which` names, and the rest of `others`."""
+    """`examples` where `which` is True, else `others`."""
     shape = (-1, *[1] * (len(examples.shape) - 1))
     return ops.where(ops.reshape(which, shape), examples, others)

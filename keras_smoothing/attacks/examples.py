@@ -10,22 +10,22 @@ from keras_smoothing.sampling import ballots
 
 
 def check_examples(ensemble, x, y, strength, bounds):
-    """What an attack starts from, as arrays.
+    """The inputs of an attack, as checked arrays.
 
     Args:
         ensemble: `RandomSelfEnsemble`, the model as the attack sees it.
         x: array, shape `(examples, ...)`.
-        y: class labels, in any form of those of `certify`.
-        strength: float or array of one for each example.
-        bounds: (low, high), of all values of x.
+        y: class labels, in any form that `certify` accepts.
+        strength: float, or array with one value for each example.
+        bounds: (low, high), bounds of the values of x.
 
     Returns:
-        x float32, y int32 of shape `(examples,)`, strength float32 of that
-        shape.
+        x in float32, y in int32 with shape `(examples,)`, and strength in
+        float32 with the same shape.
 
     Raises:
-        ValueError: if they are not as described, or if the outputs of the
-            model are not what its `from_logits` says.
+        ValueError: if they are not as described, or if the model's outputs
+            contradict its `from_logits`.
     """
     x = np.asarray(x, "float32")
     low, high = bounds
@@ -44,7 +44,7 @@ def check_examples(ensemble, x, y, strength, bounds):
             f"{len(x)} examples. Received: {strength}"
         )
     # A softmax too many or too few flattens gradients: attacks would fail.
-    # Logits of one input may happen to sum to 1; those of others will not.
+    # The logits of one input may happen to sum to 1, so try several inputs.
     noise = np.random.default_rng(0).normal(size=(8, *x.shape[1:]))
     noisy = np.clip(x[:1] + noise, low, high).astype("float32")
     probes = ops.convert_to_tensor(np.concatenate([x[:8], noisy]))
@@ -72,13 +72,13 @@ def attack_in_batches(attack, x, y, strength, bounds, batch_size, verbose):
     """Runs an attack batch by batch, and shows its progress.
 
     Args:
-        attack: function from float32 x, int32 y and float32 strength, one for
-            each example, to adversarial examples. All batches have the same
-            size; the last is filled up.
-        x: as `check_examples` returns it.
-        y: likewise.
-        strength: likewise.
-        bounds: (low, high), of all values of x.
+        attack: function that maps float32 x, int32 y and float32 strength (one
+            value for each example) to adversarial examples. All batches have
+            the same size; the last is filled up.
+        x: as returned by `check_examples`.
+        y: as returned by `check_examples`.
+        strength: as returned by `check_examples`.
+        bounds: (low, high), bounds of the values of x.
         batch_size: int, at most the number of examples.
         verbose: "auto" or 1 for a progress bar, 0 for silence.
 
@@ -95,20 +95,21 @@ def attack_in_batches(attack, x, y, strength, bounds, batch_size, verbose):
         count = min(batch_size, len(x) - start)
         attacked[start : start + count] = result[:count]
         bar.update(start + count)
-    # Sums of float32 may be off by the last bit.
+    # Sums in float32 may be off by the last bit.
     return np.clip(attacked, *np.float32(bounds))
 
 
 def target(model, num_draws, from_logits):
     """A model as an attack sees it: the mean of `num_draws` of its passes.
 
-    With one draw every step of an attack meets one sample of the noise. With
-    more it follows the gradient of an expectation over the noise (expectation
-    over transformation), which noise does not hide. Where the gradient of a
-    pass is not finite, it follows that of the others.
+    With one draw, every step of an attack sees one sample of the noise. With
+    more draws, it follows the gradient of an expectation over the noise
+    (expectation over transformation), which the noise does not mask. If the
+    gradient of a pass is not finite, it follows the other passes.
 
     Args:
-        model: Keras classifier; of a `RandomSelfEnsemble` the model inside.
+        model: Keras classifier. For a `RandomSelfEnsemble`, its inner model is
+            used.
         num_draws: int >= 1.
         from_logits: bool, whether the model returns logits; None for a
             `RandomSelfEnsemble`, which knows.
@@ -146,7 +147,7 @@ def target(model, num_draws, from_logits):
 
 
 class _Target(RandomSelfEnsemble):
-    """An ensemble whose gradients at its input are finite."""
+    """An ensemble with finite gradients at its input."""
 
     def _one_pass(self, inputs):
         return super()._one_pass(backend.drop_nonfinite_gradients(inputs))

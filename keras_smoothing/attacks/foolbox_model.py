@@ -3,13 +3,13 @@ from keras_smoothing.attacks.examples import target
 
 
 def foolbox_model(model, *, num_draws=1, from_logits=None, bounds=(0.0, 1.0)):
-    """A model as foolbox's attacks take it.
+    """Wraps a model for foolbox's attacks.
 
     Its logits are the logarithms of the mean probabilities over `num_draws`
     passes, so each step of an attack averages gradients over the noise. The
-    logit of a masked class is -1e30, and gradients that are not finite count 0.
-    foolbox's own report of success is about the passes it saw; judge its
-    examples by fresh ones, with `ks.evaluation.robust_accuracy`.
+    logit of a masked class is -1e30, and non-finite gradients count as 0.
+    foolbox reports success on the passes that it saw. Evaluate its examples
+    with fresh passes, using `ks.evaluation.robust_accuracy`.
 
     Args:
         model: Keras classifier, such as `SmoothedModel` or
@@ -17,7 +17,7 @@ def foolbox_model(model, *, num_draws=1, from_logits=None, bounds=(0.0, 1.0)):
         num_draws: int >= 1.
         from_logits: bool, whether the model returns logits; None for a
             `RandomSelfEnsemble`.
-        bounds: (low, high), of all values of examples.
+        bounds: (low, high), the bounds of adversarial examples.
 
     Returns:
         `foolbox.TensorFlowModel`.

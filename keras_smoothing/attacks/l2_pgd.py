@@ -25,30 +25,30 @@ def l2_pgd(
 ):
     """Projected gradient ascent inside l2 balls around the examples.
 
-    It raises -log of the mean probability of the label over `num_draws` fresh
-    passes of the model. Against a `SmoothedModel` that is the attack of Salman
-    et al. on the soft smoothed classifier.
+    It increases -log of the mean probability of the label over `num_draws`
+    fresh passes of the model. Against a `SmoothedModel`, this is the attack of
+    Salman et al. on the soft smoothed classifier.
 
     Args:
         model: Keras classifier, such as `SmoothedModel` or
             `RandomSelfEnsemble`.
         x: array, shape `(examples, ...)`, with values inside `bounds`.
-        y: class labels to get away from, in any form of those of
-            `ks.SmoothedModel.certify`.
-        epsilon: float >= 0, radius of the balls, or an array of one for each
-            example.
-        num_draws: int >= 1, the passes over which gradients are averaged.
+        y: true class labels, in any form that `ks.SmoothedModel.certify`
+            accepts.
+        epsilon: float >= 0, radius of the balls; or an array with one radius
+            for each example.
+        num_draws: int >= 1, the number of passes that each step averages.
         from_logits: bool, whether the model returns logits; None for a
             `RandomSelfEnsemble`.
         num_steps: int >= 1.
         step_size: float > 0, as a share of epsilon; None for 2.5 / num_steps.
-        bounds: (low, high), of all values of adversarial examples.
+        bounds: (low, high), the bounds of adversarial examples.
         batch_size: int, examples in one batch. A step makes num_draws passes.
         verbose: "auto" or 1 for a progress bar, 0 for silence.
 
     Returns:
         float32 array of the shape of x: the last iterates, inside ball and
-        bounds. Gradients that are not finite count 0.
+        bounds. Non-finite gradients count as 0.
 
     Raises:
         ValueError: if an argument is not as described.

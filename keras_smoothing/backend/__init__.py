@@ -1,4 +1,4 @@
-"""What differs between Keras's backends: one file each, the same names."""
+"""Code that depends on Keras's backend: one file each, with the same names."""
 
 import keras
 

@@ -1,9 +1,10 @@
 """Gradients of fixed points, in TensorFlow.
 
 Let z = f(z, s), where s are the tensors and variables that f uses: its sources.
-With J the Jacobian of f in z and g the gradient that arrives at z, that of s is
-f_s' y, where y = J' y + g. This y is a fixed point as well, of a map whose
-sources are g, z and s. So the one rule gives derivatives of any order.
+With J the Jacobian of f in z and g the upstream gradient at z, the gradient
+with respect to s is f_s' y, where y = J' y + g. This y is a fixed point, too,
+of a map with sources g, z and s. So this one rule gives derivatives of any
+order.
 """
 
 import contextlib
@@ -12,24 +13,24 @@ import tensorflow as tf
 
 
 def implicit_gradient(f, point, value, solve):
-    """`value`, with the derivatives, of any order, of the fixed point of `f`.
+    """`value`, with the derivatives of any order of the fixed point of `f`.
 
     Args:
-        f: function from a tensor, shape `(batch, size)`, to such another, which
-            TensorFlow can trace.
+        f: function that maps a tensor, shape `(batch, size)`, to one of the
+            same shape, and that TensorFlow can trace.
         point: tensor of that shape, a fixed point of `f`.
         value: tensor of that shape.
-        solve: function `(step, upstream)` to y = step(y), which starts at
+        solve: function `(step, upstream)` that solves y = step(y), starting at
             `upstream`.
 
     Returns:
         tensor of that shape.
 
     Raises:
-        NotImplementedError: where it is differentiated in forward mode; or
-            twice from outside of the `tf.function` that this is called in.
+        NotImplementedError: if it is differentiated in forward mode, or twice
+            from outside the `tf.function` in which this is called.
     """
-    # A trace of f tells its sources. It never runs.
+    # A trace of f shows its sources. The trace never runs.
     spec = tf.TensorSpec(point.shape, point.dtype)
     graph = tf.function(f, autograph=False).get_concrete_function(spec)
     sources = [t for t in graph.captured_inputs if _is_differentiable(t)]
@@ -37,20 +38,20 @@ def implicit_gradient(f, point, value, solve):
 
 
 def first_gradient_of(value, other, message):
-    """`value`, with the gradient of `other`, which has no derivatives.
+    """`value`, with the first-order gradient of `other`.
 
-    Where nothing is differentiated, a graph does not even compute `other`.
+    If nothing is differentiated, a graph does not even compute `other`.
 
     Args:
         value: tensor.
         other: tensor of that shape.
-        message: str, of the error.
+        message: str, the error message.
 
     Returns:
         tensor of that shape.
 
     Raises:
-        NotImplementedError: where the gradient is differentiated.
+        NotImplementedError: if the gradient is differentiated.
     """
 
     def refuse(_):
@@ -64,7 +65,7 @@ def first_gradient_of(value, other, message):
 
 
 def _fixed_point(f, sources, point, value, solve):
-    """`implicit_gradient` of an `f` whose sources are known."""
+    """`implicit_gradient` for an `f` whose sources are known."""
     with (
         _tape([point], persistent=True) as by_state,
         _tape(sources, persistent=True) as by_source,
@@ -100,9 +101,10 @@ def _fixed_point(f, sources, point, value, solve):
 
 
 def _gradients(f, sources, reached, z, y, upstream, solve):
-    """Those of `reached`, some of the sources, with derivatives of any order.
+    """The gradients for `reached`, with derivatives of any order.
 
-    Computed again for this, from z and y, whose values are known.
+    `reached` are some of the sources. The gradients are computed again from z
+    and y, whose values are known.
     """
 
     def step(y):
@@ -117,9 +119,9 @@ def _gradients(f, sources, reached, z, y, upstream, solve):
 
 
 def _attach(values, inputs, pull):
-    """`values`, whose gradients `pull` takes to those of `inputs`.
+    """`values`, whose gradients `pull` maps to gradients of `inputs`.
 
-    A value of None stays, and has no gradient.
+    A value of None stays None, and has no gradient.
     """
     tensors = [tf.convert_to_tensor(v) for v in values if v is not None]
     if not tensors:
@@ -138,14 +140,14 @@ def _attach(values, inputs, pull):
 
 @contextlib.contextmanager
 def _tape(tensors, persistent=False):
-    """A tape of what depends on `tensors`, and of nothing else."""
+    """A tape that watches `tensors` and nothing else."""
     with tf.GradientTape(persistent, watch_accessed_variables=False) as tape:
         tape.watch(tensors)
         yield tape
 
 
 def _check_tapes():
-    """Raises in forward mode, where TensorFlow's tapes stay empty."""
+    """Raises in forward mode, in which TensorFlow's tapes stay empty."""
     one = tf.ones(())
     with _tape([one]) as tape:
         two = one + one
@@ -157,7 +159,7 @@ def _check_tapes():
 
 
 def _check_scope(tensors):
-    """Raises where the graph that made the tensors is not around this one."""
+    """Raises unless the tensors come from this graph or an enclosing one."""
     graph, around = tf.compat.v1.get_default_graph(), []
     while graph is not None:
         around.append(graph)
@@ -173,6 +175,6 @@ def _check_scope(tensors):
 
 
 def _is_differentiable(tensor):
-    """Whether it may have a gradient; variables are resources here."""
+    """Whether a tensor may have a gradient; variables are resources here."""
     dtype = tensor.dtype
     return dtype.is_floating or dtype.is_complex or dtype == tf.resource

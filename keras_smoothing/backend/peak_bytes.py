@@ -1,4 +1,4 @@
-"""How much memory a graph needs, told from its shapes."""
+"""The memory that a graph needs, estimated from its shapes."""
 
 import tensorflow as tf
 
@@ -6,16 +6,16 @@ _LOOPS = "While", "StatelessWhile"
 
 
 def peak_bytes_per_example(outputs):
-    """The most that is held at once for each example of a batch.
+    """The peak memory for each example of a batch, in bytes.
 
-    Operations run in the order of the graph, and a tensor is held from the one
-    that makes it to the last that reads it. Kernels that work in place need
-    less, those with a workspace more. What a loop makes inside counts as much
-    as its variables.
+    The estimate assumes that operations run in the order of the graph, and that
+    a tensor is held from the operation that makes it to the last that reads it.
+    Kernels that work in place need less, kernels with a workspace more. The
+    inside of a loop counts as much as its variables.
 
     Args:
-        outputs: nested structure of tensors of the graph that is being traced,
-            whose batches are of no known size.
+        outputs: nested structure of tensors of the graph being traced, with
+            unknown batch size.
 
     Returns:
         int.
@@ -45,11 +45,11 @@ def _ref(tensor):
 
 
 def _bytes_per_example(tensor):
-    """0 for what does not grow with the batch, such as weights."""
+    """Bytes per example; 0 for tensors without a batch, such as weights."""
     sizes = tensor.shape
     if sizes.rank is None or None not in sizes.as_list():
         return 0
-    # Of several open sizes one is the batch; the others are not known.
+    # If several sizes are unknown, one is the batch; the others count as 1.
     count = 1
     for size in sizes:
         count *= size or 1

@@ -16,19 +16,19 @@ VERSION = tf.__version__
 
 
 class PythonInGraph(RuntimeError):
-    """A graph that was being traced would call Python."""
+    """Raised if the graph being traced would call Python."""
 
 
 def compile(function, inputs=None):
     """Compiles a function of tensors to a graph, unless it calls Python.
 
-    Not to XLA: on a CPU it draws noise some thirty times slower.
+    It does not use XLA, which draws noise some thirty times slower on a CPU.
 
     Args:
-        function: function of tensors, and of what is no tensor.
-        inputs: list of a pair for each tensor, its shape and dtype, None for
-            sizes that change: it is then traced once. Or None for a trace
-            whenever it has to be.
+        function: function of tensors and other values.
+        inputs: list of pairs (shape, dtype), one for each tensor, with None for
+            sizes that change: the function is then traced once. Or None to
+            trace the function whenever necessary.
     """
     if inputs is None:
         return _compiled(function, reduce_retracing=True)
@@ -39,8 +39,8 @@ def compile(function, inputs=None):
 class ModelGraph:
     """A model's forward pass at inference as a graph, unless it calls Python.
 
-    It is traced once for each shape of an example, whatever the size of the
-    batch, also where it is called from inside another graph.
+    It is traced once for each example shape and all batch sizes, even if it is
+    called inside another graph.
 
     Args:
         model: Keras model.
@@ -61,17 +61,17 @@ class ModelGraph:
         return self._graphs[key](x)
 
     def bytes_per_example(self, shape):
-        """What a pass holds at its peak for each example of a batch.
+        """The peak memory of a pass for each example of a batch, in bytes.
 
         Args:
             shape: tuple of ints, the shape of an example.
 
         Returns:
-            int; 0 where that is not known, of a model that calls Python.
+            int; 0 if it is unknown, because the model calls Python.
         """
         key = tuple(shape), tf.float32
         if key not in self._peaks:
-            # Traced and not run: a model that changes when called is as it was.
+            # Trace without running, so that the model's state does not change.
             zeros = tf.zeros((1, *shape))
             trace = tf.function(lambda: self(zeros), autograph=False)
             try:
@@ -93,28 +93,28 @@ def _compiled(function, **options):
         refuse_python()
         return result
 
-    # TensorFlow warns of retracing by code object, and the counters of all
-    # models share one; a `partial` has none and is judged by itself.
+    # TensorFlow counts retracing by code object, which the graphs of all models
+    # share. A `partial` has none and is counted by itself.
     graph = tf.function(functools.partial(traced), autograph=False, **options)
     return graph_or_eager(graph, function)
 
 
 def graph_or_eager(graph, function):
-    """A compiled function, or the plain one once a trace has met Python.
+    """A compiled function, or the plain one once a trace finds Python calls.
 
-    TensorFlow calls Python on threads of its own, several at once, and waits
-    for ever where that runs a graph. Outside of graphs it is called by the
-    thread that asks, and by no other.
+    In a graph, TensorFlow calls Python on its own threads, several at once, and
+    deadlocks if the Python code runs a graph. Outside of graphs, only the
+    calling thread runs it.
 
     Args:
         graph: the compiled function, whose traces end with `refuse_python`.
-        function: the same function of tensors, which is not compiled.
+        function: the same function of tensors, not compiled.
 
     Returns:
         function with the arguments and results of both.
 
     Raises:
-        RuntimeError: by a call in a process that TensorFlow does not work in.
+        RuntimeError: if called in a process in which TensorFlow does not work.
     """
     calls_python = False
 
@@ -151,7 +151,7 @@ def refuse_python():
 
 
 def _nodes(graph):
-    """The operations of a graph, and of the functions that it calls."""
+    """The operations of a graph and of the functions that it calls."""
     definition = graph.as_graph_def()
     yield from definition.node
     for inner in definition.library.function:
@@ -159,11 +159,11 @@ def _nodes(graph):
 
 
 def call_on_host(function, x, size):
-    """A function of arrays, called outside of graphs, by this thread.
+    """Calls a function of arrays outside of graphs, on this thread.
 
     Args:
-        function: from an array, shape `(batch, ...)`, to a float32 array,
-            shape `(batch, size)`.
+        function: function that maps an array, shape `(batch, ...)`, to a
+            float32 array, shape `(batch, size)`.
         x: tensor, shape `(batch, ...)`.
         size: int.
 
@@ -171,13 +171,13 @@ def call_on_host(function, x, size):
         float32 tensor, shape `(batch, size)`.
 
     Raises:
-        ValueError: where a gradient is asked for: there is none.
+        ValueError: if a gradient is requested: there is none.
     """
 
     if tf.executing_eagerly():
         result = tf.constant(function(x.numpy()))
     else:
-        # For `refuse_python` to see.
+        # So that `refuse_python` finds it.
         result = tf.numpy_function(_refuse, [x], tf.float32)
         result.set_shape((x.shape[0], size))
 
@@ -199,9 +199,9 @@ def _refuse(x):
 
 
 def map(function, rows):
-    """`ops.map`, with one call for each row also outside of graphs.
+    """`ops.map`, with exactly one call for each row outside of graphs.
 
-    There Keras's own calls the function once more, to see what it returns.
+    `ops.map` itself calls the function once more, to see what it returns.
     """
     if not tf.executing_eagerly():
         return ops.map(function, rows)
@@ -225,8 +225,8 @@ def rounds_products():
 def input_gradient(function, x, has_aux=False):
     """Gradient of the sum of `function(x)` with respect to x.
 
-    It is 0 where `function` ignores x. With `has_aux`, `function` returns a
-    pair, whose second part is handed on: the result is (gradient, second part).
+    It is 0 if `function` ignores x. With `has_aux`, `function` returns a pair
+    (value, aux), and the result is (gradient, aux).
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
@@ -236,7 +236,7 @@ def input_gradient(function, x, has_aux=False):
 
 
 def drop_nonfinite_gradients(x):
-    """`x`; each number of its gradient is 0 where it would not be finite."""
+    """`x`, with 0 in place of non-finite entries of its gradient."""
 
     @tf.custom_gradient
     def attach(x):
@@ -253,8 +253,8 @@ def minimize(model, function):
 
     Args:
         model: `keras.Model`.
-        function: function of nothing to a pair: the loss, a scalar tensor, and
-            anything else.
+        function: function without arguments that returns a pair: the loss, a
+            scalar tensor, and any other value.
 
     Returns:
         that pair.
@@ -274,9 +274,9 @@ def minimize(model, function):
 
 
 def require(condition, tensor, *message):
-    """`tensor`, or an error in the step where the condition does not hold.
+    """`tensor`, or an error at run time if the condition does not hold.
 
-    XLA cannot raise, and goes on.
+    XLA cannot raise, and continues.
 
     Args:
         condition: bool tensor, scalar.
@@ -289,16 +289,17 @@ def require(condition, tensor, *message):
 
 
 def set_num_threads(number):
-    """Sets the threads of operations, before the first of them."""
+    """Sets the number of threads; call it before the first operation."""
     tf.config.threading.set_intra_op_parallelism_threads(number)
     tf.config.threading.set_inter_op_parallelism_threads(number)
 
 
 def fresh_words(count):
-    """Integers in [0, 2^31), others at every call of a graph, wherever loaded.
+    """Integers in [0, 2^31) that differ at every call of a graph.
 
-    TensorFlow takes them from a generator of the process, which 32 bits of the
-    operating system start: who sees enough of them can tell those to come.
+    They also differ in a graph that was saved and loaded. TensorFlow draws them
+    from a generator of the process, seeded with 32 bits from the operating
+    system: anybody who sees enough of them can predict the next.
 
     Returns:
         int64 tensor, shape `(count,)`.
@@ -308,7 +309,7 @@ def fresh_words(count):
 
 
 def hidden_state(function, variables):
-    """What a graph uses beside variables, or draws by a seed stored in it.
+    """State of a graph other than variables, and draws with a stored seed.
 
     Args:
         function: function compiled with an input signature.
@@ -320,18 +321,18 @@ def hidden_state(function, variables):
     graph = function.get_concrete_function().graph
     known = {variable.value.ref() for variable in variables}
     names = {v.name for v in graph.variables if v.ref() not in known}
-    # Operations that draw without being given a seed have these attributes.
+    # Random operations that take no seed as an input have this attribute.
     draws = {node.op for node in _nodes(graph) if "seed2" in node.attr}
     return sorted(names | draws)
 
 
 def num_replicas():
-    """Devices among which Keras divides a batch, and by which the loss."""
+    """The number of devices by which Keras divides a batch, and its loss."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def outside_of_graphs():
-    """A context in which tensors have values, also while a graph is traced."""
+    """A context in which tensors have values, even while a graph is traced."""
     return tf.init_scope()
 
 
@@ -346,19 +347,19 @@ def is_ragged(x):
 
 
 def padded(x, value, steps=None):
-    """A RaggedTensor as an array, short rows with a value at their end.
+    """A RaggedTensor as an array, with short rows padded at their end.
 
     Args:
         x: RaggedTensor, shape `(rows, None, ...)`.
-        value: number, or None where rows are to be of one length.
-        steps: int, the least length of the result; or None.
+        value: number to pad with, or None if rows must have equal lengths.
+        steps: int, the smallest length of the result; or None.
 
     Returns:
         array, shape `(rows, steps, ...)`.
 
     Raises:
-        ValueError: for rows that are longer than others without a `value`, or
-            other axes than the second of different lengths.
+        ValueError: if rows differ in length and there is no `value`, or if an
+            axis other than the second is ragged.
     """
     lengths = x.row_lengths().numpy()
     if value is None and len(set(lengths)) > 1:

@@ -10,7 +10,7 @@ from keras_smoothing.layers import DeepEquilibrium
 
 
 def equilibrium_layers(model):
-    """All layers of the type `DeepEquilibrium` in a model, at any depth.
+    """All `DeepEquilibrium` layers in a model, at any depth.
 
     Raises:
         ValueError: if there are none.
@@ -31,13 +31,13 @@ def equilibrium_layers(model):
 class SolverMonitor(keras.callbacks.Callback):
     """Warns when the solvers of deep equilibrium layers stop converging.
 
-    At the end of each epoch it looks at the share of the examples, of training
-    and of validation, on which a solver stopped short of its tolerance: in the
-    forward pass and, where it solves too, in the backward pass.
+    At the end of each epoch it checks the share of training and validation
+    examples for which a solver did not reach its tolerance: in the forward pass
+    and, if the gradient uses a solver, in the backward pass.
 
     Args:
-        max_unconverged: float in [0, 1], the share of examples that may stop
-            short of it without a warning.
+        max_unconverged: float in [0, 1], the share of examples that may miss
+            the tolerance without a warning.
 
     Raises:
         ValueError: if `max_unconverged` is not in [0, 1]; in `fit`, if the
@@ -81,7 +81,7 @@ class SolverMonitor(keras.callbacks.Callback):
                 self._check(epoch, layer, name, logs.get(name, 0.0))
 
     def _check(self, epoch, layer, name, unconverged):
-        # Not "greater", so that a NaN is noticed.
+        # Not "greater", so that NaN causes a warning.
         if not unconverged <= self.max_unconverged:
             share = at_most(unconverged, ".1%")
             warnings.warn(
@@ -92,17 +92,18 @@ class SolverMonitor(keras.callbacks.Callback):
 
 
 class UnrolledPretraining(keras.callbacks.Callback):
-    """Trains deep equilibrium layers as plain deep networks for a while.
+    """Trains deep equilibrium layers as plain deep networks at first.
 
-    In the first epochs they apply their cell a few times, unrolled, and after
-    that they train with their own solver and gradient. Large models need it
-    before implicit gradients become stable. Validation always solves. After a
-    `fit` that was interrupted meanwhile, the next one needs the callback too.
+    In the first epochs, the layers apply their cell a few times, unrolled.
+    After that they train with their own solver and gradient. Large models need
+    this before implicit gradients become stable. Validation always uses the
+    solver. If `fit` is interrupted during pretraining, the next `fit` needs the
+    callback, too.
 
     Args:
-        epochs: int >= 1, how many epochs are unrolled. With `initial_epoch`
-            those before it count.
-        steps: int >= 1, how often the cell is applied in them.
+        epochs: int >= 1, number of unrolled epochs. Epochs before
+            `initial_epoch` count, too.
+        steps: int >= 1, how often the cell is applied in these epochs.
 
     Raises:
         ValueError: if an argument is not as described; in `fit`, if the model
@@ -143,5 +144,5 @@ class UnrolledPretraining(keras.callbacks.Callback):
             return
         for layer in layers:
             layer.unrolled_steps = steps
-        # The compiled function knows the old way only.
+        # Trace again: the compiled function has the old setting.
         self.model.make_train_function(force=True)

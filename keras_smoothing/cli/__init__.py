@@ -1,3 +1,3 @@
-"""The command `keras-smoothing`: one file for each of its own commands."""
+"""The command `keras-smoothing`, with one file for each subcommand."""
 
 from keras_smoothing.cli.command import main as main

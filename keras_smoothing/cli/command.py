@@ -12,7 +12,7 @@ from keras_smoothing.version import __version__
 
 
 def main(argv=None):
-    """Runs the command; the exit code is 2, and one line says why, on error."""
+    """Runs the command. On an error, prints one line and returns 2."""
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
@@ -23,7 +23,7 @@ def main(argv=None):
         print("keras-smoothing: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        # Other packages' messages have many lines: the first says what failed.
+        # Messages of other packages may be long: line 1 says what failed.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         print(f"keras-smoothing: error: {printable(lines[0])}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Models out of files, as Keras saves them, or Keras 2 did."""
+"""Shared options of the commands, and loading models from files."""
 
 import contextlib
 import importlib
@@ -20,28 +20,28 @@ from keras_smoothing.serialized import Audited
 from keras_smoothing.serialized import Exact
 from keras_smoothing.sigma_search import DataDependentSigma
 
-# How Keras names a class or function that it does not know.
+# Keras's messages about an unknown class or function.
 _UNKNOWN = re.compile(
     r"(?:Could not locate (?:class|function)|Unknown [\w ]+:) '?([\w>.]+)'?"
 )
 
 
 def load(path, modules=(), trusted=False):
-    """Loads a model for inference: how it was compiled does not matter.
+    """Loads a model for inference, without its compile configuration.
 
     Args:
-        path: str, of a `.keras`, `.h5` or `.hdf5` file.
-        modules: names of modules with classes that the model has. They are
-            imported, from the working directory too, and what they register
-            and define is known from then on.
-        trusted: bool, whether Python code in the file is run.
+        path: str, path of a `.keras`, `.h5` or `.hdf5` file.
+        modules: names of modules with custom classes of the model. They are
+            imported, from the working directory too, and Keras then knows the
+            classes that they define and the objects that they register.
+        trusted: bool, whether to run Python code in the file.
 
     Returns:
         Keras model.
 
     Raises:
-        ValueError: for a file that is not there or no model, or a part of it
-            that is not known.
+        ValueError: if the file does not exist, is not a model, or contains an
+            unknown class or function.
     """
     if not os.path.isfile(path):
         raise ValueError(f"Expected a model file. Received: {path}, no file")
@@ -72,7 +72,7 @@ def load(path, modules=(), trusted=False):
 
 
 def _version(path):
-    """The Keras that wrote a `.keras` file; of other files an empty str."""
+    """The Keras version of a `.keras` file; an empty str for other files."""
     if not zipfile.is_zipfile(path):
         return ""
     with zipfile.ZipFile(path) as archive:
@@ -81,9 +81,9 @@ def _version(path):
 
 
 def _import(name):
-    """Imports a module, and makes its classes known by their names."""
+    """Imports a module, and registers its classes by their names."""
     if "" not in sys.path:
-        sys.path.append("")  # The command is not started from there.
+        sys.path.append("")  # A command's path lacks the working directory.
     try:
         module = importlib.import_module(name)
     except ImportError as error:
@@ -98,7 +98,7 @@ def _import(name):
 
 
 def draws():
-    """A parser of the options of noise and draws, for others to take up."""
+    """A parent parser with the options for noise and draws."""
     parser = Parser(add_help=False)
     add = parser.add_argument
     add("--sigma", type=float, help="Gaussian noise, for a plain model")
@@ -118,7 +118,7 @@ def draws():
 
 
 def sampling():
-    """The same, and those of serialized smoothing."""
+    """A parent parser that adds the options for serialized smoothing."""
     parser = Parser(add_help=False, parents=[draws()])
     add = parser.add_argument
     add(
@@ -132,7 +132,7 @@ def sampling():
 
 
 def serialized(arguments):
-    """The form of serialized smoothing that is asked for, or None."""
+    """The requested form of serialized smoothing, or None."""
     if arguments.serialized == "audited":
         return Audited(arguments.num_audited, arguments.steps)
     for option, value in (
@@ -148,7 +148,7 @@ def serialized(arguments):
 
 
 def data_dependent(arguments, model):
-    """The search for a sigma of each image that is asked for, or None."""
+    """The requested search for a sigma for each image, or None."""
     if arguments.data_dependent is None:
         return None
     stddev = model.noise.stddev
@@ -162,7 +162,7 @@ def data_dependent(arguments, model):
 
 
 def add_promises(parser):
-    """Adds the options of a sigma for each image, and of what it takes."""
+    """Adds the options for a sigma for each image, and for a memory."""
     add = parser.add_argument
     add(
         "--data-dependent",
@@ -181,7 +181,7 @@ def add_promises(parser):
 
 
 def memory(arguments):
-    """A context of the memory that is asked for, or of None."""
+    """A context with the requested memory, or with None."""
     if arguments.memory is None:
         return contextlib.nullcontext()
     return CertificationMemory(arguments.memory)
@@ -191,8 +191,8 @@ def smoothed(arguments, trusted=False):
     """The model file as a `SmoothedModel`.
 
     Args:
-        arguments: of a command.
-        trusted: bool, whether Python code in the file is run.
+        arguments: the parsed arguments of a command.
+        trusted: bool, whether to run Python code in the file.
     """
     model = load(arguments.model, arguments.modules, trusted)
     sigma = arguments.sigma

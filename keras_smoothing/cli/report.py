@@ -66,7 +66,7 @@ def run(arguments):
         show(f"{name}: {result}")
     if not are_paired(list(results.values())):
         show("Not all logs are of the same examples, with the same labels.")
-    # Of results without labels, a page is all there is.
+    # Results without labels have no table.
     if not arguments.html or all(
         result.label is not None for result in results.values()
     ):
@@ -74,7 +74,7 @@ def run(arguments):
 
 
 def _settings(path):
-    """The settings of a log, and whether its rows are known to be of them."""
+    """The settings of a log, with a note if its rows are not bound to them."""
     settings = read_settings(path)
     if settings is not None and settings["format"] < CHAINED:
         settings["rows"] = "not bound to these settings"
@@ -82,7 +82,7 @@ def _settings(path):
 
 
 def _describe(name, result, arguments):
-    """Prints, and plots, what is not one class for each example."""
+    """Prints and plots a result that is not one class for each example."""
     asked = ("radii", "html", "dataset", "confidence")
     given = [f"--{option}" for option in asked if getattr(arguments, option)]
     if len(arguments.logs) > 1 or given:
@@ -98,7 +98,7 @@ def _describe(name, result, arguments):
 
 
 def _named(logs):
-    """Paths of logs, by short names where these are distinct."""
+    """Paths of logs, by short names if these are distinct."""
     paths = [pathlib.Path(log) for log in logs]
     names = [printable(path.stem) for path in paths]
     if len(set(names)) < len(names):

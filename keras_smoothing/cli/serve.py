@@ -10,7 +10,7 @@ from keras_smoothing.cli import options
 from keras_smoothing.cli.terminal import printable
 from keras_smoothing.cli.terminal import show
 
-# For each request at a time: who is idle, or sends a request.
+# Connections for each request at a time, including idle and sending ones.
 _CONNECTIONS = 4
 
 
@@ -32,7 +32,7 @@ def add_to(commands):
     add(
         "--max-bytes",
         type=int,
-        # What has no default, its help says itself.
+        # There is no fixed default, so the help text describes it.
         help="of one request (default: from the model's shape)%(default).0s",
     )
     add("--max-requests", type=int, default=128, help="at a time; then 503")
@@ -67,11 +67,11 @@ def add_to(commands):
 
 
 def run(arguments):
-    # Here, since it needs an extra.
+    # Imported here, since it needs an extra.
     from keras_smoothing import serving
     from keras_smoothing.serving.access import read_token
 
-    # Also while a model is loaded, and again when all requests are answered.
+    # For a signal while a model loads, or after all requests are answered.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     token = None
     if arguments.token_file is not None:
@@ -112,8 +112,8 @@ def _serve(app, listening, arguments):
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig, frame):
-            # From now on, not from when the server looks next: connections
-            # are let in until then, and those that there are may ask again.
+            # Close now, not when the server checks next: until then it accepts
+            # connections, and open ones may send further requests.
             app.state.readiness.is_closing = True
             super().handle_exit(sig, frame)
 
@@ -125,17 +125,17 @@ def _serve(app, listening, arguments):
         http=connection(
             arguments.timeout, _CONNECTIONS * arguments.max_requests
         ),
-        # By a header, anybody may say that he is somebody else.
+        # Anybody could claim another address in a header.
         proxy_headers=False,
-        # Who does not read an answer is not waited for at the end.
+        # At shutdown, do not wait for clients that do not read their answer.
         timeout_graceful_shutdown=math.ceil(arguments.timeout),
     )
     Server(config).run(sockets=[listening])
 
 
 def _names(arguments):
-    """What clients may call the service by."""
-    unspecific = ("", "0.0.0.0", "::")  # All of the machine's.
+    """Host names by which clients may address the service."""
+    unspecific = ("", "0.0.0.0", "::")  # All addresses of the machine.
     return [
         *arguments.allowed_host,
         *([] if arguments.host in unspecific else [arguments.host]),
@@ -143,7 +143,7 @@ def _names(arguments):
 
 
 class _Formatter(logging.Formatter):
-    """One line for each message, whoever had a say in it."""
+    """One line for each message, even with text from outside."""
 
     def formatMessage(self, record):
         record.message = printable(record.message)
@@ -192,7 +192,7 @@ def _listen(arguments):
             f"Expected a free port. Received: --host {host} --port {port}, "
             f"and from the system: {error}"
         ) from error
-    # Those that it accepts are like it. Or else the system keeps the second
-    # part of each answer back until the first is acknowledged: 40 ms.
+    # Accepted connections inherit this. Otherwise the system would hold back
+    # the second part of each answer until the first is acknowledged: 40 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening

@@ -9,27 +9,27 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
 
-# `user:password@` of an address, whatever is in the password, and libpq's
-# other ways of saying it. Rather too much is left out than too little.
+# `user:password@` of an address, with any password, and libpq's other forms.
+# It is better to leave out too much than too little.
 _USER = re.compile(r"(\w://[^\s:@]*):.*@")
 _PASSWORD = re.compile(r"(passw(?:or)?d\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)")
 
 
 def printable(text, lines=False):
-    r"""Text for a terminal, or a log: no control characters, no passwords.
+    r"""Text for a terminal or a log, without control characters or passwords.
 
-    File names, arguments and messages of other packages come from outside.
-    Written as they are, an escape sequence would change the terminal, and a
-    line break would begin a line that looks like ours.
+    File names, arguments and messages of other packages come from outside. If
+    they were printed unchanged, an escape sequence could change the terminal,
+    and a line break could start a line that looks like ours.
 
     Args:
         text: str.
-        lines: bool, whether it has several lines, so that line breaks and tabs
-            stay as they are.
+        lines: bool, whether the text has several lines, so that line breaks and
+            tabs are kept.
 
     Returns:
-        str, with each other character that cannot be seen as Python writes it,
-        such as `\x1b`, and without passwords of addresses.
+        str, with all other unprintable characters escaped as in Python, such as
+        `\x1b`, and without the passwords of addresses.
     """
     kept = "\n\t" if lines else ""
     text = _USER.sub(r"\1:***@", text)
@@ -43,5 +43,5 @@ def printable(text, lines=False):
 
 
 def show(text):
-    """Prints lines for whoever ran the command."""
+    """Prints lines for the user of the command."""
     print(printable(text, lines=True), flush=True)

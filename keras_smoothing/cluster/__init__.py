@@ -1,4 +1,4 @@
-"""Certification on more than one process."""
+"""Certification with several processes."""
 
 from keras_smoothing.cluster.ray import Ray as Ray
 from keras_smoothing.cluster.workers import CustomObjects as CustomObjects

@@ -15,29 +15,29 @@ _TIMEOUT = 5.0
 
 
 class Ray(Configured):
-    """A Ray cluster, whose workers certify windows of examples.
+    """A Ray cluster whose workers certify windows of examples.
 
     Each worker is a process that loads the model once. Certificates, and the
-    rows of a log, are those of a single process, in the order of the examples.
-    A worker that dies, or whose node does, costs the windows it was at work on,
-    which are done again by others; a window that fails three times is an error
-    that names its examples, and the rows before it stay.
+    rows of a log, are the same as with a single process, in the order of the
+    examples. If a worker or its node dies, other workers redo its windows. If a
+    window fails three times, an error names its examples; the rows before it
+    are kept.
 
     A model with custom code needs that code on the workers, in a module that
-    they can import. On this machine they can import what this process can; to
-    others a `runtime_env` of `ray.init` ships it. Registered with Keras, it
-    may also be that of a script.
+    they can import. Workers on this machine can import the same modules as this
+    process. For other machines, a `runtime_env` of `ray.init` ships the module.
+    Code registered with Keras may also be in a script.
 
     Args:
         address: str or None. None for the Ray that this process is connected
-            to, or else one that starts on this machine for the call; "auto" for
+            to, or otherwise a new one on this machine for the call; "auto" for
             the cluster that this machine belongs to; "host:port" or
-            "ray://host:port" for another.
-        num_workers: int >= 1 or None for as many as there is room for.
+            "ray://host:port" for another cluster.
+        num_workers: int >= 1, or None for as many as the cluster has room for.
         resources_per_worker: dict from names to numbers, as Ray counts them
-            ("CPU", "GPU", "memory" in bytes, and others of one's own); or None
-            for {"CPU": 1}. A worker computes with as many threads as it has
-            CPUs, and sees its own GPUs only.
+            ("CPU", "GPU", "memory" in bytes, and custom resources); or None for
+            {"CPU": 1}. A worker computes with as many threads as it has CPUs,
+            and sees only its own GPUs.
 
     Raises:
         ValueError: if an argument is not as described. In `certify`: if the
@@ -95,10 +95,10 @@ class Ray(Configured):
 
     @contextlib.contextmanager
     def workers(self, function):
-        """Workers that have loaded a function, for as long as they are needed.
+        """A context with workers that have loaded a function.
 
         Args:
-            function: what they run; picklable.
+            function: the function that they run; picklable.
 
         Yields:
             `Workers`.
@@ -135,7 +135,7 @@ class Ray(Configured):
                 address="local",
                 num_cpus=max(needed, os.cpu_count()),
                 include_dashboard=False,
-                # On one machine workers can import what this process can.
+                # Local workers can import the same modules as this process.
                 runtime_env={"env_vars": {"PYTHONPATH": _import_path()}},
                 **settings,
             )
@@ -155,7 +155,7 @@ class Ray(Configured):
             ray.shutdown()
 
     def _places(self, ray):
-        """How many workers there is room for, all nodes together."""
+        """The number of workers that all nodes together have room for."""
         wanted = {k: v for k, v in self.resources_per_worker.items() if v}
         nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
         places = sum(
@@ -208,13 +208,13 @@ def _check_reachable(address):
 
 
 def _greet(place):
-    """Raises where what answers does not speak gRPC, as both doors of Ray do.
+    """Raises unless the server speaks gRPC, as both of Ray's ports do.
 
-    For what is silent Ray waits longer than anybody would.
+    Ray itself waits far too long for a silent server.
     """
     if os.environ.get("RAY_USE_TLS", "0") != "0":
-        return  # It has its keys from elsewhere.
-    import grpc  # Here, since it comes with the extra.
+        return  # Ray gets the keys from elsewhere.
+    import grpc  # Imported here, since it comes with the extra.
 
     with grpc.insecure_channel(place) as channel:
         try:
@@ -224,7 +224,7 @@ def _greet(place):
 
 
 def _of_interest(resources):
-    """Without the entries that Ray keeps for itself."""
+    """The resources without Ray's internal entries."""
     return {
         name: amount
         for name, amount in resources.items()

@@ -9,13 +9,15 @@ from keras_smoothing import backend
 
 
 class CustomObjects:
-    """What is registered with Keras here, to be registered on a worker.
+    """Objects registered with Keras here, to be registered on a worker.
 
-    A worker registers it when it unpickles it, before what was pickled behind
-    it. Code in a module is imported there; that of a script comes along.
+    A worker registers the objects when it unpickles them, before it unpickles
+    anything pickled after them. It imports code in a module; code in a script
+    is pickled, too.
 
     Args:
-        config: str, the configuration of a model: what it names is meant.
+        config: str, the configuration of a model. Only objects that it names
+            are registered.
     """
 
     def __init__(self, config):
@@ -30,7 +32,7 @@ def _registered(objects):
     for name, thing in objects.items():
         package, is_registered, own_name = name.rpartition(">")
         if is_registered:
-            # So that it is also saved, and compared, by this name.
+            # So that the object is also saved and compared by this name.
             keras.saving.register_keras_serializable(package, own_name)(thing)
         else:
             keras.saving.get_custom_objects()[name] = thing
@@ -41,47 +43,46 @@ class Worker:
     """A process that runs a function on windows of examples. A Ray actor.
 
     Args:
-        num_threads: int, of the operations; or None for as many as there are
-            cores.
-        has_gpus: bool. Ray shows a worker its own, but all of them to one that
-            has none.
+        num_threads: int, threads for operations; or None for one per core.
+        has_gpus: bool, whether the worker has GPUs. Ray shows a worker its own
+            GPUs, but all GPUs to a worker that has none.
     """
 
     def __init__(self, num_threads, has_gpus):
         if not has_gpus:
-            # TensorFlow looks for them later, and would take their memory.
+            # Otherwise TensorFlow would later find them and take their memory.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         if num_threads is not None:
             backend.set_num_threads(num_threads)
         self._function = None
 
     def load(self, pickled):
-        """Loads the function: bytes."""
+        """Loads the function from bytes."""
         self._function = pickle.loads(pickled)
 
     def run(self, task):
-        """What the function returns for a task, a tuple of its arguments."""
+        """Runs the function on a task, a tuple of its arguments."""
         return self._function(*task)
 
 
-# How often a task, or the loading of a worker, is tried.
+# Number of attempts at a task, or at starting a worker.
 _TRIES = 3
-# Tasks that are waiting, at work or finished out of order, for each worker.
+# Tasks that are waiting, running or finished out of order, for each worker.
 _AHEAD = 4
-# Seconds until a cluster that gives no worker is given up.
+# Seconds to wait for a cluster that provides no worker.
 _PATIENCE = 300.0
 
 
 class Workers:
     """Workers on a Ray cluster, and the tasks that they share.
 
-    A worker that dies is replaced, and its task done again, by any of them.
+    A worker that dies is replaced, and another worker repeats its task.
 
     Args:
         ray: the module, connected to a cluster.
-        function: what they run; picklable.
-        count: int >= 1, how many.
-        resources: dict from names to numbers, what each needs.
+        function: the function that they run; picklable.
+        count: int >= 1, number of workers.
+        resources: dict from names to numbers, the resources of each worker.
 
     Attributes:
         deaths: class of the errors of workers that died.
@@ -104,27 +105,27 @@ class Workers:
         )(Worker)
         self._count = count
         self._idle = []
-        # From what is awaited to the worker, and to the number of its task.
+        # From references to the worker, and also to the number of its task.
         self._loading, self._working = {}, {}
-        self._losses = 0  # Of workers that had not loaded, in a row.
+        self._losses = 0  # Workers in a row that died before they had loaded.
         for _ in range(count):
             self._start()
 
     def map(self, tasks):
-        """Runs tasks, on whichever worker is free.
+        """Runs tasks on whichever worker is free.
 
         Args:
             tasks: iterator of tuples, the arguments of the function. It is read
                 only a few tasks ahead.
 
         Yields:
-            what the function returns, task by task in their order.
+            the function's results, in the order of the tasks.
 
         Raises:
-            Exception: the third of a task, when it is its turn: what the
-                function raised, or Ray's error for a worker that died.
+            Exception: the third error of a task, when it is the task's turn:
+                the function's exception, or Ray's error for a worker that died.
             ValueError: if a worker cannot load the function.
-            RuntimeError: if the cluster gives no worker.
+            RuntimeError: if the cluster provides no worker.
         """
         tasks = enumerate(tasks)
         held, waiting, finished = {}, collections.deque(), {}
@@ -153,7 +154,7 @@ class Workers:
             yield value
 
     def stop(self):
-        """Ends all workers, whatever they are doing."""
+        """Stops all workers, even while they run."""
         working = (worker for worker, _ in self._working.values())
         for worker in (*self._idle, *self._loading.values(), *working):
             self._ray.kill(worker)
@@ -167,7 +168,7 @@ class Workers:
         self._working[worker.run.remote(task)] = worker, number
 
     def _await(self):
-        """Yields number, value and error of tasks, once some have ended."""
+        """Waits until some tasks end; yields their number, value and error."""
         awaited = [*self._loading, *self._working]
         timeout = None if self._working else _PATIENCE
         ended, _ = self._ray.wait(awaited, timeout=timeout)
@@ -184,7 +185,7 @@ class Workers:
                 yield number, *self._outcome(reference, worker)
 
     def _outcome(self, reference, worker):
-        """Value and error of a task, one of them None."""
+        """The value and the error of a task, one of them None."""
         try:
             value = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -197,7 +198,7 @@ class Workers:
         return value, None
 
     def _welcome(self, reference, worker):
-        """Takes up a worker that has loaded the function, or another."""
+        """Adds a worker that has loaded the function, or starts another."""
         try:
             self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -222,9 +223,9 @@ class Workers:
 
 
 def _reason(error):
-    """Of a worker that died, in a line."""
+    """Why a worker died, in one line."""
     lines = str(error).strip().splitlines()
-    # Of a constructor that raised Ray has the traceback, whose end says why.
+    # If the constructor raised, the last line of the traceback says why.
     return lines[-1 if "creation task" in lines[0] else 0]
 
 

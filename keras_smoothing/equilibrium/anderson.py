@@ -8,23 +8,21 @@ from keras_smoothing.l2 import power_of_two
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class Anderson(Solver):
-    """Mixes the last iterates so that their residuals cancel best.
+    """Anderson acceleration: mixes the last iterates to minimize the residual.
 
-    It converges in fewer steps than plain iteration, and often where that
-    diverges.
+    It converges in fewer steps than plain iteration, and often even where plain
+    iteration diverges.
 
     Args:
-        max_iter: int >= 1, how often `f` is applied at most.
-        tol: float > 0, the residual at which an example has converged.
-        stop_mode: "rel", the residual is `||f(z) - z|| / ||f(z)||`; or "abs",
-            it is `||f(z) - z||`.
-        iterate: "best", the answer is `f` at the iterate of the smallest
-            residual; or "last".
+        max_iter: as in `ks.equilibrium.Solver`.
+        tol: as in `ks.equilibrium.Solver`.
+        stop_mode: as in `ks.equilibrium.Solver`.
+        iterate: as in `ks.equilibrium.Solver`.
         memory: int >= 1, how many iterates are mixed.
         ridge: float >= 1e-6, regularises the weights of the mixture, each
-            relative to the square of its residual. Less would be lost in
-            float32.
-        mixing: float in (0, 1], 1 to mix the images of the iterates alone.
+            relative to the square of its residual. A smaller value would be
+            lost in float32.
+        mixing: float in (0, 1]; 1 mixes only the images of the iterates.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -65,8 +63,8 @@ class Anderson(Solver):
         self.mixing = checks.positive_share("mixing", mixing)
 
     def init_memory(self, z):
-        # The newest come first, each a tensor of its own: to pass them on costs
-        # nothing, where to write into a slot would copy them all.
+        # The newest come first, each in its own tensor: passing them on costs
+        # nothing, whereas writing into a slot would copy all of them.
         shape = (ops.shape(z)[0], self.memory, self.memory)
         gram = ops.zeros(shape, z.dtype)
         powers = gram[:, 0] + 1.0
@@ -78,7 +76,7 @@ class Anderson(Solver):
         residual = f_z - z
         image = f_z - (1 - self.mixing) * residual if self.mixing < 1 else f_z
         images = [image, *images[:-1]]
-        # Kept times powers of two, so that no product underflows.
+        # Residuals are scaled by powers of two, so that no product underflows.
         power = power_of_two(residual, 1)
         powers = ops.concatenate([power, powers[:, :-1]], axis=1)
         residuals = [power * residual, *residuals[:-1]]
@@ -90,7 +88,7 @@ class Anderson(Solver):
         return following, (gram, powers, *images, *residuals)
 
     def _update(self, gram, residuals):
-        """The Gram matrix of residuals of which the first is new."""
+        """The Gram matrix of the residuals, of which only the first is new."""
         row = ops.stack(
             [ops.sum(residuals[0] * other, axis=1) for other in residuals],
             axis=1,
@@ -100,9 +98,9 @@ class Anderson(Solver):
         return ops.concatenate([ops.expand_dims(row, 1), below], axis=1)
 
     def _weights(self, gram, powers):
-        """Weights of sum 1 that make the mixed residual smallest."""
-        # In units of the residuals the matrix has a diagonal of 1, and what is
-        # empty or 0 has an equation of its own, with solution 0.
+        """Weights with sum 1 that minimize the mixed residual."""
+        # Scaled by the residuals, the matrix has a diagonal of 1. Empty or zero
+        # residuals get an equation of their own, with solution 0.
         squares = ops.stop_gradient(ops.diagonal(gram, axis1=1, axis2=2))
         filled = squares > 0
         scale = ops.where(filled, ops.rsqrt(ops.where(filled, squares, 1.0)), 0)

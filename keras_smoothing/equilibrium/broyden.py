@@ -5,7 +5,7 @@ from keras_smoothing.certificates import checks
 from keras_smoothing.equilibrium.solver import Solver
 from keras_smoothing.l2 import power_of_two
 
-# Pairs of vectors that are used or skipped together.
+# Number of pairs of vectors that are used or skipped together.
 _BLOCK = 5
 
 
@@ -13,18 +13,16 @@ _BLOCK = 5
 class Broyden(Solver):
     """Newton's method with an approximate inverse Jacobian of low rank.
 
-    The inverse of the Jacobian of g(z) = f(z) - z is kept as -I + U V', with
-    one more column for each step ("good" Broyden updates), the oldest making
-    room.
+    The inverse of the Jacobian of g(z) = f(z) - z is approximated by -I + U V'.
+    Each step adds a column to U and V ("good" Broyden updates). When the memory
+    is full, the new column replaces the oldest.
 
     Args:
-        max_iter: int >= 1, how often `f` is applied at most.
-        tol: float > 0, the residual at which an example has converged.
-        stop_mode: "rel", the residual is `||f(z) - z|| / ||f(z)||`; or "abs",
-            it is `||f(z) - z||`.
-        iterate: "best", the answer is `f` at the iterate of the smallest
-            residual; or "last".
-        memory: int >= 1, columns that are kept.
+        max_iter: as in `ks.equilibrium.Solver`.
+        tol: as in `ks.equilibrium.Solver`.
+        stop_mode: as in `ks.equilibrium.Solver`.
+        iterate: as in `ks.equilibrium.Solver`.
+        memory: int >= 1, number of columns kept.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -55,7 +53,7 @@ class Broyden(Solver):
         self.memory = checks.positive_int("memory", memory)
 
     def init_memory(self, z):
-        # As for Anderson, the newest come first, each a tensor of its own.
+        # As in Anderson, the newest come first, each in its own tensor.
         columns = min(self.memory, self.max_iter)
         return (z, *[ops.zeros_like(z)] * (2 + 2 * columns))
 
@@ -63,19 +61,19 @@ class Broyden(Solver):
         old_z, old_g, old_direction, *columns = memory
         half = len(columns) // 2
         us, vs = columns[:half], columns[half:]
-        # The oldest column makes room; what it did to the old g is undone.
+        # Drop the oldest column and undo its effect on the old direction.
         old_direction = old_direction + us[-1] * _dot(vs[-1], old_g)
         us, vs = us[:-1], vs[:-1]
         g = f_z - z
         dz, dg = z - old_z, g - old_g
         direction, v = self._multiply(us, vs, step - 1, g, dz)
-        # B dg, where a direction is -B g.
+        # B dg, because a direction is -B g.
         b_dg = old_direction - direction
-        # So that no product underflows: what v gains, u loses.
+        # v is scaled up so that no product underflows, and u down by as much.
         power = power_of_two(dz, 1)
         v = power * v
         scale = _dot(v, dg)
-        # An update that is nearly singular is left out.
+        # Skip updates that are nearly singular.
         usable = ops.abs(scale) > 1e-7 * _dot(power * dz, dz)
         u = (dz - b_dg) / ops.where(usable, scale, 1.0)
         u = ops.where(usable, u, 0.0)
@@ -83,7 +81,7 @@ class Broyden(Solver):
         return z + direction, (z, g, direction, u, *us, v, *vs)
 
     def _multiply(self, us, vs, filled, g, dz):
-        """-B g and dz' B for B = -I + U V', whose first columns are filled."""
+        """-B g and dz' B for B = -I + U V' with `filled` leading columns."""
 
         def add(start, direction, v):
             if start >= len(us):

@@ -11,11 +11,11 @@ from keras_smoothing.l2 import l2_norm
 
 
 def plot_residuals(solution, ax=None):
-    """Draws the residual against the steps of a solver.
+    """Plots the residual at each step of a solver.
 
-    The line is the median over the batch, the band goes from the smallest to
-    the largest. An example that has stopped keeps its last residual; one that
-    was never finite is left out.
+    The line is the median over the batch; the band runs from the smallest to
+    the largest residual. An example that has stopped keeps its last residual.
+    An example that was never finite is left out.
 
     Args:
         solution: `keras_smoothing.equilibrium.Solution`.
@@ -57,15 +57,17 @@ def plot_residuals(solution, ax=None):
 def spectral_radius(f, z, num_steps=100, seed_generator=None):
     """Estimates the spectral radius of the Jacobian of `f`, for each example.
 
-    Below 1 at a fixed point, plain iteration converges to it from nearby. This
-    is how fast a random vector grows over the last half of `num_steps` products
-    with the Jacobian: an estimate for diagnosis, no bound of any kind.
+    If it is below 1 at a fixed point, plain iteration started nearby converges
+    to that point. The estimate is the growth rate of a random vector over the
+    last half of `num_steps` products with the Jacobian. It is meant for
+    diagnosis and is not a bound of any kind.
 
     Args:
-        f: function from a structure like `z` to another such, each example by
-            itself.
-        z: tensor, shape `(batch, ...)`, or a structure of such: where.
-        num_steps: int >= 2, products with the Jacobian.
+        f: function that maps a structure like `z` to another of the same kind
+            and treats each example independently.
+        z: tensor, shape `(batch, ...)`, or a structure of them: the point of
+            the Jacobian.
+        num_steps: int >= 2, number of products with the Jacobian.
         seed_generator: `keras.random.SeedGenerator` for the vector, or None for
             Keras's own.
 
@@ -103,7 +105,7 @@ def spectral_radius(f, z, num_steps=100, seed_generator=None):
     def step(k, state):
         *v, growth = state
         v = vector_jacobian(lambda leaves: flat_f(*leaves), leaves, list(v))
-        # Its logarithm is taken, also of 0.
+        # Keeps the logarithm below finite where the norm is 0.
         norm = ops.maximum(l2_norm(State(v).to_matrix(v)), 2.0**-126)
         v = [_divide(leaf, norm) for leaf in v]
         # Complex eigenvalues make single steps grow unevenly.

@@ -5,17 +5,17 @@ from keras_smoothing.certificates import checks
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class FixedPointCorrection(keras.losses.Loss):
-    """A loss over several iterates of an equilibrium, the last counting most.
+    """A loss over several iterates of an equilibrium, with rising weights.
 
-    Of n predictions, the k-th (from 0) counts `gamma ** (n - k - 1)`. It
-    teaches the equilibrium to be right early. The model stacks what it predicts
-    from each iterate, on axis 1.
+    Among n predictions, the k-th (from 0) has weight `gamma ** (n - k - 1)`.
+    The loss trains the equilibrium model to predict well after few steps. The
+    model must stack its predictions from all iterates along axis 1.
 
     Args:
         loss: loss of one prediction, as in `keras.Model.compile`.
         gamma: float in (0, 1].
         name: str.
-        **kwargs: of `keras.losses.Loss`.
+        **kwargs: as in `keras.losses.Loss`.
 
     Raises:
         ValueError: if `gamma` is not in (0, 1].

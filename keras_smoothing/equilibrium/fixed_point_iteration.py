@@ -5,19 +5,17 @@ from keras_smoothing.equilibrium.solver import Solver
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class FixedPointIteration(Solver):
-    """Applies f over and over.
+    """Applies f repeatedly.
 
-    It converges wherever f is a contraction.
+    It converges if f is a contraction.
 
     Args:
-        max_iter: int >= 1, how often `f` is applied at most.
-        tol: float > 0, the residual at which an example has converged.
-        stop_mode: "rel", the residual is `||f(z) - z|| / ||f(z)||`; or "abs",
-            it is `||f(z) - z||`.
-        iterate: "best", the answer is `f` at the iterate of the smallest
-            residual; or "last".
-        damping: float in [0, 1): z moves to `damping * z + (1 - damping) *
-            f(z)`.
+        max_iter: as in `ks.equilibrium.Solver`.
+        tol: as in `ks.equilibrium.Solver`.
+        stop_mode: as in `ks.equilibrium.Solver`.
+        iterate: as in `ks.equilibrium.Solver`.
+        damping: float in [0, 1). Each step moves z to
+            `damping * z + (1 - damping) * f(z)`.
 
     Raises:
         ValueError: if an argument is not as described.

@@ -16,18 +16,18 @@ from keras_smoothing.equilibrium.state import select
 class Gradient(abc.ABC):
     """A rule for gradients through a fixed point. Base class.
 
-    The value is that of the solver, whatever the rule. Gradients of gradients,
-    as of a gradient penalty, are right by `Implicit` and `Unrolled`; the other
-    rules raise NotImplementedError there. Forward mode, by
-    `tf.autodiff.ForwardAccumulator`, is right by `Unrolled` and raises
-    NotImplementedError by the others.
+    Every rule returns the solver's value. Second-order gradients, as in a
+    gradient penalty, are correct with `Implicit` and `Unrolled`; the other
+    rules raise NotImplementedError for them. Forward mode
+    (`tf.autodiff.ForwardAccumulator`) is correct with `Unrolled`; the other
+    rules raise NotImplementedError.
 
-    An example whose states did not stay finite passes no gradient on; one for
-    which f is not finite even at the start has NaN as its value, so that the
-    loss shows it.
+    An example whose states did not stay finite passes no gradient on. If f is
+    not finite even at the start, the example's value is NaN, so that the loss
+    shows it.
     """
 
-    # Whether the backward pass solves for a fixed point of its own.
+    # Whether the backward pass solves for its own fixed point.
     solves_backward = False
 
     @abc.abstractmethod
@@ -35,15 +35,16 @@ class Gradient(abc.ABC):
         """Solves z = f(z), differentiably.
 
         Args:
-            f: function from a structure like `z_init` to another such, which
-                TensorFlow can trace.
-            z_init: tensor, shape `(batch, ...)`, or a structure of such.
+            f: function that maps a structure like `z_init` to another of the
+                same kind and that TensorFlow can trace.
+            z_init: tensor, shape `(batch, ...)`, or a structure of them.
             solver: `Solver`.
-            report: function called with the `Solution` of each backward pass
-                that solves, or None.
+            report: function called with the `Solution` of each backward solve,
+                or None.
 
         Returns:
-            `Solution`, whose value carries gradients to what `f` depends on.
+            `Solution`, whose value has gradients with respect to everything `f`
+            depends on.
         """
 
     def get_config(self):
@@ -58,8 +59,8 @@ def solve_aside(f, z_init, solver):
     """Solves without gradients.
 
     Returns:
-        `Solution`, and where to differentiate `f`: at its value, or at `z_init`
-        where the states did not stay finite.
+        `Solution`, and the point at which to differentiate `f`: the solution's
+        value, or `z_init` where the states did not stay finite.
     """
 
     def detached(z):
@@ -76,19 +77,19 @@ def solve_aside(f, z_init, solver):
 class Implicit(Gradient):
     """The gradient of the fixed point itself, by the implicit function theorem.
 
-    The backward pass solves y = J' y + g, where J is the Jacobian of f at the
-    fixed point and g the gradient that arrives, with a solver of its own. It
+    The backward pass solves y = J' y + g with a solver of its own, where J is
+    the Jacobian of f at the fixed point and g is the upstream gradient. It
     needs the memory of one application of f, however many steps the solver
     took. An example whose backward pass does not stay finite passes no gradient
     on.
 
-    It can be differentiated again, as a gradient penalty asks for, as precisely
-    as the solvers solve. In a `tf.function` all tapes must be inside; forward
-    mode raises NotImplementedError.
+    The gradient can be differentiated again, as a gradient penalty requires;
+    its accuracy is that of the solvers. In a `tf.function` all tapes must be
+    inside. Forward mode raises NotImplementedError.
 
     Args:
-        solver: `Solver` of the backward pass; None for that of the forward,
-            with relative stopping, since gradients come in all scales.
+        solver: `Solver` of the backward pass. None for the forward solver with
+            relative stopping, since gradients come in all scales.
 
     Raises:
         ValueError: if `solver` is neither.
@@ -152,15 +153,14 @@ class Implicit(Gradient):
 class Phantom(Gradient):
     """The gradient of a few damped steps from the fixed point.
 
-    Cheaper than `Implicit`, and with an error that shrinks as the steps grow in
-    number. The derivatives of an approximation approximate nothing: where this
-    gradient is differentiated, or asked for in forward mode, it raises
-    NotImplementedError.
+    It is cheaper than `Implicit`, and its error shrinks with the number of
+    steps. Derivatives of an approximate gradient need not approximate anything,
+    so differentiating it again, or in forward mode, raises NotImplementedError.
 
     Args:
         steps: int >= 1.
-        damping: float in [0, 1): a step goes to `damping * z + (1 - damping) *
-            f(z)`.
+        damping: float in [0, 1). Each step moves z to
+            `damping * z + (1 - damping) * f(z)`.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -237,10 +237,10 @@ class OneStep(Phantom):
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class Unrolled(Gradient):
-    """The gradient through all steps of the solver, as of any deep network.
+    """The gradient through all steps of the solver, as in any deep network.
 
-    It needs the memory of all of them. It has derivatives of every order, and
-    forward mode, whose error falls more slowly than that of the value: they
+    It needs the memory of all steps. It supports derivatives of every order and
+    forward mode. Their error falls more slowly than that of the value, so they
     need more steps.
 
     Example:

@@ -6,19 +6,20 @@ from keras_smoothing.utils import wide_dtype
 
 
 def jacobian_penalty(f, z, num_probes=1, seed_generator=None):
-    """Estimates how large the Jacobian of `f` is: its mean squared entry sum.
+    """Estimates the scaled, squared Frobenius norm of the Jacobian of `f`.
 
-    The mean of `||v' J||^2 / size` over the batch, for standard normal v, where
-    J is the Jacobian of one example and `size` the size of its state. Its
-    expectation is `||J||_F^2 / size`. Added to the loss, it keeps fixed points
-    easy to find. It has gradients with respect to all that `f` depends on,
-    though not to z.
+    The penalty is the mean over the batch of `||v' J||^2 / size` for standard
+    normal v, where J is the Jacobian of one example and `size` the size of its
+    state. Its expectation is `||J||_F^2 / size`. Added to the loss, it keeps
+    fixed points easy to find. It has gradients with respect to everything `f`
+    depends on, but not with respect to z.
 
     Args:
-        f: function from a structure like `z` to another such, each example by
-            itself.
-        z: tensor, shape `(batch, ...)`, or a structure of such: where.
-        num_probes: int >= 1, draws of v that are averaged over.
+        f: function that maps a structure like `z` to another of the same kind
+            and treats each example independently.
+        z: tensor, shape `(batch, ...)`, or a structure of them: the point of
+            the Jacobian.
+        num_probes: int >= 1, number of draws of v to average over.
         seed_generator: `keras.random.SeedGenerator` for v, or None for Keras's
             own.
 
@@ -50,7 +51,7 @@ def jacobian_penalty(f, z, num_probes=1, seed_generator=None):
 
 
 def vector_jacobian(f, z, v):
-    """v' J for the Jacobian J of `f` at z, of the structure of z."""
+    """v' J for the Jacobian J of `f` at z, in the structure of z."""
 
     def product(z):
         products = keras.tree.map_structure(
@@ -62,7 +63,7 @@ def vector_jacobian(f, z, v):
 
 
 def normal_like(z, seed_generator):
-    """Standard normal draws of the structure of z."""
+    """Standard normal draws in the structure of z."""
     return keras.tree.map_structure(
         lambda leaf: keras.random.normal(
             ops.shape(leaf),

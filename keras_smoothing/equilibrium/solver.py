@@ -16,17 +16,18 @@ _RUNNING = -1
 class Solver:
     """Finds z = f(z) for each example of a batch. Base class.
 
-    The loop is written here, once. A method says how the next iterate follows
-    from the ones before, in `next_iterate`. Every example stops by itself and
-    keeps its answer, so that it does not depend on what else is in the batch.
+    This class implements the loop. A subclass defines `next_iterate`, which
+    computes the next iterate from the previous ones. Each example stops
+    independently and keeps its answer, so the answer does not depend on the
+    rest of the batch.
 
     Args:
-        max_iter: int >= 1, how often `f` is applied at most.
+        max_iter: int >= 1, the largest number of applications of `f`.
         tol: float > 0, the residual at which an example has converged.
-        stop_mode: "rel", the residual is `||f(z) - z|| / ||f(z)||`; or "abs",
-            it is `||f(z) - z||`.
-        iterate: "best", the answer is `f` at the iterate of the smallest
-            residual; or "last".
+        stop_mode: "rel" for the residual `||f(z) - z|| / ||f(z)||`, "abs" for
+            `||f(z) - z||`.
+        iterate: "best" returns `f` at the iterate with the smallest residual,
+            "last" returns `f` at the last iterate.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -56,14 +57,14 @@ class Solver:
         """Where to apply `f` next.
 
         Args:
-            step: int32 tensor, how many steps came before.
-            z: tensor, shape `(batch, size)`, as of `init_memory`.
+            step: int32 tensor, number of steps so far.
+            z: tensor, shape `(batch, size)`, as in `init_memory`.
             f_z: tensor of that shape; z itself where an example has stopped.
             memory: tuple of tensors.
 
         Returns:
-            The next z, and the memory. Where z is not finite, `f_z` takes its
-            place.
+            The next z, and the memory. Where the next z is not finite, `f_z`
+            replaces it.
         """
         raise TypeError(f"{type(self).__name__} defines no `next_iterate`.")
 
@@ -71,8 +72,9 @@ class Solver:
         """Solves z = f(z).
 
         Args:
-            f: function from a structure like `z_init` to another such.
-            z_init: tensor, shape `(batch, ...)`, or a structure of such.
+            f: function that maps a structure like `z_init` to another of the
+                same kind.
+            z_init: tensor, shape `(batch, ...)`, or a structure of them.
 
         Returns:
             `Solution`.
@@ -99,12 +101,12 @@ class Solver:
             step, z, value, residual, status, num_steps, trace, *memory
         ):
             f_z = f(z)
-            # It only controls the loop, and has no gradient at 0.
+            # The residual only controls the loop, and has no gradient at 0.
             now = ops.stop_gradient(self._residual(z, f_z))
             running = status == _RUNNING
             finite = ops.isfinite(now)
             goes_on = ops.logical_and(running, finite)
-            # What is not finite never enters what is kept.
+            # Non-finite values never enter the state that is kept.
             f_z = select(goes_on, f_z, z)
             better = goes_on
             if self.iterate == "best":
@@ -146,7 +148,7 @@ class Solver:
         residual = l2_norm(f_z - z)
         if self.stop_mode == "rel":
             # States and gradients may be of any scale. Where f(z) is 0 and z
-            # is not, the quotient is large, and not taken for a divergence.
+            # is not, the quotient is large but finite, not a divergence.
             size = ops.maximum(l2_norm(f_z), 1e-30 * residual + 2.0**-126)
             residual = residual / size
         return residual

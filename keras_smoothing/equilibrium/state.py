@@ -17,7 +17,7 @@ NON_FINITE = 2
 
 
 class Solution(typing.NamedTuple):
-    """What a solver found, example by example.
+    """A solver's result for each example.
 
     Attributes:
         value: tensor or structure like `z_init`: `f` at the last (or best)
@@ -25,13 +25,13 @@ class Solution(typing.NamedTuple):
             `kappa` it is within `kappa / (1 - kappa) * residual` of the fixed
             point, if stopping is absolute.
         status: int32 tensor, shape `(batch,)`: `CONVERGED`, `MAX_ITER`, or
-            `NON_FINITE`, where `value` is the last that was finite.
+            `NON_FINITE`. For `NON_FINITE`, `value` is the last finite value.
         num_steps: int32 tensor, shape `(batch,)`: how often `f` was applied.
-        residual: tensor, shape `(batch,)`, float32, or float64 where the state
-            is: l2 norm of `f(z) - z`, relative to that of `f(z)` if the solver
-            stops so; infinite where `f` was never finite.
+        residual: tensor, shape `(batch,)`, float32, or float64 if the state is
+            float64: l2 norm of `f(z) - z`, divided by that of `f(z)` if
+            stopping is relative; infinite where `f` was never finite.
         trace: tensor of that type, shape `(batch, max_iter)`: the residual at
-            each step; NaN after the last.
+            each step; NaN after the last step.
 
     Example:
 
@@ -54,19 +54,19 @@ class Solution(typing.NamedTuple):
 
 
 class State:
-    """Structures of tensors as one matrix, `(batch, size)`, and back.
+    """Converts a structure of tensors to a `(batch, size)` matrix, and back.
 
-    The matrix is of the widest of their types, float32 at least.
+    The matrix has the widest dtype of the tensors, and at least float32.
 
     Args:
-        example: tensor, shape `(batch, ...)`, or a structure of such.
+        example: tensor, shape `(batch, ...)`, or a structure of them.
     """
 
     def __init__(self, example):
         self.example = example
         self.specs = specs(example)
         self.dtype = wide_dtype(*(dtype for _, dtype in self.specs))
-        # Tensors where they are not known before the graph runs.
+        # Sizes unknown until the graph runs are tensors.
         self.shapes = [ops.shape(t)[1:] for t in keras.tree.flatten(example)]
         self.sizes = [math.prod(shape) for shape in self.shapes]
 
@@ -108,7 +108,7 @@ class State:
 
 
 def specs(structure):
-    """Shape and dtype of each tensor of a structure; None is any size."""
+    """Shape and dtype of each tensor of a structure; None means any size."""
     return tuple(
         (tuple(t.shape), keras.backend.standardize_dtype(t.dtype))
         for t in keras.tree.flatten(structure)
@@ -116,7 +116,7 @@ def specs(structure):
 
 
 def check_specs(what, expected, received):
-    """Raises unless `received` may be the same specs as `expected`."""
+    """Raises unless `received` is compatible with `expected`."""
 
     def fits(one, other):
         (shape, dtype), (other_shape, other_dtype) = one, other
@@ -137,9 +137,9 @@ def check_specs(what, expected, received):
 
 
 def map_shapes(function, shapes):
-    """Applies a function to each shape, a tuple, of a structure of shapes.
+    """Applies a function to each shape (a tuple) in a structure of shapes.
 
-    Lists of sizes are shapes too: so they come back from a saved model.
+    Lists of sizes are shapes, too: a saved model restores shapes as lists.
     """
     if isinstance(shapes, dict):
         return {k: map_shapes(function, shape) for k, shape in shapes.items()}

@@ -10,7 +10,7 @@ from keras_smoothing.noise.parts import ValidSteps
 def is_graph(layer):
     """Whether a layer is a built Sequential or functional model.
 
-    One whose class has a `call` of its own is something else.
+    A model whose class defines its own `call` is not.
     """
     if not isinstance(layer, keras.Model) or not getattr(layer, "inputs", None):
         return False
@@ -19,18 +19,18 @@ def is_graph(layer):
 
 
 def rebuild(model, inputs, call):
-    """Runs through a graph, call by call, and makes a new model of it.
+    """Replays the calls of a model's graph into a new model.
 
     Args:
         model: Sequential or functional model.
-        inputs: `keras.Input`, or a structure of such, as the model's inputs.
-        call: function from a layer of the model and the arguments it is
-            called with to its outputs.
+        inputs: `keras.Input`, or a structure of them, like the model's inputs.
+        call: function that takes a layer of the model and the arguments of its
+            call, and returns the outputs.
 
     Returns:
         `keras.Model` from the inputs to the outputs of the calls.
     """
-    # A Sequential has no graph to run through; this gives it one.
+    # A Sequential has no graph to replay; this gives it one.
     return keras.models.clone_model(
         keras.Model(*_ends(model), name=model.name),
         input_tensors=inputs,
@@ -40,7 +40,7 @@ def rebuild(model, inputs, call):
 
 
 def new_inputs(model):
-    """Inputs as those of a model, in the same structure."""
+    """New inputs like those of a model, in the same structure."""
     return keras.tree.map_structure(
         lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name),
         _ends(model)[0],
@@ -54,32 +54,32 @@ def tensors(structure):
 
 
 def _ends(model):
-    """Inputs and outputs of a model, each in its structure."""
+    """Inputs and outputs of a model, in their structures."""
     if isinstance(model, keras.Sequential):
         return model.inputs[0], model.outputs[0]
     return model.input, model.output
 
 
 def on_valid_steps(noise, model):
-    """The noise of a smoothed model, kept off padding that the model masks.
+    """The noise of a smoothed model, restricted to steps it does not mask.
 
     Args:
         noise: `keras_smoothing.noise.Noise`.
-        model: Keras model, whose input it is for.
+        model: Keras model that gets the noise at its input.
 
     Returns:
-        `Noise`: a `ValidSteps`, or a `OneInput` with one in it, where the
-        model begins with `Masking`; else `noise`, which is not of padding.
+        `Noise`: if the model begins with `Masking`, a `ValidSteps`, or a
+        `OneInput` that contains one; else `noise` itself.
 
     Raises:
-        ValueError: as of `mask_value`.
+        ValueError: as in `mask_value`.
     """
     name = None
     if isinstance(noise, OneInput):
         name, own = noise.input, noise.noise
     else:
         own = noise
-    if isinstance(own, ValidSteps):  # Of another model.
+    if isinstance(own, ValidSteps):  # From another model.
         own = own.noise
     value = mask_value(model, name)
     if value is not None:
@@ -88,20 +88,20 @@ def on_valid_steps(noise, model):
 
 
 def mask_value(model, name=None):
-    """The value of padding, by the `Masking` layers at an input of a model.
+    """The value of padding, from the `Masking` layers at an input of a model.
 
-    It warns of layers to which noise at that input would do no good: `Masking`
-    behind others, and `Embedding`.
+    It warns of layers that noise at that input would break: `Masking` after
+    other layers, and `Embedding`.
 
     Args:
         model: Keras model.
-        name: str, of one of several inputs; or None.
+        name: str, the name of one of several inputs; or None.
 
     Returns:
         float, or None for a model without such layers.
 
     Raises:
-        ValueError: for several that differ.
+        ValueError: if several `Masking` layers have different values.
     """
     kinds = (keras.layers.Masking, keras.layers.Embedding)
     if not any(isinstance(layer, kinds) for layer in _all_layers(model)):
@@ -136,7 +136,7 @@ def mask_value(model, name=None):
 
 
 def _by_place(model, index):
-    """Lists of layers: those that take an input, those that take the rest."""
+    """Two lists: the layers that take an input directly, and later layers."""
     if isinstance(model, keras.Sequential):
         return _in_sequence(model.layers)
     if not is_graph(model):
@@ -167,7 +167,7 @@ def _by_place(model, index):
 
 
 def _in_sequence(layers):
-    """As `_by_place`, of layers one after the other, built or not."""
+    """Like `_by_place`, for a sequence of layers, built or not."""
     first, behind = [], []
     for i, layer in enumerate(layers):
         first, behind = _by_place(layer, 0)

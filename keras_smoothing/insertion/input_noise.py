@@ -11,7 +11,7 @@ from keras_smoothing.insertion.first_layers import new_inputs
 from keras_smoothing.insertion.first_layers import rebuild
 from keras_smoothing.insertion.first_layers import tensors
 
-# Each adds the noise of its own type, and does nothing else.
+# Each layer adds the noise of its type, and does nothing else.
 _LAYERS = {
     noises.Gaussian: layers.GaussianNoiseAlways,
     noises.Laplace: layers.LaplaceNoiseAlways,
@@ -22,17 +22,17 @@ _LAYERS = {
 def add_input_noise(model, noise, seed=None):
     """Puts an always-on noise layer in front of a model.
 
-    The result is a plain Keras model: it fine-tunes with `fit`, saves and
-    loads, and adds fresh noise at every call. `SmoothedModel` recognises it and
-    certifies it at that noise. Weights are shared; the given model itself stays
-    as it is.
+    The result is a plain Keras model: it can be fine-tuned with `fit`, saved
+    and loaded, and adds fresh noise at every call. `SmoothedModel` recognises
+    it and certifies it with that noise. The models share weights; the given
+    model is not changed.
 
-    The noise comes before everything in the model, preprocessing included, so
+    The noise comes before everything in the model, including preprocessing, so
     its scale is in the units of the model's input: in front of a model that
     begins with `Rescaling(1 / 255)`, sigma 0.25 of the rescaled image is
     `Gaussian(sigma=0.25 * 255)`.
 
-    Padding that a `Masking` layer at the model's input leaves out gets none.
+    Padding that a `Masking` layer at the model's input masks gets no noise.
 
     Args:
         model: Keras model with one input: Sequential, functional, or a
@@ -44,8 +44,8 @@ def add_input_noise(model, noise, seed=None):
         `keras.Model`.
 
     Raises:
-        ValueError: if an argument is not as described, or if the model begins
-            with such a layer already.
+        ValueError: if an argument is not as described, or if the model already
+            begins with such a layer.
 
     Example:
 
@@ -72,7 +72,7 @@ def add_input_noise(model, noise, seed=None):
             f"{model.name!r}, which adds {own_noise}"
         )
     check_float_inputs(model)
-    # Under the name of the model's input, dicts still find it.
+    # It keeps the name of the model's input, so that dicts still find it.
     own_inputs = getattr(model, "inputs", None)
     inputs = keras.Input(
         batch_shape=_input_shape(model),
@@ -87,7 +87,7 @@ def add_input_noise(model, noise, seed=None):
 
 
 def check_float_inputs(model):
-    """Raises ValueError for a model that would round noisy inputs."""
+    """Raises ValueError if an input of the model has no floating dtype."""
     for x in getattr(model, "inputs", None) or []:
         if not keras.backend.is_float_dtype(x.dtype):
             raise ValueError(
@@ -97,15 +97,15 @@ def check_float_inputs(model):
 
 
 def split_input_noise(model):
-    """The noise at the input of a model, and the model that follows it.
+    """The noise at the input of a model, and the model after it.
 
     Args:
         model: Keras model.
 
     Returns:
-        noise: `keras_smoothing.noise.Noise`, or None where there is none.
-        rest: Keras model with the same weights; `model` itself where there is
-            no noise.
+        noise: `keras_smoothing.noise.Noise`, or None if there is none.
+        rest: Keras model with the same weights; `model` itself if there is no
+            noise.
     """
     if not _holds_noise(model) or len(model.inputs) != 1:
         return None, model
@@ -121,13 +121,13 @@ def split_input_noise(model):
                 noise, layer = split_input_noise(layer)
             elif type(layer) in _LAYERS.values():
                 noise = layer.noise
-                kwargs.pop("mask", None)  # Which Identity does not take.
+                kwargs.pop("mask", None)  # Identity does not take it.
                 layer = keras.layers.Identity(dtype=layer.dtype_policy.name)
             noises_found.append(noise)
         return layer(*args, **kwargs)
 
     rest = rebuild(model, inputs, call)
-    # What sees the input besides the noise layer sees it without the noise.
+    # Any other layer that takes the input sees it without noise.
     if len(noises_found) == 1 and noises_found[0] is not None:
         return noises_found[0], rest
     return None, model
@@ -150,7 +150,7 @@ def _noise_layer(noise, seed, mask_value):
 
 
 def _named(outputs, model):
-    """Outputs in a list, under the names that losses and metrics know."""
+    """Outputs in a list, with the names that losses and metrics use."""
     names = getattr(model, "output_names", None) or []
     if not isinstance(outputs, list | tuple) or len(set(names)) < len(outputs):
         return outputs
@@ -161,7 +161,7 @@ def _named(outputs, model):
 
 
 def _input_shape(model):
-    # Of a subclassed model Keras knows it once it was called.
+    # For a subclassed model, Keras knows it after its first call.
     shape = getattr(model, "input_shape", None)
     if shape is None:
         shape = (model.get_build_config() or {}).get("input_shape")

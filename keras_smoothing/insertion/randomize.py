@@ -22,7 +22,7 @@ _CONVOLUTIONS = (
     *(layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D),
 )
 
-# Of what was inserted, how many lines a summary shows at each end.
+# Number of insertions that a summary shows at each end of the list.
 _SHOWN = 3
 
 
@@ -31,18 +31,18 @@ def randomize(model, init_stddev=0.2, inner_stddev=0.1, verbose=1):
 
     The result has the layers of the model, with copies of its weights, and a
     `GaussianNoiseAlways` before each convolution, also in branches, shortcuts
-    and nested models. The noise is drawn afresh at every call; a few epochs of
-    `fit` accustom the weights to it. The given model stays as it is.
+    and nested models. The noise is drawn afresh at every call. A few epochs of
+    `fit` adapt the weights to it. The given model is not changed.
 
-    Convolutions inside layers of one's own are not seen.
+    Convolutions inside custom layers are not found.
 
     Args:
         model: built Sequential or functional Keras model.
         init_stddev: float >= 0, standard deviation of the noise before those
             convolutions that the input reaches through no other convolution.
-        inner_stddev: float >= 0, of the noise before all others.
-        verbose: 0, 1 or 2: whether to print nothing, how much was inserted
-            and the first and last of it, or all of it.
+        inner_stddev: float >= 0, standard deviation before all others.
+        verbose: 0 prints nothing, 1 the number of insertions and the first and
+            last of them, 2 all of them.
 
     Returns:
         `keras.Model`.
@@ -92,22 +92,22 @@ def randomize(model, init_stddev=0.2, inner_stddev=0.1, verbose=1):
 class _Randomizer:
     """Rebuilds models layer by layer.
 
-    A layer that is called in several places is rebuilt once, and gets noise of
-    its own in each. A nested model is rebuilt once with its noise inside; it
-    sees the input if it does so in any of its places.
+    A layer that is called in several places is rebuilt once, and gets separate
+    noise in each place. A nested model is rebuilt once with its noise inside;
+    it counts as seeing the input if it does so in any place.
 
     Args:
         init_stddev: float.
         inner_stddev: float.
-        convolved: dict from the id of a model to a list of bool, for each of
-            its inputs whether all that reaches it has been through a
-            convolution. Updated as calls of nested models are met.
+        convolved: dict from the id of a model to a list of bool: for each of
+            its inputs, whether all paths to it pass through a convolution.
+            Updated at each call of a nested model.
 
     Attributes:
-        is_consistent: bool, whether no model was rebuilt before a call was met
-            that changes what is known of its inputs.
+        is_consistent: bool, False if a later call changed the entry of
+            `convolved` for a model already rebuilt.
         inserted: list of (path of a convolution, stddev before it).
-        noise_layers: list of paths of the noise layers that were there already.
+        noise_layers: list of paths of the noise layers already in the model.
     """
 
     def __init__(self, init_stddev, inner_stddev, convolved):
@@ -121,7 +121,7 @@ class _Randomizer:
         self._models = {}
         self._names = set()
         # Tensors that all paths from the input reach through a convolution.
-        # They are kept, since an id is only unique among what is alive.
+        # They are kept, since an id is unique only among live objects.
         self._convolved = {}
 
     def model(self, original, path=()):
@@ -129,11 +129,11 @@ class _Randomizer:
 
         Args:
             original: Sequential or functional model.
-            path: tuple of str, the names of the models around this one.
+            path: tuple of str, the names of the enclosing models.
 
         Returns:
-            The model, and for each output whether it has been through a
-            convolution.
+            The model, and for each output whether all paths to it pass through
+            a convolution.
         """
         if id(original) not in self._models:
             inputs = new_inputs(original)
@@ -157,7 +157,7 @@ class _Randomizer:
         for original, clone in self._layers.values():
             clone.set_weights(original.get_weights())
             if isinstance(clone, layers.Normalization):
-                # What it computes from its weights.
+                # It computes further tensors from its weights.
                 clone.finalize_state()
 
     def _call(self, path, layer, *args, **kwargs):
@@ -181,7 +181,7 @@ class _Randomizer:
         return outputs
 
     def _meet(self, nested, convolved):
-        """Takes note of a call of a nested model."""
+        """Records a call of a nested model."""
         known = self._convolved_inputs.get(id(nested), convolved)
         both = [a and b for a, b in zip(known, convolved, strict=True)]
         self._convolved_inputs[id(nested)] = both
@@ -203,7 +203,7 @@ class _Randomizer:
             return layer  # A plain operation, such as a sum.
         if id(layer) not in self._layers:
             config = layer.get_config()
-            # The function of a Lambda is at hand, and no more unsafe now.
+            # The function of a Lambda is already loaded, so this is safe.
             unsafe = isinstance(layer, layers.Lambda)
             options = {"safe_mode": False} if unsafe else {}
             clone = layer.__class__.from_config(config, **options)
@@ -216,7 +216,7 @@ class _Randomizer:
 
 
 def _report(inserted, verbose):
-    """Lines that say what was inserted."""
+    """Lines that list the insertions."""
     lines = [f"  {path}: stddev {stddev}" for path, stddev in inserted]
     hidden = len(lines) - 2 * _SHOWN
     if verbose < 2 and hidden > 1:
@@ -245,7 +245,7 @@ def _check_is_graph(model):
 
 
 def _is_convolution(layer):
-    # TimeDistributed and the like apply the layer that they wrap.
+    # TimeDistributed and other wrappers apply the wrapped layer.
     if isinstance(layer, keras.layers.Wrapper):
         return _is_convolution(layer.layer)
     return isinstance(layer, _CONVOLUTIONS)

@@ -30,36 +30,41 @@ _GRADIENTS = {
 class DeepEquilibrium(keras.layers.Layer):
     """The fixed point z = cell(z, x), as a layer of x.
 
-    In `fit` and `evaluate` its metrics show how the solver fares: `<name of the
+    `fit` and `evaluate` report the solver's progress as metrics: `<name of the
     layer>_steps` and `_residual`, means over the examples, and `_converged`,
-    the share of them that reached the tolerance. With gradient="implicit",
-    `_backward_failed` is the share whose backward pass, in training, did not.
+    the share of examples that reached the tolerance. With gradient="implicit",
+    `_backward_failed` is the share of examples whose backward pass, in
+    training, did not reach it.
 
-    An example whose states do not stay finite keeps the last that were (NaN, if
-    none), and passes no gradient to the cell, except by "unrolled". Outside of
-    compiled functions it raises a warning, and so does a backward pass; in
-    `fit`, `ks.callbacks.SolverMonitor` does.
+    If the states of an example do not stay finite, the example keeps its last
+    finite state (NaN if there is none) and passes no gradient to the cell,
+    except with gradient="unrolled". Outside of compiled functions the layer
+    warns of such examples, in the forward and in the backward pass. In `fit`,
+    `ks.callbacks.SolverMonitor` warns of them.
 
     Args:
-        cell: Keras layer called with `(z, x)`, which returns what z is:
-            `ks.equilibrium.cells` or any other that neither draws random
-            numbers nor updates a state nor adds a loss: it runs at every step
-            of the solver, and a function that changes has no fixed point.
-            (`MultiscaleCell(dropout=...)` draws once, before.)
+        cell: Keras layer called with `(z, x)` that returns a new z: one of
+            `ks.equilibrium.cells`, or any other layer that does not draw random
+            numbers, update variables or add losses. The solver calls it at
+            every step, and a function that changes between steps has no fixed
+            point. (`MultiscaleCell(dropout=...)` draws once, before the first
+            step.)
         solver: "anderson", "broyden", "fixed_point_iteration" or
-            `ks.equilibrium.Solver`. In mixed_bfloat16 a relative tolerance
-            below 4e-3 may be out of reach.
+            `ks.equilibrium.Solver`. In mixed_bfloat16 the solver may not reach
+            a relative tolerance below 4e-3.
         gradient: "implicit", "phantom", "one_step", "unrolled" or
             `ks.equilibrium.Gradient`.
-        jacobian_weight: float >= 0, how much `ks.equilibrium.jacobian_penalty`
-            at the fixed point counts in the training loss. It keeps the solver
-            fast, and costs about one more application of the cell.
-        **kwargs: of `keras.layers.Layer`. The dtype is that of the cell.
+        jacobian_weight: float >= 0, weight in the training loss of
+            `ks.equilibrium.jacobian_penalty` at the fixed point. The penalty
+            keeps the solver fast, and costs about one more application of the
+            cell.
+        **kwargs: as in `keras.layers.Layer`. The dtype is the cell's.
 
     Call arguments:
         x: tensor, shape `(batch, ...)`.
-        z_init: where the solver starts, a tensor or a structure of such. None
-            for what the cell says, or zeros of the shape of x.
+        z_init: tensor or structure of tensors, the state the solver starts
+            from. None for the cell's initial state, or for zeros of the shape
+            of x if the cell defines none.
         return_solution: bool, whether to return `(output, Solution)`.
 
     Raises:
@@ -124,8 +129,8 @@ class DeepEquilibrium(keras.layers.Layer):
             )
         self.jacobian_weight = float(jacobian_weight)
         self.seed_generator = keras.random.SeedGenerator()
-        # Applications of the cell in training that are simply unrolled, in
-        # place of solver and gradient; see `callbacks.UnrolledPretraining`.
+        # If set, training unrolls this many applications of the cell and does
+        # not use solver and gradient; see `callbacks.UnrolledPretraining`.
         self.unrolled_steps = None
         self.supports_jit = cell.supports_jit
         self._state_specs = None
@@ -135,7 +140,7 @@ class DeepEquilibrium(keras.layers.Layer):
         )
         self.backward_tracker = None
         if self.gradient.solves_backward:
-            # Of failures: in `evaluate`, where there are none, it shows 0.
+            # It counts failures, so `evaluate`, which has none, shows 0.
             self.backward_tracker = keras.metrics.Mean(
                 f"{self.name}_backward_failed", dtype="float32"
             )
@@ -171,14 +176,14 @@ class DeepEquilibrium(keras.layers.Layer):
         report = functools.partial(self._record_backward, training)
         solution = gradient.apply(f, start, solver, report)
         if training and self.jacobian_weight:
-            # Where the states exploded, so does the Jacobian.
+            # Where the states explode, the Jacobian does, too.
             point = select(
                 solution.status != equilibrium.NON_FINITE, solution.value, start
             )
             penalty = equilibrium.jacobian_penalty(
                 f, point, seed_generator=self.seed_generator
             )
-            # Keras adds up losses of one type, that of its own.
+            # Keras adds up losses in floatx only.
             penalty = ops.cast(penalty, keras.config.floatx())
             self.add_loss(self.jacobian_weight * penalty)
         self._record(solution)

@@ -11,17 +11,17 @@ from keras_smoothing.noise.parts import valid_steps
 class NoiseAlways(keras.layers.Layer):
     """A layer that adds fresh noise at every call. Base class.
 
-    Steps that a Keras mask leaves out stay as they are, and the mask goes on.
+    Steps masked out by a Keras mask stay unchanged, and the mask is passed on.
 
     Args:
         noise: `keras_smoothing.noise.Noise`, or None for no noise.
         seed: int or None, the seed of the layer's own generator.
         mask_value: float or None. Steps that equal it in all features are
-            padding, too, for a `Masking` layer behind this one to find.
+            padding, too, and stay unchanged for a later `Masking` layer.
     """
 
     def __init__(self, noise, seed=None, mask_value=None, **kwargs):
-        # The input is rounded, if at all, after the noise is on it.
+        # The input is rounded, if at all, after the noise has been added.
         super().__init__(**{"autocast": False, **kwargs})
         self.noise = noise
         self.seed = seed
@@ -58,7 +58,7 @@ class NoiseAlways(keras.layers.Layer):
 
 
 def noise_or_none(name, kind, value):
-    """`kind(value)`; None where `value` is 0, which is no noise at all."""
+    """`kind(value)`, or None if `value` is 0, which means no noise."""
     if value == 0:
         return None
     try:
@@ -75,7 +75,7 @@ def noise_or_none(name, kind, value):
 class GaussianNoiseAlways(NoiseAlways):
     """Adds Gaussian noise, in training and at inference.
 
-    Unlike `keras.layers.GaussianNoise` the noise is never switched off, and
+    Unlike in `keras.layers.GaussianNoise`, the noise is never switched off, and
     BatchNormalization and Dropout elsewhere in the model keep the mode they
     are called in. Noise is drawn afresh at every call and is added in float32
     before the sum is rounded to the layer's compute dtype.
@@ -85,8 +85,8 @@ class GaussianNoiseAlways(NoiseAlways):
             units.
         seed: int or None, the seed of the layer's noise.
         mask_value: float or None. Steps that equal it in all features are
-            padding and get no noise, so that a `Masking` layer behind this one
-            finds them. Behind a `Masking` layer it is not needed.
+            padding and get no noise, so that a later `Masking` layer still
+            finds them. After a `Masking` layer it is not needed.
 
     Input shape:
         Arbitrary.
@@ -125,13 +125,13 @@ class GaussianNoiseAlways(NoiseAlways):
 class LaplaceNoiseAlways(NoiseAlways):
     """Adds Laplace noise, in training and at inference.
 
-    In all else like `keras_smoothing.layers.GaussianNoiseAlways`.
+    Otherwise like `keras_smoothing.layers.GaussianNoiseAlways`.
 
     Args:
         scale: float >= 0, mean absolute deviation of each coordinate, in
             input units.
         seed: int or None, the seed of the layer's noise.
-        mask_value: float or None, as of `GaussianNoiseAlways`.
+        mask_value: float or None, as in `GaussianNoiseAlways`.
 
     Raises:
         ValueError: if `scale` is negative or not finite.
@@ -160,12 +160,12 @@ class LaplaceNoiseAlways(NoiseAlways):
 class UniformNoiseAlways(NoiseAlways):
     """Adds uniform noise, in training and at inference.
 
-    In all else like `keras_smoothing.layers.GaussianNoiseAlways`.
+    Otherwise like `keras_smoothing.layers.GaussianNoiseAlways`.
 
     Args:
         half_width: float >= 0, half the width of the interval, in input units.
         seed: int or None, the seed of the layer's noise.
-        mask_value: float or None, as of `GaussianNoiseAlways`.
+        mask_value: float or None, as in `GaussianNoiseAlways`.
 
     Raises:
         ValueError: if `half_width` is negative or not finite.

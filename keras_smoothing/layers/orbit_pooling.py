@@ -9,20 +9,21 @@ from keras_smoothing.groups import Group
 class OrbitPooling(keras.layers.Wrapper):
     """The mean of a layer's outputs over all rearrangements of the input.
 
-    It makes any layer or model exactly invariant under a finite group, or
-    equivariant, at the cost of one pass for each element of the group. A
-    `SmoothedModel` with `group=` is invariant at no such cost, in its vote.
+    It makes any layer or model exactly invariant or equivariant under a finite
+    group, at the cost of one forward pass for each element of the group. The
+    vote of a `SmoothedModel` with `group=` is invariant without that cost.
 
     Args:
         layer: Keras layer or model with one input, of a fixed shape.
         group: `keras_smoothing.groups.Group`.
         equivariant: bool. True undoes each rearrangement in the output before
-            the mean is taken, for outputs that move with the input, such as
-            segmentations; they have the input's points.
-        **kwargs: of `keras.layers.Layer`.
+            averaging. This is for outputs that move with the input, such as
+            segmentations; they need the input's points.
+        **kwargs: as in `keras.layers.Layer`.
 
     Raises:
-        ValueError: if `group` is no group, or does not act on such inputs.
+        ValueError: if `group` is not a group, or does not act on inputs of this
+            shape.
 
     Example:
 

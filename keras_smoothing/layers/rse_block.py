@@ -13,24 +13,24 @@ class RSEBlock(keras.layers.Layer):
     Args:
         filters: int, output channels of the convolution.
         kernel_size: int or tuple of 2 ints.
-        stddev: float >= 0, standard deviation of the noise. The paper has 0.2
-            for the first block, at inputs in [0, 1], and 0.1 for the others.
+        stddev: float >= 0, standard deviation of the noise. For inputs in
+            [0, 1], the paper uses 0.2 in the first block and 0.1 in the others.
         strides: int or tuple of 2 ints.
         padding: "same" or "valid".
         activation: as in `keras.layers.Activation`, or None.
         seed: int or None, the seed of the noise.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: as in `keras.layers.Layer`.
 
     Input shape:
         4D, `(batch, height, width, channels)`, or as in
         `keras.config.image_data_format()`.
 
     Output shape:
-        4D, as of `keras.layers.Conv2D`.
+        4D, as in `keras.layers.Conv2D`.
 
     Raises:
         ValueError: if `stddev` is negative or not finite, or for arguments that
-            `keras.layers.Conv2D` refuses.
+            `keras.layers.Conv2D` rejects.
 
     Example:
 
@@ -72,7 +72,7 @@ class RSEBlock(keras.layers.Layer):
         self.seed = seed
         policy = {"dtype": self.dtype_policy}
         self.noise = GaussianNoiseAlways(stddev, seed=seed, **policy)
-        # The bias is that of the normalisation.
+        # The normalisation adds the bias.
         self.convolution = keras.layers.Conv2D(
             filters, kernel_size, strides, padding, use_bias=False, **policy
         )

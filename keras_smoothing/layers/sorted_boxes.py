@@ -10,19 +10,18 @@ _ORDERS = ("position", "score")
 class SortedBoxes(keras.layers.Layer):
     """A detector's boxes in a fixed number of slots and a fixed order.
 
-    Of the boxes whose score is above a threshold the best `max_boxes` are kept
-    and sorted. What is left of the slots is infinite: so "no box" is a number
-    too, larger than all others, and a median under noise exists either way. An
-    order in which small changes of the image do not exchange boxes gives the
-    narrower intervals. A box with a coordinate or score that is not finite is
-    none.
+    The layer keeps and sorts the best `max_boxes` boxes whose score is above a
+    threshold. It fills the remaining slots with infinity: "no box" is then a
+    number, too, larger than all others, and a median under noise always exists.
+    Intervals are narrower if small changes of the image do not swap boxes in
+    the chosen order. A box with a non-finite coordinate or score is dropped.
 
     Args:
-        max_boxes: int >= 1, slots.
+        max_boxes: int >= 1, number of slots.
         score_threshold: float.
-        order: "position", by the horizontal position of centres, left to right;
-            or "score", best first.
-        **kwargs: of `keras.layers.Layer`.
+        order: "position" sorts by the horizontal position of the centres, left
+            to right; "score" sorts by score, best first.
+        **kwargs: as in `keras.layers.Layer`.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -46,7 +45,7 @@ class SortedBoxes(keras.layers.Layer):
     def __init__(
         self, max_boxes, score_threshold=0.5, order="position", **kwargs
     ):
-        # Positions in pixels need the digits of float32.
+        # Positions in pixels need the precision of float32.
         super().__init__(**{"autocast": False, **kwargs})
         self.max_boxes = checks.positive_int("max_boxes", max_boxes)
         self.score_threshold = float(score_threshold)
@@ -68,7 +67,7 @@ class SortedBoxes(keras.layers.Layer):
         finite = ops.all(ops.isfinite(boxes), axis=-1)
         finite = ops.logical_and(finite, ops.isfinite(scores))
         is_found = ops.logical_and(finite, scores > self.score_threshold)
-        # As many more that are none as there may be too few.
+        # Pad with non-boxes, as there may be fewer than `max_boxes` boxes.
         missing = [[0, 0], [0, self.max_boxes]]
         boxes = ops.pad(boxes, [*missing, [0, 0]])
         scores = ops.pad(

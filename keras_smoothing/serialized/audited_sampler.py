@@ -13,12 +13,12 @@ from keras_smoothing.serialized.noisy_copies import noisy_copies
 from keras_smoothing.serialized.split import split
 from keras_smoothing.serialized.warm_start import clean_states
 
-# Draws that start one at the solution of another: chunks of the numbers of
-# draws, each of lanes that go on for some draws. So what a draw starts from
-# depends on its number alone.
+# With start="previous", `_CHUNK` consecutive draws form a chunk, which consists
+# of lanes of `_DEPTH` draws. Each draw of a lane starts at the solution of the
+# one before. So the start of a draw depends only on its number.
 _CHUNK, _DEPTH = 128, 8
-# Of a pilot: draws for each example, the share of mistakes to be had, and the
-# most steps it tries.
+# For the pilot: draws for each example, the accepted share of mistakes, and the
+# largest number of steps it tries.
 _PILOT_DRAWS, _MISTAKES, _MOST_STEPS = 64, 0.003, 5
 
 
@@ -26,26 +26,26 @@ class AuditedSampler(Sampler):
     """Finds votes by a few steps from a good start, and audits some of them.
 
     The start is the fixed point of the clean example, or the solution of
-    another draw. Either makes the votes those of another function at every
-    example, and those of a chain depend on each other: by themselves they prove
-    nothing. So some draws, chosen by coins that nobody else has seen, are voted
-    on by the base model as well. See `AuditedClaim` for what follows.
+    another draw. With either start, the votes come from a different function at
+    every example, and the votes of a chain depend on each other: by themselves
+    they prove nothing. So the base model votes as well on some draws, chosen by
+    secret coin flips. `AuditedClaim` says what follows from these audits.
 
-    Findings: for each class, "audited", how many of its votes were, and
-    "disagreed", how many of those the base model did not confirm; "steps", of
-    the solver without audits.
+    Findings: for each class, "audited" is the number of audited votes, and
+    "disagreed" the number of those that the base model did not confirm.
+    "steps" counts the solver's steps, without audits.
 
     Args:
         base_model: as in `Sampler`.
-        noise: as there.
-        voting: as there.
-        group: as there.
+        noise: as in `Sampler`.
+        voting: as in `Sampler`.
+        group: as in `Sampler`.
         layer: str or None, the name of the equilibrium layer.
         num_audited: as in `Audited`.
-        steps: as there.
-        start: as there.
+        steps: as in `Audited`.
+        start: as in `Audited`.
         audit_share: float in (0, 1], the probability that a draw is audited;
-            None until it is `tuned` to a claim.
+            None until the sampler is `tuned` to a claim.
     """
 
     finds_own_votes = False
@@ -69,7 +69,7 @@ class AuditedSampler(Sampler):
         self.steps = steps
         self.start = start
         self.audit_share = audit_share
-        # Compiling each takes time, and is not to be repeated at every run.
+        # Compiling takes time, and must not be repeated at every run.
         self._with = functools.cache(self._with)
 
     def claim(self, alpha, stopping, top_k=1):
@@ -78,12 +78,12 @@ class AuditedSampler(Sampler):
         )
 
     def tuned(self, x, claim):
-        """Audits as the claim says, and in as few steps as do."""
+        """This sampler with the claim's share of audits and enough steps."""
         steps = self._fewest_steps(x) if self.steps is None else self.steps
         return self._with(steps, claim.audit_share)
 
     def _fewest_steps(self, x):
-        """By a pilot that audits every draw, of a stream of its own."""
+        """Found by a pilot that audits every draw of its own random stream."""
         for steps in range(1, _MOST_STEPS + 1):
             pilot = self._with(steps, 1.0)
             votes = pilot.count(
@@ -100,7 +100,7 @@ class AuditedSampler(Sampler):
         return steps
 
     def _with(self, steps, audit_share):
-        """This sampler, with so many steps and audits."""
+        """This sampler with these steps and this share of audits."""
         return AuditedSampler(
             *(self.base_model, self.noise, self.voting, self.group),
             *(self.parts.layer.name, self.num_audited, steps, self.start),
@@ -120,7 +120,7 @@ class AuditedSampler(Sampler):
         clean = clean_states(copies)
         chunk = depth = 1
         if self.start == "previous":
-            # Blocks are of whole tiles, and tiles of whole chunks.
+            # Blocks consist of whole tiles, and tiles of whole chunks.
             chunk = min(_CHUNK, tiles.tile_size(x.shape[1:]))
             depth = min(_DEPTH, chunk)
         lanes = chunk // depth
@@ -128,7 +128,7 @@ class AuditedSampler(Sampler):
 
         def take_chunks(first, *found):
             last = ops.minimum(first + chunks_per_batch, -(-stop // chunk))
-            # (chunks, lanes) numbers of the first draws of the lanes.
+            # (chunks, lanes): the number of the first draw of each lane.
             chunks = ops.expand_dims(_arange(first, last), 1)
             numbers = ops.reshape(chunk * chunks + _arange(0, lanes), (-1,))
             index = _arange(0, examples * ops.shape(numbers)[0])
@@ -161,9 +161,9 @@ class AuditedSampler(Sampler):
         }
 
     def _vote(self, copies, state, owner, numbers, start, stop):
-        """Solves for some draws, and counts and audits those asked for."""
-        # A chunk may reach beyond the draws of the block: these are repeated,
-        # and not counted.
+        """Solves for some draws, and counts and audits the requested ones."""
+        # A chunk may reach beyond the block. It then repeats the last draw
+        # without counting it.
         drawn = copies.drawn
         asked = ops.logical_and(numbers >= start, numbers < stop)
         numbers = ops.minimum(numbers, stop - 1)
@@ -183,7 +183,7 @@ class AuditedSampler(Sampler):
             asked, ops.take(drawn.coins, numbers) < self.audit_share
         )
         (which,) = ops.nonzero(audited)
-        # One more at least: not every kernel takes empty batches.
+        # Add one draw, since not every kernel takes empty batches.
         padded = ops.pad(which, [[0, 1]])
         numbers_of = ops.take(numbers, padded)
         noisy = copies.of(ops.take(owner, padded), numbers_of)
@@ -195,7 +195,8 @@ class AuditedSampler(Sampler):
             for ballots_of in (among, among * (1 - confirmed))
         )
         steps = ops.cast(asked, "int32") * solution.num_steps
-        # The next of the lane starts here, or, from NaN, where this one did.
+        # The next draw of the lane starts at this solution. If it is NaN, the
+        # next draw starts where this one did.
         state = select(finite, solution.value, state)
         return state, (ballot, audits, mistakes, steps)
 

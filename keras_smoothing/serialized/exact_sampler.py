@@ -17,48 +17,48 @@ from keras_smoothing.serialized.noisy_copies import noisy_copies
 from keras_smoothing.serialized.split import split
 from keras_smoothing.serialized.warm_start import clean_states
 
-# What becomes of a copy in a step, beside a vote for a class: it goes on, goes
-# on in float64, is given up, or is lost to NaN.
+# Outcomes of a step for a copy, besides a vote for a class: it goes on, goes on
+# in float64, is given up, or is lost to NaN.
 _OPEN, _ROUNDED, _GIVEN_UP, _LOST = range(4)
 _NO_VOTES = 4
-# Rounding errors of float64, in those of float32, at most.
+# Rounding errors of float64 relative to those of float32, at most.
 _OF_FLOAT64 = 2.0**-29
 
 
 class ExactSampler(Sampler):
     """Finds the votes of an equilibrium network, and proves each of them.
 
-    Every noisy copy starts at the fixed point of its clean example, and applies
-    the cell f over and over. Behind each step z -> z' = f(z), its vote counts
-    as soon as no error that is left can change it. With factor =
-    `cell.error_bound(1.0)` and e the rounding of an evaluation,
+    Every noisy copy starts at the fixed point of its clean example, and the
+    sampler applies the cell f repeatedly. After each step z -> z' = f(z), the
+    copy's vote counts as soon as the remaining error cannot change it. With
+    factor = `cell.error_bound(1.0)` and e the rounding error of an evaluation,
 
         |z' - z*| <= factor (|z' - z| + e) + e =: error,
 
-    and the head's logits at z' and at the fixed point z* differ, one against
-    another, by at most `lipschitz[c, j] * error`, plus their own rounding. A
-    vote for c counts when its logit leads all others by more. That vote is the
-    one at z*, wherever the iteration started: the draws are independent, and
-    nothing has to be corrected.
+    and the difference between two of the head's logits, c and j, changes from
+    z' to the fixed point z* by at most `lipschitz[c, j] * error`, plus the
+    logits' own rounding error. A vote for c counts when its logit leads all
+    others by more than that. This vote is the vote at z*, wherever the
+    iteration started: the draws are independent, and no correction is needed.
 
-    A copy that is settled makes room for the next. One that float32 cannot
-    settle, because rounding is all that is left of its error, goes on in
-    float64. What cannot be settled there, or not in `max_iter` steps, votes for
-    no class, which counts against the candidate.
+    A settled copy makes room for the next. A copy that float32 cannot settle,
+    because only rounding is left of its error, goes on in float64. A copy that
+    cannot be settled there, or not within `max_iter` steps, votes for no class,
+    which counts against the candidate.
 
-    Rounding is that of the iteration and of the head. What the noisy input
-    injects, and the weights as the cell applies them, are taken as computed:
-    like the sum of input and noise itself they are rounded to float32, as part
-    of the base model. Only what may underflow there is counted, in float64 too:
-    an injection computed in parts may lose all of it. Errors and margins are
-    compared in float64, where nothing under- or overflows.
+    The rounding error covers the iteration and the head. The injection of the
+    noisy input, and the weights as the cell applies them, are taken as
+    computed: like the sum of input and noise, they are rounded to float32 as
+    part of the base model. Only their possible underflow is counted, in float64
+    too, because an injection computed in parts may lose all of it. Errors and
+    margins are compared in float64, where nothing under- or overflows.
 
     Args:
         base_model: as in `Sampler`.
-        noise: as there.
-        group: as there.
+        noise: as in `Sampler`.
+        group: as in `Sampler`.
         layer: str or None, the name of the equilibrium layer.
-        max_iter: int, steps for one copy at most.
+        max_iter: int, the largest number of steps for one copy.
 
     Raises:
         ValueError: if cell or head has no bound, or does not compute in
@@ -87,11 +87,11 @@ class ExactSampler(Sampler):
                 + (", with TensorFloat-32" if backend.rounds_products() else "")
             )
         self.head = Head(self.parts.head)
-        # Of float32 values: a residual is itself rounded.
+        # With slack, because a float32 residual is itself rounded.
         self.factor = float(cell.error_bound(1.0)) * (1 + 1e-4)
         self.share, self.gain = cell.rounding_bounds()
         features = self.parts.before.outputs[0].shape[1:]
-        # Of an iteration; and of injections of example, noise and zero.
+        # For an iteration, and for the injections of example, noise and zero.
         share = self.share + 3 * rounding_share(math.prod(features))
         size = math.prod(self.parts.head.inputs[0].shape[1:])
         self.underflow = share * UNDERFLOW * math.sqrt(size)
@@ -113,8 +113,8 @@ class ExactSampler(Sampler):
         places = examples * kinds
 
         def copies(low, high):
-            """State, injection, its size, example and age of new copies."""
-            # One at least is computed: not every kernel takes empty batches.
+            """State, injection, its norm, example and age of new copies."""
+            # Compute at least one: not every kernel takes empty batches.
             past = ops.maximum(high, low + 1)
             index = ops.arange(low, past, dtype="int32")
             owner = index % examples
@@ -126,7 +126,7 @@ class ExactSampler(Sampler):
             return tuple(tensor[: high - low] for tensor in new)
 
         def advance(outcomes, active):
-            """One step: the tally, the copies, what became of them."""
+            """One step: the tally, the copies, and the outcome of each."""
             state, injection, size, owner, age = active
             following = noisy.iterate(injection)(state)
             age = age + 1
@@ -150,7 +150,7 @@ class ExactSampler(Sampler):
             return outcomes, _where(outcome == _OPEN, hard)
 
         def fill(drawn_until, outcomes, active, hard):
-            """Iterates on, until half of the places are free."""
+            """Refills the batch and iterates until half of it is free."""
             room = width - ops.shape(active[0])[0]
             until = ops.minimum(drawn_until + room, total)
             active = _both(active, copies(drawn_until, until))
@@ -175,7 +175,7 @@ class ExactSampler(Sampler):
             fill,
             (none, outcomes, nothing, _doubled(nothing)),
         )
-        # Each step of each copy had one outcome.
+        # Each step of each copy has one outcome.
         outcomes = ops.reshape(outcomes, (examples, -1))
         return {
             "counts": outcomes[:, :classes],
@@ -184,12 +184,12 @@ class ExactSampler(Sampler):
         }
 
     def rounding(self, residual, size, of_injection):
-        """How much a step rounds off at most, in l2.
+        """Upper bound on the rounding error of a step, in l2.
 
         Args:
-            residual: tensor, shape `(copies,)`, of the type of the step: how
+            residual: tensor, shape `(copies,)`, in the dtype of the step: how
                 far the state moved.
-            size: tensor of that shape, the norm of what it moved to.
+            size: tensor of that shape, the norm of the new state.
             of_injection: tensor of that shape, the norm of the injection.
 
         Returns:
@@ -205,16 +205,10 @@ class ExactSampler(Sampler):
         return unit * rounding + self.underflow
 
     def _judge(self, state, following, of_injection, age):
-        """What becomes of each copy: its vote, or classes + one of the others.
+        """The outcome for each copy: its vote, or classes + another outcome.
 
-        Args:
-            state: tensor, shape `(copies, ...)`.
-            following: tensor of that shape, one step on.
-            of_injection: tensor, shape `(copies,)`, the norm of the injection.
-            age: int tensor of that shape, the steps taken.
-
-        Returns:
-            int32 tensor of that shape.
+        `following` is the state one step after `state`, `of_injection` the norm
+        of the injection, `age` the number of steps taken.
         """
         unit = _unit(following)
         residual = l2_norm(following - state)
@@ -232,30 +226,30 @@ class ExactSampler(Sampler):
         needed = needed + ops.expand_dims(of_two_logits, 1)
         lead = ops.max(logits, axis=1, keepdims=True) - logits
         classes = logits.shape[1]
-        # Over all but itself; where one of both is NaN, over none.
+        # The number of other classes behind the vote. With NaN it is smaller.
         behind = ops.sum(ops.cast(lead > 1.001 * needed, "int32"), axis=1)
         settled = behind == classes - 1
         finite = ops.all(ops.isfinite(logits), axis=1)
         lost = ops.logical_not(ops.logical_and(finite, ops.isfinite(residual)))
-        # More steps would make only the first part of the error smaller.
+        # More steps would reduce only the first part of the error.
         at_the_end = _ROUNDED if unit == 1 else _GIVEN_UP
         outcome = ops.where(residual <= rounding, at_the_end, _OPEN)
         outcome = ops.cast(outcome, "int32")
         outcome = ops.where(age >= self.max_iter, _GIVEN_UP, outcome)
         outcome = classes + outcome
         outcome = ops.where(settled, ops.cast(vote, outcome.dtype), outcome)
-        # Where the state is not finite the draw is one that gave NaN.
+        # A draw whose state is not finite counts as one that returned NaN.
         return ops.where(lost, classes + _LOST, outcome)
 
 
 def _unit(tensor):
-    """The size of rounding errors of its type, in those of float32."""
+    """Rounding errors of the tensor's dtype, relative to those of float32."""
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     return {"float32": 1.0, "float64": _OF_FLOAT64}[dtype]
 
 
 def _doubled(copies):
-    """State, injection and its size in float64."""
+    """The copies, with state, injection and its norm in float64."""
     *values, owner, age = copies
     return (*(ops.cast(value, "float64") for value in values), owner, age)
 

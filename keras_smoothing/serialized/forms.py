@@ -8,10 +8,10 @@ from keras_smoothing.serialized.exact_sampler import ExactSampler
 
 
 class Form(abc.ABC):
-    """A form of serialized smoothing: how few steps make sound votes."""
+    """A form of serialized smoothing: a way to get sound votes in few steps."""
 
     def claim(self, noise, alpha, stopping):
-        """What is proved from the votes of this form, of whatever model.
+        """What the votes of this form prove, for any model.
 
         Args:
             noise: `keras_smoothing.noise.Noise`.
@@ -25,13 +25,13 @@ class Form(abc.ABC):
 
     @abc.abstractmethod
     def sampler(self, base_model, noise, voting="hard", group=None):
-        """How this form finds votes.
+        """The sampler that finds this form's votes.
 
         Args:
             base_model: as in `keras_smoothing.sampling.Sampler`.
-            noise: as there.
-            voting: as there.
-            group: as there.
+            noise: as in `keras_smoothing.sampling.Sampler`.
+            voting: as in `keras_smoothing.sampling.Sampler`.
+            group: as in `keras_smoothing.sampling.Sampler`.
 
         Returns:
             `Sampler`.
@@ -39,19 +39,19 @@ class Form(abc.ABC):
 
 
 class Exact(Form):
-    """Serialized smoothing whose every vote is that of the fixed point.
+    """Serialized smoothing in which every vote is the fixed point's vote.
 
-    For contractive and monotone cells, whose fixed point has a computable
-    bound: a noisy copy is iterated on until nothing that is left can change its
-    vote, which takes a few steps where it is clear and many where it is close.
-    The certificates are those of solving every draw to the end. Where rounding
-    in float32 stands in the way, steps are taken in float64. Votes that stay
-    open, because logits are equal, states so small that they underflow, or
-    `max_iter` is reached, count against the candidate;
-    `result.findings["unsettled"]` says how many they were, and
-    `result.findings["steps"]` how many steps were taken in all.
+    It is for contractive and monotone cells, which have a computable bound on
+    the distance to the fixed point. A noisy copy is iterated until the
+    remaining error cannot change its vote. That takes few steps for clear votes
+    and many for close ones. The certificates are those of solving every draw to
+    the end. Where float32 rounding stands in the way, steps are taken in
+    float64. Votes can stay open because logits are equal, because states are so
+    small that they underflow, or because `max_iter` is reached. Open votes
+    count against the candidate. `result.findings["unsettled"]` is the number of
+    open votes, and `result.findings["steps"]` the total number of steps.
 
-    The certificates are of the network at its fixed point. A network whose
+    The certificates apply to the network at its fixed point. A network whose
     solver stops early (by `max_iter`, or at a loose `tol`) is another
     classifier, which may answer with other classes: deploy
     `model.classify(x, serialized=ks.serialized.Exact())`, as the statement of
@@ -59,12 +59,13 @@ class Exact(Form):
 
     Args:
         layer: str, the name of the equilibrium layer; None for the only one.
-        max_iter: int, after how many steps a copy is given up.
+        max_iter: int, number of steps after which a copy is given up.
 
     Raises:
         ValueError: if `max_iter` is not an integer >= 1. In `certify`: if the
-            cell has no proved bound, the head no known Lipschitz constant, or
-            one of them does not compute in float32; for soft voting.
+            cell has no proved bound, if the head has no known Lipschitz
+            constant, if one of them does not compute in float32, or with soft
+            voting.
 
     Example:
 
@@ -105,28 +106,31 @@ class Exact(Form):
 
 
 class Audited(Form):
-    """Serialized smoothing by few steps, some of whose votes are checked.
+    """Serialized smoothing in few steps, with audits of some of the votes.
 
-    For any cell and head. A noisy copy starts at the fixed point of its clean
-    example, or at the solution of another draw, and takes `steps` steps. About
-    `num_audited` of the draws, chosen at random before any is made, are voted
-    on by the base model as well; a bound on the number of votes that the
-    shortcut got wrong, exact whatever made it fail, is taken off the count.
+    It works with any cell and head. A noisy copy starts at the fixed point of
+    its clean example, or at the solution of another draw, and takes `steps`
+    steps. On about `num_audited` of the draws, chosen at random before any is
+    made, the base model votes as well. An upper bound on the number of wrong
+    votes is subtracted from the count. The bound is exact, whatever the reason
+    for the mistakes.
 
-    That has a price where nothing is wrong, too: audits of few draws rule out
-    few mistakes, and so cap the radius. With alpha = .001 and n = 10,000, 400
-    audits reach 2 sigma at most, and 2,000 audits 2.5.
+    Audits cost something even if no vote is wrong: few audits rule out few
+    mistakes, and so cap the radius. With alpha = .001 and n = 10,000, 400
+    audits reach at most 2 sigma, and 2,000 audits 2.5 sigma.
 
     Args:
-        num_audited: int, how many draws are audited in expectation (each by a
-            coin of its own, so that a range of draws can be sampled alone); of
-            `n`, or of `max_n` of adaptive sampling. None for as many as let
-            unanimous votes prove seven tenths of the radius they have without.
-        steps: int, of the layer's solver; None for as many as a pilot on draws
-            of its own needs for three mistakes in a thousand, at most 5.
+        num_audited: int, the expected number of audited draws among `n` (or
+            among `max_n` with adaptive sampling). Each draw has its own coin,
+            so that a range of draws can be sampled alone. None for the number
+            with which unanimous votes prove seven tenths of the radius they
+            would have without audits.
+        steps: int, steps of the layer's solver. None for the number at which a
+            pilot on its own draws makes at most three mistakes in a thousand,
+            up to 5 steps.
         start: "clean" for the fixed point of the clean example; "previous" for
-            the solution of another draw (of the one 16 numbers before, in
-            chunks of 128).
+            the solution of another draw (the one 16 numbers before, in chunks
+            of 128).
         layer: str, the name of the equilibrium layer; None for the only one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How far the logits of a head move, at most, when its input does."""
+"""Bounds on how far the logits of a head move when its input moves."""
 
 import keras
 import numpy as np
@@ -25,10 +25,9 @@ _AFFINE_IF_LINEAR = (layers.Dense, layers.Conv1D, layers.Conv2D)
 
 
 def is_affine(model):
-    """Whether a model is seen to be an affine map, at inference.
+    """Whether all layers of a model are known to be affine at inference.
 
-    It is where all its layers are. The map of a sum is then the sum of the
-    maps, up to what it makes of 0.
+    The image of a sum is then the sum of the images, minus the image of 0.
     """
     return all(_is_affine(operation) for operation in model.operations)
 
@@ -39,7 +38,7 @@ def _is_affine(operation):
     return type(operation) in _AFFINE
 
 
-# They keep what they are given, or drop some of it at training only.
+# Layers that keep their inputs at inference.
 _SAME = (
     *(layers.InputLayer, layers.Identity, layers.Flatten, layers.Reshape),
     *(layers.Permute, layers.Dropout, layers.SpatialDropout1D),
@@ -60,21 +59,21 @@ _ALLOWED = [getattr(keras.activations, name) for name in ACTIVATIONS]
 class Head:
     """The layers after an equilibrium, with proved bounds.
 
-    Layers are followed one by one. Each feature i depends on a group of
+    The layers are followed one by one. Each feature i depends on a group of
     coordinates of the state, by at most |gain_i| |dz of the group|, and the
-    groups of different features have nothing in common: so it is for
-    elementwise layers, and for pooling whose windows do not overlap. A Dense
-    layer ends that: behind it there is one Lipschitz constant, its spectral
-    norm (of the kernel times the gains). The last layer is a Dense one; what
-    two logits c and j gain on each other is then at most
+    groups of different features are disjoint. This holds for elementwise layers
+    and for pooling with windows that do not overlap. A Dense layer ends this:
+    after it there is a single Lipschitz constant, the spectral norm of the
+    kernel times the gains. The last layer is Dense. The difference between two
+    logits c and j then changes by at most
     `lipschitz * |(w_c - w_j) * gain| * |dz|`.
 
     Rounding: a chain of sums of k_1, k_2, ... terms, evaluated in float32 in
     any order, is exact for inputs that are off by a factor of 1 +- u each,
-    k_1 + k_2 + ... times; so it rounds off at most a share
+    k_1 + k_2 + ... times. So its rounding error is at most the share
     `float32_rounding(k_1 + k_2 + ...)` of the sum of the absolute values of all
-    terms, which grows with the state as slope |z| + offset. `UNDERFLOW` in each
-    sum and weight stands for what is flushed to zero there.
+    terms, which is at most slope |z| + offset. `UNDERFLOW` in each sum and
+    weight accounts for values flushed to zero there.
 
     Args:
         model: Keras model from the output of a `DeepEquilibrium` to logits or
@@ -82,11 +81,11 @@ class Head:
 
     Attributes:
         lipschitz: float64 array, shape `(classes, classes)`.
-        rounding: two float64 arrays, shape `(classes,)`, slope and offset: each
-            logit rounds off at most `slope |z| + offset`.
+        rounding: two float64 arrays, shape `(classes,)`, slope and offset: the
+            rounding error of each logit is at most `slope |z| + offset`.
 
     Raises:
-        ValueError: for layers without a known bound, or other than float32.
+        ValueError: for layers without a known bound, or not in float32.
     """
 
     def __init__(self, model):
@@ -104,8 +103,8 @@ class Head:
         """Logits `(batch, classes)`, before any activation of the last layer.
 
         Args:
-            z: float32 or float64 tensor, shape `(batch, ...)`. In its type all
-                is computed.
+            z: float32 or float64 tensor, shape `(batch, ...)`. The logits are
+                computed in its dtype.
         """
         layers = [*self._layers, self._last]
         if keras.backend.standardize_dtype(z.dtype) == "float64":
@@ -119,7 +118,7 @@ class Head:
     def _prove(self):
         gain = np.ones(self._state_shape)
         offset = np.zeros(self._state_shape)
-        # Of what came before the last Dense layer, and of the absolute values.
+        # Of the layers so far, and of the same layers with absolute weights.
         lipschitz = slope = 1.0
         terms = 0
         for layer in self._layers:
@@ -150,7 +149,7 @@ class Head:
 
 
 def _chain(model):
-    """The layers of a model, each of which takes what the one before gives."""
+    """The layers of a model, each of which takes the previous one's output."""
     chain, inputs = [], new_inputs(model)
     latest = tensors(inputs)
 
@@ -173,7 +172,7 @@ def _chain(model):
 
 
 def _up_to_the_logits(chain):
-    """The layers of a head up to its last Dense one, which is checked."""
+    """Splits off and checks the last Dense layer of a head."""
     for layer in chain:
         if layer.compute_dtype != "float32" or getattr(
             layer, "quantization_mode", None
@@ -182,7 +181,7 @@ def _up_to_the_logits(chain):
                 "a head that computes in float32",
                 f"{layer.compute_dtype} in {layer.name!r}",
             )
-    # These keep the order of the logits.
+    # These activations keep the order of the logits.
     order = (*_ALLOWED, keras.activations.softmax)
     *before, last = chain or [None]
     if type(last) is layers.Softmax or (
@@ -205,7 +204,7 @@ def _doubled(chain, state):
         config = {**layer.get_config(), "dtype": "float64"}
         copies.append(type(layer).from_config(config))
         z = copies[-1](z)
-        # Here, where casting does not flush what is subnormal in float32.
+        # Cast in NumPy, which does not flush float32 subnormals to zero.
         weights = [weight.astype("float64") for weight in layer.get_weights()]
         copies[-1].set_weights(weights)
     return copies
@@ -224,7 +223,7 @@ def _check_dense(layer, gain):
 
 
 def _follow(layer, gain, offset, terms):
-    """Gain, offset and rounding terms behind a layer, Dense ones apart."""
+    """Gain, offset and rounding terms after a layer that is not Dense."""
 
     def through(array):
         config = {**layer.get_config(), "dtype": "float64"}
@@ -272,7 +271,7 @@ def _normalized(layer, gain, offset, terms):
     scale = 1 / np.sqrt(variance + layer.epsilon)
     if layer.scale:
         scale = scale * ops.convert_to_numpy(layer.gamma)
-    # However the two are put together.
+    # An upper bound, however mean and beta are combined.
     shift = np.abs(mean * scale)
     if layer.center:
         shift = shift + np.abs(ops.convert_to_numpy(layer.beta))
@@ -285,7 +284,7 @@ def _normalized(layer, gain, offset, terms):
 
 
 def _apart(layer):
-    """Whether no two windows of a pooling layer have a point in common."""
+    """Raises unless the windows of a pooling layer are disjoint."""
     if any(s < n for s, n in zip(layer.strides, layer.pool_size, strict=True)):
         raise _unknown("pooling windows that do not overlap", f"{layer.name!r}")
     return True

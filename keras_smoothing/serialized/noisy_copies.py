@@ -6,7 +6,7 @@ from keras_smoothing.serialized.head import is_affine
 
 
 class NoisyCopies:
-    """Noisy copies of examples, and the functions whose fixed points they have.
+    """Noisy copies of examples, and the functions whose fixed points we need.
 
     Args:
         parts: `Parts` of the base model.
@@ -24,11 +24,12 @@ class NoisyCopies:
         self.group = group
 
     def of(self, examples, numbers):
-        """Some copies.
+        """The copies of some examples with some draws.
 
         Args:
-            examples: int tensor, shape `(copies,)`.
-            numbers: int tensor, of that shape, of the draws in the block.
+            examples: int tensor, shape `(copies,)`, numbers of the examples.
+            numbers: int tensor of that shape, numbers of the draws in the
+                block.
 
         Returns:
             float32 tensor, shape `(copies, ...)`.
@@ -43,11 +44,11 @@ class NoisyCopies:
         return copies + noise
 
     def function(self, examples, numbers):
-        """The function z -> f(z, .) of some copies."""
+        """The function z -> f(z, x) for some copies x."""
         return self._bind(self.of(examples, numbers))
 
     def clean_function(self):
-        """That of the examples themselves."""
+        """The function z -> f(z, x) for the clean examples x."""
         return self._bind(self.x)
 
     def _bind(self, x):
@@ -56,13 +57,13 @@ class NoisyCopies:
 
 
 class NoisyInjections(NoisyCopies):
-    """The same where the cell tells apart what x injects.
+    """Noisy copies for cells that compute the injection of x separately.
 
-    An injection does not depend on the state. It is computed once for each
-    copy; and where all that comes before it is affine, its linear part is
-    computed once for each draw and once for each example: the map of a sum is
-    the sum of the maps. What depends on the weights alone is computed once.
-    Arguments are those of `NoisyCopies`.
+    An injection does not depend on the state, so it is computed once for each
+    copy. If everything before it is affine, its linear part is computed once
+    for each draw and once for each example, because the image of a sum is the
+    sum of the images. Terms that depend only on the weights are computed once.
+    Arguments are as in `NoisyCopies`.
     """
 
     def __init__(self, parts, x, scale, drawn, group):
@@ -70,7 +71,7 @@ class NoisyInjections(NoisyCopies):
         self._cell = parts.layer.cell
         self._constants = self._cell.constants()
         self._clean = self._inject(x)
-        # One scale for each example is a number, which a linear map lets out.
+        # A scalar scale for each example commutes with a linear map.
         is_number = scale is None or all(n == 1 for n in scale.shape[2:])
         self._of_noise = None
         if group is None and is_number and is_affine(parts.before):
@@ -78,7 +79,7 @@ class NoisyInjections(NoisyCopies):
             self._of_noise = self._inject(drawn.noise) - at_zero
 
     def injection(self, examples, numbers):
-        """Injections of some copies: tensor, shape `(copies, ...)`."""
+        """The injections of some copies, a tensor of shape `(copies, ...)`."""
         if self._of_noise is None:
             return self._inject(self.of(examples, numbers))
         noise = ops.take(self._of_noise, numbers, axis=0)
@@ -89,7 +90,7 @@ class NoisyInjections(NoisyCopies):
         return ops.take(self._clean, examples, axis=0) + noise
 
     def iterate(self, injection):
-        """The function z -> f(z, .) of what has that injection, in its type."""
+        """The function z -> f(z, x), given x's injection, in its dtype."""
         constants = keras.tree.map_structure(
             lambda constant: ops.cast(constant, injection.dtype),
             self._constants,
@@ -108,7 +109,7 @@ class NoisyInjections(NoisyCopies):
 
 
 def noisy_copies(parts, x, scale, drawn, group):
-    """`NoisyInjections` where the cell has them, else `NoisyCopies`."""
+    """`NoisyInjections` if the cell defines `inject`, else `NoisyCopies`."""
     cell = parts.layer.cell
     tells = isinstance(cell, Cell) and type(cell).inject is not Cell.inject
     kind = NoisyInjections if tells else NoisyCopies

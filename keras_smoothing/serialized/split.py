@@ -10,7 +10,7 @@ from keras_smoothing.layers import DeepEquilibrium
 
 
 class Parts(typing.NamedTuple):
-    """A model as its parts: head(layer(before(x))).
+    """The parts of a model head(layer(before(x))).
 
     Attributes:
         before: Keras model, from the input to the input of the layer.
@@ -24,20 +24,20 @@ class Parts(typing.NamedTuple):
 
 
 def split(model, name=None):
-    """Takes a model apart at its equilibrium layer. Weights are shared.
+    """Splits a model at its equilibrium layer. Weights are shared.
 
     Args:
-        model: Sequential or functional Keras model, in which the layer is
-            called once, by itself or inside of nested such models, and all
-            that reaches the output goes through it.
+        model: Sequential or functional Keras model that calls the layer once,
+            directly or in nested models of these types. The output must depend
+            on the input only through the layer.
         name: str, the name of the layer; or None for the only one.
 
     Returns:
         `Parts`.
 
     Raises:
-        ValueError: if the model has no such layer, several without a name, or
-            is not as described.
+        ValueError: if the model has no such layer, if it has several and no
+            name is given, or if it is not as described.
     """
     found = list(_equilibrium_layers(model))
     names = [layer.name for layer in found]

@@ -16,32 +16,32 @@ _BATCH = 256
 
 
 def truncate(model, steps, start="mean", x=None, layer=None):
-    """A copy of an equilibrium network whose solver takes a few steps, no more.
+    """A copy of an equilibrium network whose solver takes only a few steps.
 
-    It is another classifier by design. Its start is the same whatever the
-    input, so it is a function of the noisy input alone, and what is certified
-    of it needs no correction. What it loses in accuracy comes back in a little
-    training under the same truncation: it is a plain Keras model, compiled as
-    `model` is, and `fit` goes on from its weights.
+    The copy is another classifier by design. Its solver starts at the same
+    state for every input, so the copy is a function of the noisy input alone,
+    and its certificates need no correction. A little training under the same
+    truncation restores the accuracy it loses: it is a plain Keras model,
+    compiled as `model` is, and `fit` continues from its weights.
 
     Args:
         model: Sequential or functional Keras model with a `DeepEquilibrium`
-            layer, as for `ks.serialized.Audited`. It stays as it is.
-        steps: int >= 1, how often the cell is applied, from the start on.
-        start: "mean", the mean of the fixed points of `x`; or "learned", what a
-            cell of its own makes of that mean and the input, in one step more.
-            It starts with the weights of the other, and both it and the mean
-            are trained.
-        x: array, shape `(examples, ...)`, inputs of the model, of which some
-            hundred will do; or None for one of zeros.
+            layer, as for `ks.serialized.Audited`. It is not changed.
+        steps: int >= 1, how often the cell is applied after the start.
+        start: "mean" for the mean of the fixed points of `x`. "learned" for the
+            output of a separate cell, applied to that mean and the input in one
+            additional step. This cell starts with the weights of the layer's
+            cell; both it and the mean are trained.
+        x: array, shape `(examples, ...)`, inputs of the model; about a hundred
+            are enough. None for a single input of zeros.
         layer: str, the name of the equilibrium layer; None for the only one.
 
     Returns:
         Keras model.
 
     Raises:
-        ValueError: if an argument is not as described, if the state has a size
-            that depends on the input's, or if no fixed point is finite.
+        ValueError: if an argument is not as described, if the size of the state
+            depends on the size of the input, or if no fixed point is finite.
 
     Example:
 
@@ -67,7 +67,7 @@ def truncate(model, steps, start="mean", x=None, layer=None):
     """
     steps = checks.positive_int("steps", steps)
     checks.one_of("start", start, ("mean", "learned"))
-    split(model, layer)  # Says what is wrong before anything is copied.
+    split(model, layer)  # Raises for a bad model before anything is copied.
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     parts = split(copy, layer)
@@ -91,7 +91,7 @@ def truncate(model, steps, start="mean", x=None, layer=None):
         first.set_weights(cell.get_weights())
     truncated = DeepEquilibrium(
         cell,
-        # A tolerance that is never reached: all take the same steps.
+        # No example reaches this tolerance, so all take the same steps.
         FixedPointIteration(steps, tol=1e-30, iterate="last"),
         Unrolled(),
         name=parts.layer.name,
@@ -104,7 +104,7 @@ def truncate(model, steps, start="mean", x=None, layer=None):
 
 
 def _mean_fixed_point(parts, x):
-    """The mean, over examples with a finite one: array or structure."""
+    """The mean of the finite fixed points: an array or a structure of them."""
 
     @backend.compile
     def sums(x):

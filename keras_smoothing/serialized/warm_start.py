@@ -8,14 +8,14 @@ from keras_smoothing.serialized.split import split
 
 
 def clean_states(copies):
-    """The states of the clean examples, where noisy copies may start.
+    """The states of the clean examples, as starts for noisy copies.
 
     Args:
         copies: `NoisyCopies`.
 
     Returns:
-        tensor, shape `(examples, ...)`, or a structure of such: what the
-        solver of the layer finds; what it starts from, where that diverges.
+        tensor, shape `(examples, ...)`, or a structure of them: the solution of
+        the layer's solver, or its initial state if it diverges.
     """
     layer = copies.parts.layer
     zero = layer._init_state(copies.parts.before(copies.x, training=False))
@@ -25,15 +25,15 @@ def clean_states(copies):
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class MeanState(keras.layers.Layer):
-    """One state for all inputs, where a solver may start.
+    """One state for all inputs, as a start for a solver.
 
     Args:
         state_shape: tuple, shape of the state of one example, or a list or dict
-            of such.
-        **kwargs: of `keras.layers.Layer`.
+            of shapes.
+        **kwargs: as in `keras.layers.Layer`.
 
     Call arguments:
-        x: tensor, shape `(batch, ...)`, of which the batch is all that counts.
+        x: tensor, shape `(batch, ...)`. Only the batch size matters.
     """
 
     def __init__(self, state_shape, **kwargs):
@@ -66,27 +66,28 @@ class MeanState(keras.layers.Layer):
 
 
 class WarmStart:
-    """An equilibrium network on similar inputs in a row, such as video frames.
+    """An equilibrium network for sequences of similar inputs, such as video.
 
-    Each call starts the solver at the solutions of the call before, example by
-    example, so that it has few steps left. Answers are those of the model up to
-    the solver's tolerance. They depend a little on what was asked before, so
-    this is for inference and not a base model to certify.
+    Each call starts the solver at the previous call's solutions, example by
+    example, so that it needs few steps. The outputs equal the model's up to the
+    solver's tolerance. They depend slightly on previous inputs, so use this for
+    inference and not as a base model to certify.
 
     Args:
         model: as for `ks.serialized.Audited`.
         layer: str, the name of the equilibrium layer; None for the only one.
 
     Call arguments:
-        x: array or tensor, shape `(batch, ...)`. A batch of another shape than
-            the last starts anew.
+        x: array or tensor, shape `(batch, ...)`. If the shape differs from the
+            previous batch's, the solver starts afresh.
 
     Attributes:
-        solution: `ks.equilibrium.Solution` of the last call, whose `num_steps`
-            says what the start was worth; or None.
+        solution: `ks.equilibrium.Solution` of the last call, or None. Its
+            `num_steps` shows how good the start was.
 
     Raises:
-        ValueError: if the model has no such layer, or goes around it.
+        ValueError: if the model has no such layer, or if the output does not
+            depend on the input through that layer alone.
 
     Example:
 
@@ -126,7 +127,7 @@ class WarmStart:
         return outputs
 
     def reset(self):
-        """Forgets what the next call would start from."""
+        """Forgets the previous solutions: the next call starts afresh."""
         self._shape = self._start = self.solution = None
 
     def _solve(self, x, start):

@@ -7,14 +7,14 @@ import stat
 
 from fastapi.responses import JSONResponse
 
-# Names of this machine for itself, which nobody else can make lead to it.
+# Names of this machine that nobody else can point at it.
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-# Perhaps with a port, as IPv6 addresses are in brackets for.
+# A name or address, with an optional port; IPv6 addresses are in brackets.
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]*)?")
 
-# As RFC 6750 has them, and too long to be guessed.
+# Tokens as in RFC 6750, too long to guess.
 _SHORTEST_TOKEN = 16
 _TOKEN = re.compile(rf"[A-Za-z0-9._~+/-]{{{_SHORTEST_TOKEN},}}=*")
 
@@ -22,16 +22,16 @@ _TOKEN = re.compile(rf"[A-Za-z0-9._~+/-]{{{_SHORTEST_TOKEN},}}=*")
 class Access:
     """Decides which requests reach the application.
 
-    - While the service shuts down, none: 503.
-    - Only those that name this service in `Host`: 421. A web page can make a
-      name of its own lead here ("DNS rebinding"), and its visitors' browsers
-      would let it read the answers; but it cannot change the name.
-    - With a token, only those that have it: 401. `/health` is for everybody.
+    - While the service shuts down, it refuses all requests: 503.
+    - It refuses requests whose `Host` does not name this service: 421. A web
+      page can point its own name here ("DNS rebinding"), and its visitors'
+      browsers would let it read the answers; but it cannot change the name.
+    - With a token, it refuses requests without it: 401. `/health` is exempt.
 
     Args:
         readiness: `Readiness`, which knows when the service shuts down.
-        allowed_hosts: names and addresses beside those of this machine and the
-            one that the connection is to; "*" for any.
+        allowed_hosts: names and addresses in addition to those of this machine
+            and the address that the connection is to; "*" for any.
         token: str, or None.
 
     Raises:
@@ -39,7 +39,7 @@ class Access:
     """
 
     def __init__(self, readiness, allowed_hosts, token):
-        if isinstance(allowed_hosts, str):  # Which has letters for items.
+        if isinstance(allowed_hosts, str):  # Its items would be letters.
             raise ValueError(
                 "Expected a list of names and addresses. Received: "
                 f"allowed_hosts={allowed_hosts!r}"
@@ -52,7 +52,7 @@ class Access:
         self._digest = None if token is None else _digest(_checked(token))
 
     def guard(self, app):
-        """ASGI middleware: the application behind this."""
+        """ASGI middleware that protects the application."""
 
         async def guarded(scope, receive, send):
             refusal = None
@@ -63,7 +63,7 @@ class Access:
         return guarded
 
     def _refusal(self, scope):
-        """A response that says why not, or None."""
+        """The response that refuses a request, or None."""
         headers = scope["headers"]
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if self._readiness.is_closing:
@@ -73,7 +73,7 @@ class Access:
                 "shuts down. Try again later.",
                 {"Connection": "close", "Retry-After": "1"},
             )
-        # What names another server in its first line has no path.
+        # A request that names another server in its first line has no path.
         hosts = [value for name, value in headers if name == b"host"]
         host = _host(hosts[0].decode("latin-1")) if len(hosts) == 1 else None
         if host is None or not scope["path"].startswith("/"):
@@ -108,7 +108,7 @@ class Access:
         if len(given) != 1:
             return False
         scheme, _, token = given[0].partition(b" ")
-        # Digests have one length, whatever was sent.
+        # Digests have the same length, whatever was sent.
         digest = hashlib.sha256(token.strip(b" ")).digest()
         return scheme.lower() == b"bearer" and hmac.compare_digest(
             digest, self._digest
@@ -116,20 +116,20 @@ class Access:
 
 
 def read_token(path):
-    """The token in a file, which nobody but its owner may read.
+    """Reads a token from a file that only its owner may read.
 
     Args:
         path: path of a text file.
 
     Returns:
-        str, without white space around it.
+        str, without surrounding white space.
 
     Raises:
-        OSError: if it cannot be read.
-        ValueError: if others may read it, or there is no token in it.
+        OSError: if the file cannot be read.
+        ValueError: if others may read the file, or if it contains no token.
     """
     with open(path, "rb") as file:
-        # Of the file that is open: the name may lead elsewhere by now.
+        # Check the open file: the name may refer to another one by now.
         mode = os.fstat(file.fileno()).st_mode
         if os.name != "nt" and mode & 0o077:
             raise ValueError(
@@ -141,7 +141,7 @@ def read_token(path):
 
 
 def _checked(token):
-    # The message must not have it.
+    # The message must not contain the token.
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise ValueError(
             f"Expected a token of at least {_SHORTEST_TOKEN} characters, which "
@@ -166,17 +166,17 @@ def _allowed(host):
 
 
 def _host(header):
-    """The name or address in a header Host; None if it is malformed."""
+    """The name or address in a Host header; None if it is malformed."""
     match = _HOST.fullmatch(header)
     return match and _normal(match[1].strip("[]"))
 
 
 def _normal(host):
-    """An address, or else a name in lower case; None for neither."""
+    """An address, or a name in lower case; None if it is neither."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # A dot at the end says that a name is whole.
+        # A trailing dot marks a fully qualified name.
         name = host.lower().removesuffix(".")
         return name if _NAME.fullmatch(name) else None
     return getattr(address, "ipv4_mapped", None) or address

@@ -7,20 +7,20 @@ import numpy as np
 
 
 class Batcher:
-    """Gathers what arrives while the model is busy into one batch for it.
+    """Gathers requests that arrive while the model is busy into one batch.
 
     A single thread runs the model, which uses all cores by itself. A batch is
-    closed when the thread is free: what arrives later is in the next one.
-    Whatever is no longer waited for when its turn comes is dropped.
+    closed when the thread is free: later requests go into the next batch. A
+    request whose client no longer waits is dropped.
 
     Args:
         thread: `concurrent.futures.Executor` of that thread.
-        window: int, the number of examples that fill a batch. What is asked for
-            at once stays together, also where it is more.
+        window: int, the number of examples that fill a batch. The examples of
+            one request stay together, even if there are more.
         on_batch: called with the number of examples of each batch.
 
     Attributes:
-        waiting: list of what has not begun.
+        waiting: list of the requests that have not begun.
     """
 
     def __init__(self, thread, window, on_batch):
@@ -32,7 +32,7 @@ class Batcher:
 
     @contextlib.asynccontextmanager
     async def running(self):
-        """Answers inside of this context. At its end, what runs is finished."""
+        """A context in which requests are answered. It lets a batch finish."""
         self._arrived = asyncio.Event()
         task = asyncio.create_task(self._run())
         try:
@@ -44,15 +44,16 @@ class Batcher:
             self._thread.submit(lambda: None).result()
 
     async def ask(self, function, x):
-        """The answers to some examples, once it is their turn.
+        """The answers for some examples, once it is their turn.
 
         Args:
-            function: from a float array, shape `(examples, ...)`, to a list
-                with an answer for each, whatever else is in the array.
+            function: function that maps a float array, shape
+                `(examples, ...)`, to a list of answers. The answer for an
+                example must not depend on the rest of the array.
             x: such an array.
 
         Returns:
-            such a list.
+            list with an answer for each example.
         """
         answers = asyncio.get_running_loop().create_future()
         question = _Question(function, x, answers)
@@ -88,7 +89,7 @@ class Batcher:
                     answers = answers[number:]
 
     def _next_batch(self):
-        """Takes the first in the queue, and what of its kind follows it."""
+        """Takes the first request, and later ones for the same function."""
         batch, room = [], self._window
         for question in list(self.waiting):
             if batch and question.function != batch[0].function:
@@ -108,7 +109,7 @@ class _Question:
     answers: asyncio.Future
 
     def succeed(self, answers):
-        if not self.answers.done():  # As where nobody waits any more.
+        if not self.answers.done():  # Cancelled if nobody waits any more.
             self.answers.set_result(answers)
 
     def fail(self, error):

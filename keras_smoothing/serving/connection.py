@@ -4,27 +4,28 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from keras_smoothing.serving.room import Room
 from keras_smoothing.serving.room import address
 
-# h11 reads a chunk in 5 us, however small it is. So many of any size are read,
-# and more if they have so many bytes on average.
+# h11 takes 5 us to read a chunk, however small it is. `_FREE_CHUNKS` chunks of
+# any size are read, and more if they have `_CHUNK_BYTES` bytes on average.
 _FREE_CHUNKS = 64
 _CHUNK_BYTES = 128
 
 
 def connection(timeout, max_connections=512):
-    """A kind of connection to uvicorn that waits for requests, but not forever.
+    """A class of uvicorn connections that limits the wait for requests.
 
-    uvicorn waits without end for the rest of a head. Whoever opens connections
-    and says no more would have all that the system has.
+    uvicorn waits indefinitely for the rest of a request head. A client that
+    opens connections and stays silent could use up all of the system's
+    connections.
 
-    It is uvicorn's connection over h11 also where httptools is installed: h11
-    limits the size of heads, httptools does not.
+    The class uses h11 even if httptools is installed: h11 limits the size of
+    heads, httptools does not.
 
     Args:
         timeout: float, seconds without a request after which a connection is
             closed; it may last twice as long.
-        max_connections: int, connections at a time. Of the address that has
-            most, one without a complete request gives way to a new one: first
-            those that never made a request, the oldest first.
+        max_connections: int, connections at a time. When there are more, the
+            address with the most connections loses one that has no complete
+            request: first those that never made a request, the oldest first.
 
     Returns:
         class, for `uvicorn.Config(http=...)`.
@@ -56,17 +57,17 @@ def connection(timeout, max_connections=512):
 
         @property
         def order(self):
-            """Which connection the room closes first; None while answering."""
+            """Key for the connection to close first; None while answering."""
             if self._is_idle() or self.cycle.more_body:
                 return self._has_been_answered, self._idle_since
             return None
 
         def give_way(self):
-            # Not `close`, which waits until somebody reads what is written.
+            # Not `close`, which waits until the client has read the output.
             self.transport.abort()
 
         def _should_upgrade(self):
-            # A web socket would be another kind of connection.
+            # No web sockets: they would use another class of connections.
             return False
 
         def _is_idle(self):
@@ -76,7 +77,7 @@ def connection(timeout, max_connections=512):
             self._next_look = self.loop.call_later(timeout, self._look, last)
 
         def _look(self, last):
-            """Closes if there has been no request since the last one."""
+            """Closes the connection if there was no request since `last`."""
             is_idle = self._is_idle()
             if is_idle and self.cycle is last:
                 self.transport.close()
@@ -87,7 +88,7 @@ def connection(timeout, max_connections=512):
 
 
 class _Reader(h11.Connection):
-    """Refuses bodies in chunks that cost more than what is in them."""
+    """Refuses bodies in many chunks with few bytes."""
 
     def next_event(self):
         event = super().next_event()

@@ -52,39 +52,42 @@ def create_app(
     """The service as a web application, for any ASGI server.
 
     Requests that arrive while the model is busy are answered together, and
-    share their draws. No answer depends on what else is in the batch, but for
-    rounding, and for what a memory promises in the order of arrival.
+    share their draws. An answer does not depend on the rest of the batch,
+    except for rounding, and for what a memory promises in the order of arrival.
 
     - `POST /certify`, `/classify` and, without memory and sigma, `/predict`:
-      `{"instances": [...]}` gives `{"predictions": [...]}`, as in TensorFlow
+      `{"instances": [...]}` returns `{"predictions": [...]}`, as in TensorFlow
       Serving; or `{"error": "..."}`.
-    - `GET /health`: 200 while `/certify` would answer, else 503 and a sentence:
+    - `GET /health`: 200 while `/certify` would answer, else 503 and the reason:
       the memory is damaged, locked or gone, the model is stuck, or the service
-      shuts down, as it does once `app.state.readiness.is_closing` is True.
-    - `GET /model`: what is served. `GET /metrics`: for Prometheus.
-    - `GET /openapi.json`: all of this in detail, and `/docs` for reading it,
-      which loads nothing from elsewhere.
+      is shutting down, that is, `app.state.readiness.is_closing` is True.
+    - `GET /model`: a description of the model. `GET /metrics`: metrics for
+      Prometheus.
+    - `GET /openapi.json`: the API in detail. `/docs` shows it as a page that
+      loads nothing from other sites.
 
     Args:
         service: `Service`.
-        max_examples: int, the most examples of one request.
-        max_bytes: int, the largest payload that is read. By default any
+        max_examples: int, the largest number of examples in one request.
+        max_bytes: int, the largest payload in bytes. By default, any
             `max_examples` examples of the model's shape fit, as Python's
-            `json` writes them: 26 bytes a number.
-        max_requests: int, complete requests at a time. Further ones get 503:
-            the latest of the address that has most of them.
+            `json` writes them, with 26 bytes for each number.
+        max_requests: int, complete requests at a time. When there are more, the
+            latest request of the address with the most requests gets 503.
         timeout: float, seconds for one request. After that it gets 504, and is
             dropped unless it has begun.
-        max_examples_per_minute: int, the most examples of one address within a
-            minute, with a memory, which grows by them: 429 beyond. The address
-            is that of the connection, so behind a proxy all have one. None for
-            any number.
-        allowed_hosts: list of str, names and addresses that the header `Host`
-            may have, beside localhost and the address that the connection is
-            to; "*" for any. Others get 421, or else a web page could give
-            itself a name that leads here.
-        token: str, without which requests get 401, but for those to `/health`:
-            `Authorization: Bearer TOKEN`. Or None.
+        max_examples_per_minute: int, with a memory, which grows with each
+            example: the largest number of examples from one address within a
+            minute. Further requests get 429. The address is that of the
+            connection, so all clients behind a proxy share one. None for no
+            limit.
+        allowed_hosts: list of str, names and addresses that the `Host` header
+            may have, in addition to localhost and the address that the
+            connection is to; "*" for any. Others get 421. Otherwise a web page
+            could point its own name at this service.
+        token: str, or None. With a token, requests need the header
+            `Authorization: Bearer TOKEN`, except those to `/health`. Others get
+            401.
 
     Returns:
         `fastapi.FastAPI`.
@@ -184,7 +187,7 @@ def create_app(
         },
     )
     async def health() -> schemas.Health:
-        """Whether requests are answered."""
+        """Whether the service answers requests."""
         problem = await readiness.problem()
         if problem is not None:
             raise HTTPException(503, problem, {"Retry-After": "1"})
@@ -194,12 +197,12 @@ def create_app(
 
     @app.get("/model", responses={200: _example(description)})
     async def model() -> schemas.Description:
-        """What is served."""
+        """A description of the model and its settings."""
         return description
 
     @app.get("/metrics", response_class=fastapi.responses.PlainTextResponse)
     async def page():
-        """What has happened, for Prometheus."""
+        """Metrics for Prometheus."""
         return fastapi.Response(
             metrics.page(), media_type=prometheus.CONTENT_TYPE_LATEST
         )
@@ -209,7 +212,7 @@ def create_app(
 
 
 def _example(answer):
-    """How the document shows an answer."""
+    """The OpenAPI entry that shows an answer as an example."""
     example = answer.model_dump(mode="json")
     return {"content": {"application/json": {"example": example}}}
 
@@ -222,7 +225,7 @@ def _endpoint(name, service, batcher, metrics, readiness, allowance):
         try:
             answers = await batcher.ask(service.answers[name], x)
         except (OSError, ValueError) as error:
-            # All that may be wrong with the examples was checked before.
+            # The examples were checked before, so the memory has failed.
             if not service.has_memory:
                 raise
             raise HTTPException(
@@ -248,7 +251,7 @@ def _add_error_handlers(app):
 
     @app.exception_handler(Exception)
     async def fail(*_):
-        # The server logs it, and closes the connection.
+        # The server logs the error, and closes the connection.
         return failure(
             500,
             "Expected an answer of the model. Received: an error, which the "

@@ -9,28 +9,28 @@ from keras_smoothing.serving.payload import read
 from keras_smoothing.serving.room import Room
 from keras_smoothing.serving.room import address
 
-# Of a client that has hung up, as proxies log it.
+# Status for a client that has hung up, as proxies log it.
 _HUNG_UP = 499
 
-# Bytes of all requests together: for so many of the largest payloads, and for
-# many small ones in any case.
+# Bytes of all requests together: room for `_LARGE_PAYLOADS` of the largest
+# payloads, and at least `_LEAST_BYTES`, for many small ones.
 _LARGE_PAYLOADS = 4
 _LEAST_BYTES = 64 * 2**20
 
 
 class Gate:
-    """Lets in as many requests as there is room for, and for so long.
+    """Limits the number, the total size and the duration of requests.
 
-    A request gets its place when all of it is there: whoever sends half a body
-    takes no place from others, but bytes only. Places and bytes are shared by
-    addresses: see `Room`.
+    A request gets its place once it is complete: an unfinished body takes no
+    place from others, only bytes. Addresses share places and bytes: see `Room`.
 
     Args:
         metrics: `Metrics`.
         parser: `Parser`.
         max_bytes: int, the largest payload.
-        max_requests: int, complete requests at a time: waiting or answered.
-        timeout: float, seconds for each, from its first byte on.
+        max_requests: int, complete requests at a time: waiting or being
+            answered.
+        timeout: float, seconds for each request, from its first byte on.
     """
 
     def __init__(self, metrics, parser, max_bytes, max_requests, timeout):
@@ -44,7 +44,7 @@ class Gate:
         self._numbers = itertools.count()
 
     async def let_in(self, request, handler):
-        """The response of `handler`, or the exception that it ends with."""
+        """Returns the response of `handler`, or raises its exception."""
         began = time.perf_counter()
         status = 500
         try:
@@ -63,7 +63,7 @@ class Gate:
 
         async def hang_up():
             await guest.was_read.wait()
-            await request.receive()  # Nothing else can follow.
+            await request.receive()  # Only a disconnect can follow.
 
         answer = asyncio.ensure_future(self._answer(guest, request, handler))
         hung_up = asyncio.ensure_future(hang_up())
@@ -133,7 +133,7 @@ class _Guest:
         self.is_out = asyncio.get_running_loop().create_future()
 
     def expect_until(self, deadline):
-        """Unfinished bodies give way first, the one that is due first."""
+        """Unfinished bodies give way first, by the earliest deadline."""
         self.order = (False, deadline)
 
     def arrive(self, number):
@@ -149,7 +149,7 @@ class _Guest:
 class GatedRoute(APIRoute):
     """A route behind the gate of its app, `app.state.gate`.
 
-    Its function finds the examples in `request.state.examples`.
+    The endpoint finds the examples in `request.state.examples`.
     """
 
     def get_route_handler(self):

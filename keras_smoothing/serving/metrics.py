@@ -5,7 +5,7 @@ _EXAMPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """What has happened, in Prometheus's format."""
+    """Metrics of the service, in Prometheus's format."""
 
     def __init__(self):
         self._registry = prometheus.CollectorRegistry()
@@ -49,11 +49,11 @@ class Metrics:
         )
 
     def watch(self, waiting):
-        """Shows the length of a list from now on."""
+        """Reports the length of this list as the queue's length."""
         self._queue.set_function(lambda: len(waiting))
 
     def on_request(self, path, status, seconds):
-        """A request has ended."""
+        """Records the end of a request."""
         self._requests.labels(path, status).inc()
         if status < 400:
             self._latency.labels(path).observe(seconds)
@@ -61,16 +61,16 @@ class Metrics:
             self._refused.labels(path, status).inc()
 
     def on_batch(self, examples):
-        """A batch begins."""
+        """Records the start of a batch."""
         self._batches.observe(examples)
 
     def on_answers(self, path, examples, abstentions):
-        """Examples of a request have been answered."""
+        """Records the answered examples of a request."""
         self._examples.labels(path).inc(examples)
         self._abstentions.labels(path).inc(abstentions)
 
     def page(self):
-        """All of them, as bytes."""
+        """All metrics, as bytes."""
         return prometheus.generate_latest(self._registry)
 
     def _make(self, kind, name, *arguments, **settings):

@@ -1,18 +1,18 @@
-"""The page `/docs`: the OpenAPI document in plain HTML, for reading."""
+"""The page `/docs`: the OpenAPI document as plain HTML."""
 
 import html
 import json
 
 from fastapi.responses import HTMLResponse
 
-# The page has its style in itself, and nothing else.
+# The page contains its own style, and loads nothing.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; "
     "style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
 }
 
-# Characters of an example that is shown whole.
+# Examples with up to this many characters are shown in full.
 _LONGEST = 600
 
 _STYLE = """
@@ -43,7 +43,7 @@ def add_pages(app, needs_token):
 
     Args:
         app: `fastapi.FastAPI`.
-        needs_token: bool, whether requests need one.
+        needs_token: bool, whether requests need a token.
     """
 
     @app.get("/docs", include_in_schema=False)
@@ -111,7 +111,7 @@ def _operation(method, path, operation, read, needs_token):
 
 
 def _errors(operations):
-    """Pairs of a status and its reason."""
+    """Pairs of an error status and its reason."""
     return {
         (status, response["description"])
         for _, _, operation in operations
@@ -121,7 +121,7 @@ def _errors(operations):
 
 
 def _content(body):
-    """What is sent one way or the other: it has one type only."""
+    """The content of a request or response, which has only one type."""
     (content,) = body["content"].values()
     return content
 
@@ -149,7 +149,7 @@ class _Schemas:
         self._named = document["components"]["schemas"]
 
     def example(self, content):
-        """What may be sent as that."""
+        """An example of a request's or response's content."""
         return content.get("example") or self._example(content["schema"])
 
     def _example(self, schema):
@@ -167,13 +167,13 @@ class _Schemas:
         return {"boolean": False, "number": 0.5, "integer": 1}.get(kind, "...")
 
     def fields(self, schema):
-        """A table of what it holds, or nothing where that has no names."""
+        """A table of the schema's named fields; empty if it has none."""
         schema = self._resolved(schema)
         rows = [
             (name, self._kind(of), of.get("description", ""))
             for name, of in schema.get("properties", {}).items()
         ]
-        # Of a list of objects, these are what one wants to know.
+        # For a list of objects, show the fields of the objects, too.
         within = "".join(
             self.fields(of["items"])
             for of in schema.get("properties", {}).values()
@@ -182,7 +182,7 @@ class _Schemas:
         return (_table(rows) if rows else "") + within
 
     def _kind(self, schema):
-        """Its type in words."""
+        """The schema's type in words."""
         schema = self._resolved(schema)
         if "anyOf" in schema:
             return " or ".join(map(self._kind, schema["anyOf"]))

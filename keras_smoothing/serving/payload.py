@@ -11,24 +11,24 @@ from starlette.exceptions import HTTPException
 
 from keras_smoothing.serving import schemas
 
-# Seconds that every body has, and bytes a second that give it more of them.
+# A body may take `_GRACE` seconds, and a second more for each `_PACE` bytes.
 _GRACE = 10.0
 _PACE = 16 * 2**10
 
 
 async def read(request, max_bytes, timeout, on_progress):
-    """The body of a request, if it is small and fast enough.
+    """Reads the body of a request, if it is small and fast enough.
 
-    A body has 10 s, and a second more for each 16 KiB that have arrived. One
-    that says that it is too large is not read at all.
+    A body may take 10 s, and a second more for each 16 KiB that have arrived. A
+    body whose declared length is too large is not read at all.
 
     Args:
-        request: `starlette.requests.Request` whose body nobody has read.
+        request: `starlette.requests.Request` whose body was not read yet.
         max_bytes: int, the largest body.
-        timeout: float, seconds for it at most, at any pace.
-        on_progress: called with the number of bytes so far, and the time of
-            the event loop until which more has to arrive; before the first,
-            and whenever some have arrived.
+        timeout: float, the most seconds for a body, at any pace.
+        on_progress: called with the number of bytes so far, and the event-loop
+            time by which more must arrive; before the first bytes, and whenever
+            some have arrived.
 
     Returns:
         bytes.
@@ -70,7 +70,7 @@ async def read(request, max_bytes, timeout, on_progress):
 
 
 def _too_large(max_bytes):
-    # Closed, since what follows would have to be read until its end.
+    # Close the connection: otherwise all of the body would have to be read.
     return HTTPException(
         413,
         f"Expected a payload of at most {max_bytes} bytes. Received: more",
@@ -78,29 +78,29 @@ def _too_large(max_bytes):
     )
 
 
-# Bytes that are parsed at a time: about a millisecond, in which nothing else in
-# this process runs Python.
+# Bytes parsed at a time. This takes about a millisecond, in which nothing else
+# in this process runs Python.
 _PIECE = 64 * 2**10
 
 _SPACE = b" \t\n\r"
 _HEAD = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*"instances"[ \t\n\r]*:[ \t\n\r]*')
 
-# JSON of a float64 has up to 24 characters, as -2.2250738585072014e-308, and
-# after it a comma and a space. A list has two brackets.
+# A float64 in JSON has up to 24 characters, as in -2.2250738585072014e-308,
+# followed by a comma and a space. A list has two brackets.
 _NUMBER = 26
 _LIST = 2
 _FRAME = 1024
 
 
 def longest_payload(shape, max_examples):
-    """Bytes of JSON that any examples fit into, as Python's `json` writes them.
+    """Upper bound on the bytes of examples as Python's `json` writes them.
 
-    That is `examples * (26 * numbers + 2 * lists) + 1024`, by the numbers and
-    the lists of one example.
+    It is `examples * (26 * numbers + 2 * lists) + 1024`, with the numbers and
+    lists of one example.
 
     Args:
         shape: tuple of ints, the shape of one example.
-        max_examples: int, the most examples of one request.
+        max_examples: int, the largest number of examples in one request.
 
     Returns:
         int.
@@ -110,16 +110,16 @@ def longest_payload(shape, max_examples):
 
 
 class Parser:
-    """Makes arrays of payloads, on a thread of its own.
+    """Parses payloads to arrays, on its own thread.
 
-    What has more lists or values than any payload may have is not parsed. A
-    parser written in C lets nobody else run before it is through, whatever its
-    thread. So long payloads are cut into their examples, or rows of these,
-    which are parsed in turns with those of other payloads.
+    A payload with too many lists or values is not parsed. A parser written in C
+    blocks all threads until it finishes. So long payloads are cut into their
+    examples, or rows of these, which are parsed in turns with those of other
+    payloads.
 
     Args:
         service: `Service`.
-        max_examples: int, the most examples of one request.
+        max_examples: int, the largest number of examples in one request.
     """
 
     def __init__(self, service, max_examples):
@@ -138,7 +138,7 @@ class Parser:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "parser")
 
     def check_type(self, content_type):
-        """Raises unless a header says that its body is JSON."""
+        """Raises unless the Content-Type header says that the body is JSON."""
         message = email.message.Message()
         message["content-type"] = content_type or ""
         subtype = message.get_content_subtype()
@@ -153,11 +153,11 @@ class Parser:
             )
 
     async def parse(self, body):
-        """The examples of a payload, as `Service.check` gives them.
+        """The examples of a payload, as `Service.check` returns them.
 
         Raises:
-            HTTPException: 400 for what is no JSON, 422 for what is no such
-                examples.
+            HTTPException: 400 if the payload is not JSON, 422 if it does not
+                contain valid examples.
         """
         loop, steps, x = asyncio.get_running_loop(), self._steps(body), None
         while x is None:
@@ -165,11 +165,11 @@ class Parser:
         return x
 
     def _steps(self, body):
-        """Yields how many bytes each step has parsed; then the array."""
+        """Yields the number of bytes parsed by each step, then the array."""
         self._check_counts(body)
         if len(body) <= _PIECE or not self._shape:
             x = self._parsed(self.payload.model_validate_json, body).instances
-            if body.count(b'"') > 2:  # That no other key is there, is known.
+            if body.count(b'"') > 2:  # There is no other key.
                 raise self._refused("`instances` twice")
         else:
             x = yield from self._cut(body)
@@ -201,7 +201,7 @@ class Parser:
         return x
 
     def _fill(self, x, body, children, depth, place):
-        """Fills an array with the lists at these places of a body."""
+        """Fills an array with the lists at these positions of a body."""
         for i, (start, stop) in enumerate(children):
             where = (*place, i)
             if stop - start <= _PIECE or depth + 1 == len(self._shape):
@@ -217,10 +217,10 @@ class Parser:
                 yield from self._fill(x[i], body, inner, depth + 1, where)
 
     def _children(self, body, start, stop, depth, place):
-        """Starts and stops of the lists in a list, by counting brackets.
+        """Starts and stops of the lists in a list, found by counting brackets.
 
-        Each is parsed later. So these are places where JSON of the right shape
-        has them; in any other text, some piece or other is no such list.
+        The positions are right for JSON of the right shape. In any other text,
+        parsing one of the pieces fails later.
         """
         last = body.rfind(b"]", start, stop)
         starts = _every(body, start + 1, stop, _num_lists(self._shape[depth:]))
@@ -260,7 +260,7 @@ class Parser:
 
 
 def _advanced(steps):
-    """Takes steps for a piece; the array if that was the last."""
+    """Runs steps for one piece; returns the array after the last."""
     left = _PIECE
     for step in steps:
         if isinstance(step, np.ndarray):
@@ -271,12 +271,12 @@ def _advanced(steps):
 
 
 def _num_lists(shape):
-    """Lists in the JSON of an array."""
+    """Number of lists in the JSON of an array."""
     return sum(math.prod(shape[:i]) for i in range(len(shape)))
 
 
 def _every(body, start, stop, step):
-    """Places of every `step`-th bracket that opens, the first included."""
+    """Positions of every `step`-th opening bracket, including the first."""
     found, seen = [], 0
     for at in range(start, stop, _PIECE):
         text = np.frombuffer(body, np.uint8, min(_PIECE, stop - at), at)

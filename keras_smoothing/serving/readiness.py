@@ -5,34 +5,34 @@ import time
 
 _log = logging.getLogger(__name__)
 
-# Seconds that an answer is good for, and that one is waited for at most.
+# Seconds for which an answer is valid, and the most seconds to wait for one.
 _FRESH = 1.0
 _WAIT = 0.25
 
-# Seconds after which somebody holds the memory who does not let go.
+# Seconds after which a locked memory counts as not ready.
 _PATIENCE = 2.0
 
 
 class Readiness:
     """Whether a request for certificates would be answered now.
 
-    The thread of the model and the memory are asked, at most once a second and
-    not behind the batches that wait: while one has not replied for longer than
-    it may take, the service is not ready.
+    It probes the model's thread and the memory at most once a second, and not
+    behind waiting batches. If one of them takes too long to reply, the service
+    is not ready.
 
     Args:
         service: `Service`.
         timeout: float, seconds within which a request is answered. A model that
-            is busy for longer answers nobody.
+            is busy for longer counts as stuck.
 
     Attributes:
-        is_closing: bool, whether the service shuts down.
+        is_closing: bool, whether the service is shutting down.
     """
 
     def __init__(self, service, timeout):
         self.is_closing = False
         self._timeout = timeout
-        # What a batch has found is not always seen by asking the memory.
+        # Probing the memory does not always show damage that a batch found.
         self._damage = None
         self._last = None
         beside = concurrent.futures.ThreadPoolExecutor(1, "readiness")
@@ -60,26 +60,26 @@ class Readiness:
                     )
             except (OSError, ValueError) as raised:
                 problem, error = memory_problem(raised), raised
-        if problem != self._last:  # Not at every question.
+        if problem != self._last:  # Log changes only.
             _log.warning("%s", error or problem or "Ready again.")
         self._last = problem
         return problem
 
     def on_answers(self):
-        """A batch was answered, as all is well."""
+        """Records that a batch was answered."""
         self._damage = None
 
     def on_failure(self, error):
-        """The memory has failed a batch; returns a sentence that says so."""
+        """Records that the memory failed; returns a message for the client."""
         _log.error("%s", error)
         sentence = memory_problem(error)
-        if not isinstance(error, OSError):  # It does not go away by itself.
+        if not isinstance(error, OSError):  # Damage does not go away by itself.
             self._damage = sentence
         return sentence
 
 
 class _Heartbeat:
-    """Calls a function in a thread again and again, one call at a time."""
+    """Calls a function on a thread repeatedly, one call at a time."""
 
     def __init__(self, thread, function, patience):
         self._thread = thread
@@ -88,10 +88,10 @@ class _Heartbeat:
         self._call = None
 
     async def beats(self):
-        """Whether the last call has returned, or has still time to.
+        """Whether the last call has returned, or still has time to.
 
         Raises:
-            Exception: that the call has ended with.
+            Exception: the exception of the call.
         """
         asked = time.monotonic()
         if self._call is None or (
@@ -109,7 +109,7 @@ class _Heartbeat:
 
 
 def memory_problem(error):
-    """What a client is told of a memory that raised an error."""
+    """The message for a client when the memory raised an error."""
     return (
         "Expected a memory that is in its place, undamaged, and can be read "
         f"and written. Received: {type(error).__name__}. Nothing was promised."

@@ -7,21 +7,21 @@ from starlette.exceptions import HTTPException
 
 
 def address(client):
-    """Whose a connection is, as far as its other end tells.
+    """The address that a connection is counted for.
 
     Args:
-        client: `(host, port)` of the other end, or None where there is none,
-            as for Unix sockets.
+        client: `(host, port)` of the client, or None if there is none, as for
+            Unix sockets.
 
     Returns:
-        str: an IPv4 address; the /64 network of an IPv6 address, since whoever
-        has one address of it has all; or the host as it is.
+        str: an IPv4 address; the /64 network of an IPv6 address, since a client
+        with one of its addresses has all of them; or the unchanged host.
     """
     if client is None:
         return ""
     try:
         ip = ipaddress.ip_address(client[0])
-    except ValueError:  # As a name that a test client gives itself.
+    except ValueError:  # A name, as used by a test client.
         return client[0]
     if ip.version == 4:
         return str(ip)
@@ -31,20 +31,21 @@ def address(client):
 
 
 class Room:
-    """Room for so much at a time, which addresses share.
+    """A limited amount of room that addresses share.
 
-    When it is full, the address that has most gives way. So an address may
-    take all of it while nobody else asks, and never what others need.
+    When it is full, the address that holds most gives way. So an address may
+    take all of the room while nobody else needs it, but never at the expense of
+    others.
 
     A guest has
 
-    - `address`: who it belongs to;
-    - `order`: of the guests of an address, the one with the least gives way
-      first; None for a guest that has to stay;
+    - `address`: the address it belongs to;
+    - `order`: among the guests of an address, the one with the smallest order
+      gives way first; None for a guest that has to stay;
     - `give_way()`: called when it has lost its place.
 
     Args:
-        size: int, the sum of weights that fit.
+        size: int, the largest sum of weights.
     """
 
     def __init__(self, size):
@@ -52,14 +53,14 @@ class Room:
         self._weights = {}
 
     def put(self, guest, weight=1):
-        """Gives a guest a place, or its place another weight.
+        """Adds a guest, or changes its weight.
 
         Args:
             guest: as described above.
             weight: int, how much of the room it takes.
 
         Returns:
-            bool, whether it has the place. It may be the one to give way.
+            bool, whether the guest has a place. It may itself have to give way.
         """
         self._weights[guest] = weight
         while sum(self._weights.values()) > self._size:
@@ -76,40 +77,41 @@ class Room:
         return guest in self._weights
 
     def remove(self, guest):
-        """Takes the place of a guest back, if it still has one."""
+        """Removes a guest, if it still has a place."""
         self._weights.pop(guest, None)
 
 
-# Of addresses that have asked lately; who has not for longest is forgotten.
+# Number of addresses kept; the one without requests for longest is dropped.
 _MOST_ADDRESSES = 10_000
 
 
 class Allowance:
-    """How many examples one address may ask about in a minute.
+    """Limits the examples that one address may request in a minute.
 
-    What an address has used comes back evenly over the minute. A request for
-    more than one minute's worth is let in after an idle minute, and paid off.
-    Of IPv6, all of a /64 network is one address: whoever has one has them all.
+    A used allowance is refilled evenly over a minute. A request for more than
+    one minute's worth is admitted after an idle minute, and leaves a debt. For
+    IPv6, a whole /64 network counts as one address: a client with one of its
+    addresses has all of them.
 
     Args:
-        per_minute: int, examples.
+        per_minute: int, number of examples.
     """
 
     def __init__(self, per_minute):
         self._per_minute = per_minute
-        # From an address to what it had left, and when; by the latter.
+        # From an address to its allowance left and the time, ordered by time.
         self._left = collections.OrderedDict()
 
     def take(self, client, count):
-        """Takes from what an address has left.
+        """Takes examples from the allowance of an address.
 
         Args:
-            client: pair of an address and a port, or None where a connection
-                has neither.
-            count: int, examples.
+            client: pair of an address and a port, or None if the connection has
+                neither.
+            count: int, number of examples.
 
         Raises:
-            HTTPException: 429, if that is not enough.
+            HTTPException: 429, if the allowance is not sufficient.
         """
         key, now = address(client), time.monotonic()
         left, then = self._left.get(key, (self._per_minute, now))

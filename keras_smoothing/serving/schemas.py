@@ -1,4 +1,4 @@
-"""What goes over the wire, by the names that TensorFlow Serving has."""
+"""Schemas of requests and responses, with TensorFlow Serving's names."""
 
 import math
 import typing
@@ -8,12 +8,12 @@ from pydantic import Field
 
 T = typing.TypeVar("T")
 
-# Numbers in the example of a payload. More make a page that nobody reads.
+# The most numbers in the example of a payload. More would clutter the page.
 _LONGEST_EXAMPLE = 4096
 
 
 class Classification(pydantic.BaseModel):
-    """What the smoothed classifier answers."""
+    """An answer of the smoothed classifier."""
 
     model_config = pydantic.ConfigDict(validate_by_name=True)
 
@@ -61,19 +61,19 @@ class Certificate(Classification):
 
 
 class Predictions(pydantic.BaseModel, typing.Generic[T]):
-    """One for each of the instances, in their order."""
+    """One prediction for each of the instances, in their order."""
 
     predictions: list[T]
 
 
 class Health(pydantic.BaseModel):
-    """That requests are answered."""
+    """The service answers requests."""
 
     status: typing.Literal["ready"] = "ready"
 
 
 class Description(pydantic.BaseModel):
-    """What is served, and how."""
+    """The model that is served, and its settings."""
 
     noise: str
     norm: str
@@ -100,19 +100,19 @@ class Description(pydantic.BaseModel):
 
 
 class Failure(pydantic.BaseModel):
-    """Why there is no answer, in a sentence."""
+    """The reason why there is no answer, in a sentence."""
 
     error: str
 
 
 def payload(shape, limit, max_examples):
-    """The type of what a client sends.
+    """The type of a request's payload.
 
     Args:
         shape: tuple of ints, the shape of one example.
-        limit: float, the largest magnitude of a number, which is told here and
+        limit: float, the largest magnitude of a number, documented here and
             checked elsewhere.
-        max_examples: int, the most examples of one request.
+        max_examples: int, the largest number of examples in one request.
 
     Returns:
         subclass of `pydantic.BaseModel`.
@@ -142,10 +142,10 @@ def nested(shape, limit):
         limit: float, as in `payload`.
 
     Returns:
-        type of a number, in a list of this size for each of the dimensions.
+        type of a number, inside a list of the right size for each dimension.
     """
-    # Strict: text and truth values are no numbers. Of a payload that is wrong
-    # in a million places, one is enough.
+    # Strict: strings and booleans are not numbers. Lists fail fast: one error
+    # is enough, even if a payload has a million.
     kind = typing.Annotated[
         float,
         Field(

@@ -25,43 +25,43 @@ from keras_smoothing.version import __version__
 class Service:
     """A smoothed classifier that answers batches of examples, one at a time.
 
-    A service that exists is compiled, and its model has been tried: that it
-    does not mix the examples of a batch, on noise around zero. Batches of other
-    sizes are not compiled anew.
+    The constructor compiles all endpoints and checks, on noise around zero,
+    that the model treats the examples of a batch independently. Batches of
+    other sizes are not compiled again.
 
     Each batch gets a fresh seed from the operating system, drawn after its
-    examples are known, so that nobody can choose an example against the draws.
+    examples are known, so that nobody can tailor an example to the draws.
 
     Args:
-        model: `keras_smoothing.SmoothedModel` with a known input shape. Every
-            shape is compiled for itself, which is not for clients to cause.
+        model: `keras_smoothing.SmoothedModel` with a known input shape. Each
+            shape would be compiled separately, so clients must not choose it.
         n0: int, draws that select a class.
-        n: int, draws of an answer.
+        n: int, draws for an answer.
         alpha: float in (0, 1), failure probability of each answer.
         batch_size: int, noisy copies in one forward pass.
         sigma: `ks.DataDependentSigma` or `ks.ANCER`, how the noise of each
             example is chosen; or None.
         memory: `ks.CertificationMemory`, the promises made; or None.
-        seed: None, as it must be where anybody else may ask; or an int, the
-            seed of every batch, to repeat answers in a test. The command has
-            no such option.
+        seed: None, which is required if anybody else can send requests; or an
+            int, the seed of every batch, to repeat answers in a test. The
+            command has no such option.
 
     Attributes:
         shape: tuple of ints, the shape of one example.
         limit: float, the largest magnitude of a value that is answered.
         window: int, how many examples share their draws.
         thread: `concurrent.futures.Executor` of the one thread on which the
-            model has been tried, and on which `create_app` runs it: a base
-            model that calls Python may keep what belongs to a thread.
-        answers: dict from what is asked for to a function of a float array,
-            shape `(examples, ...)`, to a list with an answer for each example.
-            There is no "predict" where a memory or the input decides about
-            answers, since vote shares know nothing of it.
+            constructor tries the model and `create_app` runs it: a base model
+            that calls Python may hold thread-local state.
+        answers: dict from the kind of answer to a function that maps a float
+            array, shape `(examples, ...)`, to a list with an answer for each
+            example. There is no "predict" if a memory or the input affects
+            answers, since vote shares do not take these into account.
 
     Raises:
-        ValueError: as of `SmoothedModel.certify`, or for a model whose input
-            shape is not known.
-        OSError: for a memory that cannot be reached, read or written.
+        ValueError: as in `SmoothedModel.certify`, or if the model's input shape
+            is not known.
+        OSError: if the memory cannot be reached, read or written.
 
     Example:
 
@@ -118,21 +118,20 @@ class Service:
         self._distance = self.thread.submit(self._warm_up).result()
 
     def check(self, instances):
-        """Examples as they are answered, if they are fit for it.
+        """Checks examples and converts them to an array.
 
         Args:
             instances: nested lists of numbers, shape `(examples, ...)`.
 
         Returns:
-            float64 array of that shape: the numbers of JSON, which are not
+            float64 array of that shape, with the numbers of the JSON, not
             rounded.
 
         Raises:
-            ValueError: if an example is not as `SmoothedModel.certify` wants
-                it.
+            ValueError: if `SmoothedModel.certify` would not accept an example.
         """
         x = np.array(instances, np.float64)
-        Examples(  # Raises for what is not fit.
+        Examples(  # Raises for invalid examples.
             Source(iter([(x, None)]), num_batches=1),
             shape=self.shape,
             window=len(x),
@@ -143,11 +142,12 @@ class Service:
         return x
 
     def try_memory(self):
-        """Tries whether the memory can be read and written, from any thread.
+        """Checks that the memory can be read and written, from any thread.
 
         Raises:
-            OSError: if it is locked, or cannot be reached, read or written.
-            ValueError: if it is damaged.
+            OSError: if the memory is locked, or cannot be reached, read or
+                written.
+            ValueError: if the memory is damaged.
         """
         if self._memory is not None:
             nothing = np.zeros((0, *self.shape), "float32")
@@ -155,11 +155,11 @@ class Service:
 
     @property
     def has_memory(self):
-        """bool, whether answers are kept, and owe something to earlier ones."""
+        """bool, whether answers are kept and depend on earlier ones."""
         return self._memory is not None
 
     def describe(self):
-        """What is served: a `schemas.Description`."""
+        """A `schemas.Description` of the model and its settings."""
         sigma = self._settings["sigma"]
         return schemas.Description(
             **{**self._settings, "sigma": sigma and str(sigma)},
@@ -182,13 +182,13 @@ class Service:
         return self._settings["sigma"] is None or self.has_memory
 
     def _warm_up(self):
-        """Tries the model and compiles all; returns what a radius measures."""
+        """Tries and compiles the model; returns the distance of its radii."""
         kept = self._memory
         if kept is not None:
             remembered.bind(kept, self._model._sampler(), self.shape)
-            # What is compiled is promised to nobody.
+            # Promises from compiling must not enter the memory.
             self._memory = CertificationMemory()
-        # The second size makes a graph for all sizes.
+        # The second size makes TensorFlow trace a graph for all sizes.
         for size in (1, 2):
             x = np.zeros((size, *self.shape), "float32")
             result = self._result(x, check_independence=size == 1)
@@ -250,7 +250,7 @@ class Service:
         )
 
     def _predict(self, x):
-        # The model's own seed may be known, and goes on from call to call.
+        # The model's own seed may be known, and its stream is predictable.
         seed = secrets.randbits(63) if self._seed is None else self._seed
         words = np.random.SeedSequence(seed).generate_state(2) & 0x7FFFFFFF
         shares = self._shares(

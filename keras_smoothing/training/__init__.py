@@ -1,4 +1,4 @@
-"""What a smoothed model is trained for: `SmoothedModel.compile(objective=)`."""
+"""Training objectives, for `SmoothedModel.compile(objective=)`."""
 
 from keras_smoothing.training.consistency import Consistency as Consistency
 from keras_smoothing.training.data_dependent import (

@@ -13,24 +13,25 @@ from keras_smoothing.training.objective import Objective
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class Consistency(Objective):
-    """The compiled loss on noisy copies, whose predictions are to agree.
+    """The compiled loss on noisy copies, and a penalty if they disagree.
 
-    For each example, with p_i the base model's probabilities for copy i and p
-    their mean: the mean of `loss(p_i, y)`, plus `weight` times the mean of
-    `KL(p || p_i)`, plus `eta` times the entropy of p. A step costs
-    `num_copies` passes. A base model may mask classes of an example by logits
-    of -inf, the same ones in all copies: else the divergence is infinite.
+    Let p_i be the base model's probabilities for copy i, and p their mean. The
+    loss of an example is the mean of `loss(p_i, y)`, plus `weight` times the
+    mean of `KL(p || p_i)`, plus `eta` times the entropy of p. A step costs
+    `num_copies` passes. A base model may mask classes of an example with logits
+    of -inf if it masks the same classes in all copies. Otherwise the divergence
+    is infinite.
 
     Args:
-        num_copies: int >= 2, m of the paper.
-        weight: float >= 0, lambda of the paper: 10 to 20 for CIFAR-10, 5 to 10
+        num_copies: int >= 2, m in the paper.
+        weight: float >= 0, lambda in the paper: 10 to 20 for CIFAR-10, 5 to 10
             for MNIST.
-        eta: float >= 0.
+        eta: float >= 0, the weight of the entropy.
 
     Raises:
         ValueError: if an argument is not as described; in `fit`, if the base
-            model does not return what the compiled loss takes, logits or
-            probabilities.
+            model's outputs (logits or probabilities) are not what the compiled
+            loss expects.
 
     Example:
 

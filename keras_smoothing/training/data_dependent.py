@@ -13,56 +13,57 @@ from keras_smoothing.training.objective import Objective
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class DataDependent(Objective):
-    """Another objective, under noise of a sigma for each training example.
+    """Another objective, with its own noise sigma for each training example.
 
-    Each step goes on with the sigmas of its batch: they climb the radius that
-    `num_draws` noisy copies suggest, as in `ks.DataDependentSigma`, and are
-    kept for the next epoch. Then follows a step of `objective`, with noise of
-    that size. While sigma climbs, weights stay as they are and the base model
-    is in inference mode, so BatchNormalization keeps its statistics. A step
-    costs `steps * num_draws` passes more than one of `objective`.
+    Each training step first updates the sigmas of its batch by gradient ascent
+    on the radius estimated from `num_draws` noisy copies, as in
+    `ks.DataDependentSigma`. It keeps them for the next epoch. Then it takes a
+    step of `objective` with noise of these sigmas. During the ascent, the
+    weights are fixed and the base model is in inference mode, so
+    BatchNormalization keeps its statistics. A step costs `steps * num_draws`
+    passes more than a step of `objective`.
 
-    `fit` takes arrays as ever. Batches of a dataset, and arrays of some of the
-    examples only, have to say which those are: instead of x they have
-    `{"x": x, "index": index}`, where `index` counts the training examples from
-    0. Of a `tf.data.Dataset` of `(x, y)` that makes, before it is shuffled and
-    batched,
+    `fit` takes arrays as usual. Batches of a dataset, and arrays of only some
+    of the examples, must identify their examples: in place of x they have
+    `{"x": x, "index": index}`, where `index` numbers the training examples from
+    0. For a `tf.data.Dataset` of `(x, y)`, do this before shuffling and
+    batching:
 
         dataset.enumerate().map(lambda i, xy: ({"x": xy[0], "index": i}, xy[1]))
 
     The sigmas are in `model.objective_state.sigma`, a variable of shape
-    `(num_examples,)`. They are saved with the model, and go on where training
-    does. `fit` shows the mean of those it meets as `sigma`. They are those of
-    the training examples: for others, `certify` finds some with
-    `sigma=ks.DataDependentSigma(...)`.
+    `(num_examples,)`. They are saved with the model, and resumed training
+    continues with them. `fit` shows the mean over the examples it has seen as
+    `sigma`. These sigmas are for the training examples. For other examples,
+    `certify` finds sigmas with `sigma=ks.DataDependentSigma(...)`.
 
     Args:
         objective: `keras_smoothing.training.Objective`.
-        num_examples: int, all training examples; with `validation_split` those
-            that it sets apart count too.
-        sigma_min: float > 0, the least standard deviation of the noise, in
-            input units. Of uniform noise that is half its width / sqrt(3).
-        sigma_max: float > sigma_min, the largest.
-        sigma_start: float from `sigma_min` to `sigma_max`, where all examples
-            begin; or None for the bound or value in between that is closest to
-            the noise of the model. The paper takes 0.12 for images in [0, 1].
-        steps: int >= 1, of the ascent at each step of training; the paper takes
-            1 to 10.
-        learning_rate: float > 0, how far a step goes at slope 1, in input
+        num_examples: int, number of all training examples, including those that
+            `validation_split` sets apart.
+        sigma_min: float > 0, the smallest standard deviation of the noise, in
+            input units. For uniform noise, that is half its width / sqrt(3).
+        sigma_max: float > sigma_min, the largest standard deviation.
+        sigma_start: float from `sigma_min` to `sigma_max`, initial value for
+            all examples. None for the model's noise, clipped to these bounds.
+            The paper uses 0.12 for images in [0, 1].
+        steps: int >= 1, ascent steps at each training step; the paper uses 1 to
+            10.
+        learning_rate: float > 0, the length of a step at slope 1, in input
             units.
-        num_draws: int >= 1, noisy copies for each step of the ascent. To a few
-            the radius looks larger than it is.
-        beta: float > 0, as of `ks.DataDependentSigma`.
+        num_draws: int >= 1, noisy copies for each step of the ascent. With few
+            copies, the radius is overestimated.
+        beta: float > 0, as in `ks.DataDependentSigma`.
 
     Raises:
-        ValueError: if an argument is not as described, or if `objective` keeps
-            something for each example itself; in `compile`, for several
-            devices, which would each have sigmas of their own; in `fit`, if the
-            noise of the model has no radius formula, if the base model does not
-            return what the compiled loss takes, logits or probabilities, or if
-            examples come without `index` or with one that is out of range. In
-            a dataset the latter is an error of TensorFlow; where XLA compiles
-            `fit`, it cannot raise, and the loss becomes NaN.
+        ValueError: if an argument is not as described, or if `objective` itself
+            keeps a state for each example; in `compile`, with several devices,
+            which would each have their own sigmas; in `fit`, if the model's
+            noise has no radius formula, if the base model's outputs (logits or
+            probabilities) are not what the compiled loss expects, or if
+            examples have no `index` or one out of range. In a dataset, an index
+            out of range is a TensorFlow error; where XLA compiles `fit`, it
+            cannot raise, and the loss becomes NaN.
 
     Example:
 
@@ -160,18 +161,18 @@ class DataDependent(Objective):
 
         def step(_, sigma):
             slope = backend.input_gradient(radius, sigma)
-            # Where the base model returns NaN, sigma is to outlive it.
+            # Keep sigma finite even if the base model returns NaN.
             slope = ops.where(ops.isfinite(slope), slope, 0.0)
             sigma = sigma + self.learning_rate * slope
             return ops.clip(sigma, self.sigma_min, self.sigma_max)
 
         climbed = ops.fori_loop(0, self.steps, step, sigma)
-        # XLA may clip NaN, of an index out of range, to one of the bounds.
+        # XLA may clip NaN, from an index out of range, to one of the bounds.
         climbed = ops.where(ops.isnan(sigma), sigma, climbed)
         return ops.stop_gradient(climbed)
 
     def check(self, model):
-        # Raises where there is no formula.
+        # Raises if there is no radius formula.
         model.noise.soft_radius(*ops.convert_to_tensor([0.6, 0.4], "float32"))
         check_outputs(model)
         self.objective.check(model)
@@ -220,7 +221,7 @@ class _Sigmas(keras.layers.Layer):
         self.built = True
 
     def read(self, index):
-        """Sigmas of the examples of these numbers."""
+        """The sigmas of the examples with these numbers."""
         index = ops.cast(index, "int64")
         last = self.sigma.shape[0] - 1
         known = ops.logical_and(index >= 0, index <= last)
@@ -232,7 +233,7 @@ class _Sigmas(keras.layers.Layer):
             "to",
             ops.max(index),
         )
-        # Under XLA: rather no number than that of another example.
+        # Under XLA, which cannot raise: NaN, not another example's sigma.
         return ops.where(known, ops.take(self.sigma, index), float("nan"))
 
     def write(self, index, sigma):
@@ -240,6 +241,6 @@ class _Sigmas(keras.layers.Layer):
         self.sigma.assign(ops.scatter_update(self.sigma, index, sigma))
 
     def load_own_variables(self, store):
-        # Weights of a model that was trained for something else come without.
+        # The file of a model trained for another objective has no sigmas.
         if store.keys():
             super().load_own_variables(store)

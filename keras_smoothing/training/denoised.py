@@ -3,23 +3,23 @@ import keras
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class Denoised(keras.Model):
-    """A classifier that stays as it is, behind a denoiser.
+    """A frozen classifier after a denoiser.
 
-    A classifier that never saw noise becomes a base model that can be smoothed.
-    The classifier is frozen, and always in inference mode: only the denoiser
-    trains, by `ks.training.Denoising` or any other objective. `SmoothedModel`
-    certifies the pair.
+    It turns a classifier that was never trained on noise into a base model for
+    smoothing. The classifier is frozen and always in inference mode: only the
+    denoiser is trained, with `ks.training.Denoising` or any other objective.
+    `SmoothedModel` certifies the pair.
 
     Args:
         classifier: Keras model from `(batch, ...)` to `(batch, classes)`,
             logits or probabilities. It is made untrainable.
         denoiser: Keras model from `(batch, ...)` to the same shape, such as
             `ks.applications.dncnn`.
-        **kwargs: of `keras.Model`.
+        **kwargs: as in `keras.Model`.
 
     Raises:
-        ValueError: if one of them is no Keras model, or if the denoiser changes
-            the shape of its input.
+        ValueError: if one of them is not a Keras model, or if the denoiser
+            changes the shape of its input.
 
     Example:
 
@@ -45,7 +45,7 @@ class Denoised(keras.Model):
     """
 
     def __init__(self, classifier, denoiser, **kwargs):
-        # Each of the two casts its own input.
+        # Each of the two models casts its own input.
         super().__init__(**{"autocast": False, **kwargs})
         for name, model in (("classifier", classifier), ("denoiser", denoiser)):
             if not isinstance(model, keras.layers.Layer):
@@ -83,13 +83,13 @@ class Denoised(keras.Model):
 
     @trainable.setter
     def trainable(self, value):
-        # Whoever freezes a model and thaws it again does not mean this one.
+        # Unfreezing an enclosing model must not unfreeze the classifier.
         keras.Model.trainable.fset(self, value)
         self.classifier.trainable = False
 
     @property
     def input_shape(self):
-        """That of the denoiser, or None where it does not know it."""
+        """The denoiser's input shape, or None if it is unknown."""
         return getattr(self.denoiser, "input_shape", None)
 
     def compute_output_shape(self, input_shape):

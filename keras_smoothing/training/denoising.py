@@ -12,14 +12,14 @@ from keras_smoothing.training.objective import Objective
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class Denoising(Objective):
-    """What the denoiser before a frozen classifier is trained for.
+    """Trains the denoiser in front of a frozen classifier.
 
-    With denoiser D, classifier f and noise e, for each example `reconstruction`
-    times the mean squared error of D(x + e) against x, plus `stability` times
-    the cross-entropy of f(D(x + e)) against the class that f gives x. Labels
-    play no part in it; the compiled metrics and `evaluate` use them. The
-    compiled loss is what `evaluate` shows, and says whether the classifier
-    returns logits; with `stability=0` none is needed.
+    With denoiser D, classifier f and noise e, the loss of an example is
+    `reconstruction` times the mean squared error of D(x + e) against x, plus
+    `stability` times the cross-entropy of f(D(x + e)) against the class that f
+    predicts for x. It does not use labels; the compiled metrics and `evaluate`
+    do. `evaluate` shows the compiled loss, which also says whether the
+    classifier returns logits. With `stability=0` no compiled loss is needed.
 
     Args:
         reconstruction: float >= 0, the weight of the first term.
@@ -27,9 +27,9 @@ class Denoising(Objective):
 
     Raises:
         ValueError: if an argument is not as described, or if both are 0; in
-            `fit`, if the base model is no `ks.training.Denoised`, if the model
-            has a group, or if the classifier does not return what the compiled
-            loss takes, logits or probabilities.
+            `fit`, if the base model is not a `ks.training.Denoised`, if the
+            model has a group, or if the classifier's outputs (logits or
+            probabilities) are not what the compiled loss expects.
 
     Example:
 

@@ -5,13 +5,13 @@ from keras_smoothing import backend
 
 
 class EagerSteps(keras.Model):
-    """A Keras model that evaluates and predicts eagerly where it calls Python.
+    """A Keras model that evaluates and predicts eagerly if it calls Python.
 
-    Base class. The steps of a subclass end with `backend.refuse_python()`.
+    Base class. The steps of a subclass must end with `backend.refuse_python()`.
     """
 
     def make_train_function(self, force=False):
-        backend.check_not_forked()  # The others see to it at every step.
+        backend.check_not_forked()  # The others check this at every step.
         return super().make_train_function(force)
 
     def make_test_function(self, force=False):
@@ -30,8 +30,8 @@ class EagerSteps(keras.Model):
             )
         return self.predict_function
 
-    # Keras's own eager steps run in a strategy's context, in which Python could
-    # not call `predict` of another model.
+    # Keras's own eager steps run in a strategy's context, in which Python code
+    # cannot call `predict` of another model.
 
     def _test_eagerly(self, iterator):
         logs = None

@@ -7,8 +7,8 @@ from keras_smoothing.training.objective import Objective
 class GaussianAugmentation(Objective):
     """The compiled loss on one noisy copy of each example: the default.
 
-    It is named after the paper's noise, and takes any. The compiled loss may be
-    of any kind.
+    It is named after the paper's noise, but works with any noise. The compiled
+    loss may be of any kind.
 
     Example:
 
@@ -31,7 +31,7 @@ class GaussianAugmentation(Objective):
     """
 
     def __call__(self, model, x, y, sample_weight, scale=1.0):
-        # The outputs as they are: Keras finds masks and logits on them.
+        # Pass the outputs unchanged: Keras finds masks and logits on them.
         noisy = model.draw_noise(x, scale=scale)(x)
         outputs = model.base_model(noisy, training=True)
         loss = model.compute_loss(x, y, outputs, sample_weight, training=True)

@@ -1,4 +1,4 @@
-"""Which training example is which: x as a dict of `"x"` and `"index"`."""
+"""Numbers of training examples: x as a dict of `"x"` and `"index"`."""
 
 import keras
 import numpy as np
@@ -10,18 +10,18 @@ _FORM = (
 
 
 def with_index(x, num_examples):
-    """What is given to `fit`, with the numbers of the examples.
+    """The argument x of `fit`, with the numbers of the examples.
 
     Args:
-        x: array, which gets them; a dict of arrays, which has them; or what
-            yields batches, whose numbers are checked in training.
+        x: array, to which numbers are added; a dict of arrays, which has them;
+            or an iterable of batches, whose numbers are checked in training.
         num_examples: int.
 
     Returns:
         dict of arrays, or `x`.
 
     Raises:
-        ValueError: if there are other numbers than 0 to num_examples - 1.
+        ValueError: if there are numbers other than 0 to num_examples - 1.
     """
     if isinstance(x, dict):
         _, index = split_index(x)
@@ -43,17 +43,17 @@ def with_index(x, num_examples):
 
 
 def split_index(x):
-    """Examples, and their numbers.
+    """Splits x into the examples and their numbers.
 
     Args:
-        x: what should be a dict of both.
+        x: dict with the keys "x" and "index".
 
     Returns:
         x: array or tensor, shape `(batch, ...)`.
         index: array or tensor of integers, shape `(batch,)`.
 
     Raises:
-        ValueError: if it is not.
+        ValueError: if `x` is not such a dict.
     """
     if not isinstance(x, dict):
         raise ValueError(f"{_FORM}. Received: x of type {type(x)}")

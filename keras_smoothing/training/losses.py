@@ -1,7 +1,8 @@
-"""What the objectives share: passes of the base model, losses of a batch.
+"""Helpers for the objectives: passes of the base model, losses of a batch.
 
 `log_p` stands for float32 tensors of log-probabilities, shape `(copies, batch,
-classes)`, as of `log_probabilities`: of masked classes they are `LOG_ZERO`.
+classes)`, as returned by `log_probabilities`. For masked classes they are
+`LOG_ZERO`.
 """
 
 import keras
@@ -15,9 +16,10 @@ from keras_smoothing.sampling import returns_probabilities
 
 
 def training_pass(model, copies, num_copies):
-    """All copies of a batch through the base model, in training mode.
+    """Passes all copies of a batch through the base model, in training mode.
 
-    They make one batch, over which BatchNormalization takes its statistics.
+    The copies form one batch, from which BatchNormalization takes its
+    statistics.
 
     Args:
         model: `SmoothedModel`.
@@ -26,7 +28,7 @@ def training_pass(model, copies, num_copies):
 
     Returns:
         log_p: float32 tensor, shape `(num_copies, batch, classes)`.
-        outputs: tensor, shape `(batch, classes)`, of the first copy.
+        outputs: tensor, shape `(batch, classes)`, for the first copy.
     """
     outputs = model.base_model(copies, training=True)
     if getattr(outputs, "_keras_mask", None) is not None:
@@ -40,23 +42,23 @@ def training_pass(model, copies, num_copies):
 
 
 def compiled_loss(model, x, y, log_p, sample_weight):
-    """The compiled loss, averaged over copies, and what layers add to it.
+    """The compiled loss, averaged over copies, plus the layers' own losses.
 
     Args:
         model: `SmoothedModel`.
         x: tensor, the batch.
         y: tensor, its labels.
-        log_p: what the copies are predicted to be.
+        log_p: the predictions for the copies.
         sample_weight: tensor or None.
 
     Returns:
-        scalar tensor, of the type in which the loss computes.
+        scalar tensor, in the dtype of the loss.
     """
-    # Keras's cross-entropy of one-hot labels makes NaN of 0 times infinity. In
-    # every precision that a loss may have -1e4 is finite, and exp of it 0.
+    # In Keras's cross-entropy of one-hot labels, 0 times infinity gives NaN. In
+    # every precision that a loss may have, -1e4 is finite, and its exp is 0.
     log_p = ops.where(log_p <= LOG_ZERO, -1e4, log_p)
-    # Log-probabilities are logits. In front of a softmax Keras's losses find
-    # them: the gradient does not vanish where it rounds to 0.
+    # Log-probabilities are logits. Keras's losses find the logits of a softmax:
+    # the gradient does not vanish where the probability rounds to 0.
     copies = [log_p[k] for k in range(log_p.shape[0])]
     if not takes_logits(model):
         copies = [keras.activations.softmax(copy) for copy in copies]
@@ -68,7 +70,7 @@ def compiled_loss(model, x, y, log_p, sample_weight):
 
 
 def batch_loss(model, values, sample_weight):
-    """A loss of each example, weighted and reduced as the compiled loss is.
+    """Losses of examples, weighted and reduced like the compiled loss.
 
     Args:
         model: `SmoothedModel`.
@@ -86,14 +88,14 @@ def batch_loss(model, values, sample_weight):
 
 
 class _Values(keras.losses.Loss):
-    """Keras's reduction of losses that are known already."""
+    """Applies Keras's reduction to losses already computed."""
 
     def call(self, y_true, y_pred):
         return y_pred
 
 
 def label_probabilities(y, num_classes):
-    """Labels as probabilities of the classes, float32.
+    """Labels as float32 class probabilities.
 
     Args:
         y: tensor, class numbers of shape `(batch,)` or `(batch, 1)`, or
@@ -122,7 +124,7 @@ def label_probabilities(y, num_classes):
 
 
 def log_mean(log_p):
-    """Logarithm of the probabilities averaged over copies."""
+    """Logarithm of the mean of the probabilities over copies."""
     return ops.logsumexp(log_p, axis=0) - float(np.log(log_p.shape[0]))
 
 
@@ -132,26 +134,26 @@ def divergence(log_p, log_q):
 
 
 def takes_logits(model):
-    """Whether the compiled loss takes logits, rather than probabilities.
+    """Whether the compiled loss expects logits rather than probabilities.
 
-    A loss that does not say so takes probabilities, as Keras's own do.
+    A loss without `from_logits` expects probabilities, as Keras's own do.
     """
     return bool(getattr(_single_loss(model), "from_logits", False))
 
 
 def check_outputs(model):
-    """Raises unless the base model returns what the compiled loss takes.
+    """Raises unless the base model returns what the compiled loss expects.
 
-    Looked at are its outputs for a few random inputs, where its input has a
-    fixed shape.
+    If the input has a fixed shape, this checks the outputs for a few random
+    inputs.
 
     Args:
         model: `SmoothedModel`, built and compiled.
 
     Raises:
-        ValueError: as said.
+        ValueError: if the outputs (logits or probabilities) do not match.
     """
-    # Of what answers with numbers there is none; of a binary one it is another.
+    # Regressors have no classifier; in binary models it is another model.
     if getattr(model, "classifier", None) is not model.base_model:
         raise ValueError(
             "Expected a base model of several outputs, one for each class, for "
@@ -160,7 +162,7 @@ def check_outputs(model):
         )
     from_logits = takes_logits(model)
     shape = getattr(model.base_model, "input_shape", None)
-    if shape is None:  # Of a subclassed model Keras knows it once built.
+    if shape is None:  # For a subclassed model, Keras knows it once built.
         shape = (model.get_build_config() or {}).get("input_shape", (None,))
     if len(shape) > 1:
         outputs = output_spec(model.base_model, shape[1:])

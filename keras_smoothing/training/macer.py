@@ -14,26 +14,26 @@ from keras_smoothing.training.objective import Objective
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class MACER(Objective):
-    """The compiled loss of the soft smoothed classifier, and its radius.
+    """The compiled loss of the soft smoothed classifier, plus a radius loss.
 
-    For each example, with p the base model's mean probabilities over noisy
-    copies: `loss(p, y)`, plus `weight * sigma / 2 * (gamma - gap)` where the
+    Let p be the base model's mean probabilities over noisy copies. The loss of
+    an example is `loss(p, y)`, plus `weight * sigma / 2 * (gamma - gap)` if the
     example is classified correctly and `gap = Phi^-1(p1) - Phi^-1(p2)` is at
-    most `gamma`. In the gap, p1 and p2 are the two largest of the mean
-    probabilities of logits that are multiplied by `beta`; `sigma / 2 * gap` is
-    the certified radius of that classifier. A step costs `num_copies` passes.
+    most `gamma`. Here p1 and p2 are the two largest mean probabilities of the
+    classifier whose logits are multiplied by `beta`; `sigma / 2 * gap` is the
+    certified radius of that classifier. A step costs `num_copies` passes.
 
     Args:
-        num_copies: int >= 1, k of the paper.
-        weight: float >= 0, lambda of the paper.
-        gamma: float in (0, 9], the gap from which on it is large enough.
+        num_copies: int >= 1, k in the paper.
+        weight: float >= 0, lambda in the paper.
+        gamma: float in (0, 9], the largest gap that contributes to the loss.
         beta: float > 0, the inverse temperature.
 
     Raises:
-        ValueError: if an argument is not as described; in `fit`, if the noise
-            of the model is not `Gaussian`, for which alone this is the radius,
-            or if the base model does not return what the compiled loss takes,
-            logits or probabilities.
+        ValueError: if an argument is not as described; in `fit`, if the model's
+            noise is not `Gaussian`, the only noise with this radius, or if the
+            base model's outputs (logits or probabilities) are not what the
+            compiled loss expects.
 
     Example:
 
@@ -104,13 +104,13 @@ class MACER(Objective):
         }
 
 
-# Of probabilities closer to 0 and 1, XLA's quantiles are infinite in float32. A
-# gap between these two would be 9.5, beyond all that count.
+# For probabilities closer to 0 or 1, XLA's quantiles are infinite in float32. A
+# gap between these two is 9.5, larger than any `gamma`.
 _CLAMP = 1e-6
 
 
 def _of_label_and_others(p, label):
-    """The probability of the label, and the largest of the others."""
+    """The label's probability, and the largest of the others."""
     is_label = label >= ops.max(label, axis=-1, keepdims=True)
     p1 = ops.sum(ops.where(is_label, p, 0.0), axis=-1)
     p2 = ops.max(ops.where(is_label, 0.0, p), axis=-1)

@@ -4,18 +4,18 @@ from keras_smoothing.certificates.utils import Configured
 
 
 class Objective(Configured, abc.ABC):
-    """What a smoothed model is trained for. Base class.
+    """A training objective for smoothed models. Base class.
 
-    A subclass says, in `__call__`, which losses a batch has. It gets its noisy
+    A subclass computes the losses of a batch in `__call__`. It gets noisy
     copies from `model.draw_noise`, passes them through `model.base_model`, and
-    knows nothing of optimizers. The sum of its losses is minimised.
+    does not deal with optimizers. Training minimises the sum of the losses.
 
     Attributes:
-        terms: tuple of str, the names of those losses that `fit` shows beside
-            their sum.
-        measures: tuple of str, the names of what `fit` shows beside losses.
-        num_examples: int, how many training examples there are, if the
-            objective has to know which is which; else None.
+        terms: tuple of str, the names of the losses that `fit` shows in
+            addition to their sum.
+        measures: tuple of str, the names of other values that `fit` shows.
+        num_examples: int, the number of training examples, if the objective
+            needs the number of each example; else None.
     """
 
     terms = ()
@@ -28,23 +28,23 @@ class Objective(Configured, abc.ABC):
 
         Args:
             model: `keras_smoothing.SmoothedModel`.
-            x: tensor, shape `(batch, ...)`; with `num_examples` a dict of such
-                "x", and "index", int tensor, shape `(batch,)`: their numbers,
-                from 0 on.
+            x: tensor, shape `(batch, ...)`. With `num_examples`, a dict of such
+                a tensor "x" and of "index", int tensor, shape `(batch,)`: the
+                numbers of the examples, from 0 on.
             y: tensor, labels, or None.
             sample_weight: tensor, shape `(batch,)`, or None.
-            scale: 1.0, or a tensor, shape `(batch,)`: what the noise of each
-                example is multiplied by, for `model.draw_noise`.
+            scale: 1.0, or a tensor, shape `(batch,)`: the factor for the noise
+                of each example, for `model.draw_noise`.
 
         Returns:
             losses: dict of scalar tensors by name: the losses, and the
                 measures, which are not minimised.
-            outputs: tensor, shape `(batch, classes)`, what the base model makes
-                of one noisy copy of each example, for the compiled metrics.
+            outputs: tensor, shape `(batch, classes)`, the base model's outputs
+                for one noisy copy of each example, for the compiled metrics.
         """
 
     def check(self, model):
-        """Raises ValueError for a model that cannot be trained in this way.
+        """Raises ValueError if the model cannot be trained for this objective.
 
         Called before the first step, when the model is built.
 
@@ -53,15 +53,15 @@ class Objective(Configured, abc.ABC):
         """
 
     def make_state(self, model):
-        """What the objective is going to keep from step to step.
+        """The state that the objective keeps from step to step.
 
-        Called by `compile`, unless the model is compiled for this very
-        objective already. The state is saved with the model, like that of an
-        optimizer, and is not one of its weights.
+        Called by `compile`, unless the model is already compiled with this same
+        objective. The state is saved with the model, like an optimizer's state.
+        It is not one of the model's weights.
 
         Args:
-            model: `keras_smoothing.SmoothedModel`, in which the objective finds
-                the state as `objective_state`.
+            model: `keras_smoothing.SmoothedModel`, whose `objective_state` will
+                be this state.
 
         Returns:
             built Keras layer, or None.

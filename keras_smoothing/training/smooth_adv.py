@@ -19,29 +19,29 @@ class SmoothAdv(Objective):
     """The compiled loss on noisy copies of adversarial examples.
 
     Every step attacks the soft smoothed classifier: projected gradient ascent
-    inside an l2 ball around x raises -log of the mean probability of the label
-    over `num_copies` noisy copies. The model is then trained on the same copies
-    of what the attack found, with the same draws. During the attack the base
-    model is in inference mode, so BatchNormalization keeps its statistics;
-    gradients at its input that are not finite count 0.
-    A step costs `(num_steps + 1) * num_copies` passes.
+    inside an l2 ball around x increases -log of the mean probability of the
+    label over `num_copies` noisy copies. The model is then trained on noisy
+    copies of the adversarial examples, with the same noise draws. During the
+    attack the base model is in inference mode, so BatchNormalization keeps its
+    statistics, and non-finite gradients at its input count as 0. A step costs
+    `(num_steps + 1) * num_copies` passes.
 
     Args:
         epsilon: float > 0, the radius of the ball, in input units. The paper
-            takes 0.25 to 2 for images in [0, 1].
-        num_steps: int >= 1, T of the paper; a step has length
+            uses 0.25 to 2 for images in [0, 1].
+        num_steps: int >= 1, T in the paper. A step has length
             `2 * epsilon / num_steps`.
-        num_copies: int >= 1, m of the paper.
+        num_copies: int >= 1, m in the paper.
         warmup_steps: int >= 0, the steps of the optimizer over which the radius
-            grows linearly to epsilon: ten epochs in the paper. They go on where
-            a saved model goes on.
-        bounds: (low, high), of all values of adversarial examples, before the
-            noise; or None.
+            grows linearly to epsilon: ten epochs in the paper. A saved model
+            resumes its warm-up.
+        bounds: (low, high), the bounds of adversarial examples before noise is
+            added; or None.
 
     Raises:
         ValueError: if an argument is not as described; in `fit`, if the base
-            model does not return what the compiled loss takes, logits or
-            probabilities.
+            model's outputs (logits or probabilities) are not what the compiled
+            loss expects.
 
     Example:
 

@@ -12,20 +12,21 @@ from keras_smoothing.training.objective import Objective
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class Stability(Objective):
-    """The compiled loss without noise, and how much noise changes predictions.
+    """The compiled loss without noise, plus a penalty for changes under noise.
 
-    For each example `loss(x, y) + gamma * KL(p(x) || p(x + e))`, where p are
-    the base model's probabilities and e is noise. A step costs two passes. A
-    base model may mask classes of an example by logits of -inf, the same ones
-    with noise as without: else the divergence is infinite.
+    The loss of an example is `loss(x, y) + gamma * KL(p(x) || p(x + e))`, where
+    p are the base model's probabilities and e is noise. A step costs two
+    passes. A base model may mask classes of an example with logits of -inf if
+    it masks the same classes with and without noise. Otherwise the divergence
+    is infinite.
 
     Args:
         gamma: float >= 0, the weight of the second term.
 
     Raises:
-        ValueError: if `gamma` is not as described; in `fit`, if the base model
-            does not return what the compiled loss takes, logits or
-            probabilities.
+        ValueError: if `gamma` is not as described; in `fit`, if the base
+            model's outputs (logits or probabilities) are not what the compiled
+            loss expects.
 
     Example:
 

@@ -14,17 +14,17 @@ from keras_smoothing.utils import wide_dtype
 
 
 class Trainer(EagerSteps):
-    """A Keras model that is trained for an `Objective`. Base class.
+    """A Keras model that trains for an `Objective`. Base class.
 
     Attributes:
-        objective: `Objective`, what `fit` trains for.
+        objective: `Objective` that `fit` trains for.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.objective = GaussianAugmentation()
-        # In a namespace, which Keras does not search for metrics and layers to
-        # keep: another objective has others.
+        # In a namespace, where Keras does not track metrics and layers, since
+        # they change with the objective.
         self._of_objective = types.SimpleNamespace(
             trackers=[], state=None, is_checked=False
         )
@@ -44,15 +44,15 @@ class Trainer(EagerSteps):
 
         Args:
             optimizer: as in `keras.Model.compile`.
-            loss: as there.
-            loss_weights: as there.
-            metrics: as there.
-            weighted_metrics: as there.
-            objective: `keras_smoothing.training.Objective`, what `fit` trains
+            loss: as in `keras.Model.compile`.
+            loss_weights: as in `keras.Model.compile`.
+            metrics: as in `keras.Model.compile`.
+            weighted_metrics: as in `keras.Model.compile`.
+            objective: `keras_smoothing.training.Objective` that `fit` trains
                 for; None for `GaussianAugmentation`, the loss on one noisy
-                copy. `evaluate` shows that loss whatever the objective. The
-                very objective that the model has goes on with its state.
-            **kwargs: all others of `keras.Model.compile`.
+                copy. `evaluate` shows that loss for every objective. If this is
+                the model's current objective, it keeps its state.
+            **kwargs: other arguments of `keras.Model.compile`.
 
         Raises:
             ValueError: if `objective` is not as described.
@@ -73,9 +73,9 @@ class Trainer(EagerSteps):
 
     @property
     def objective_state(self):
-        """What the objective keeps from step to step, a layer; or None.
+        """The state that the objective keeps between steps, a layer; or None.
 
-        Keras finds it here to save it. It is not one of the weights.
+        Keras finds it here and saves it. It is not one of the weights.
         """
         return self._of_objective.state
 
@@ -93,7 +93,7 @@ class Trainer(EagerSteps):
 
     @property
     def metrics(self):
-        """Those of Keras, and what the objective has to show."""
+        """Keras's metrics, and those of the objective."""
         return [*super().metrics, *self._of_objective.trackers]
 
     def fit(self, x=None, *args, **kwargs):
@@ -103,7 +103,7 @@ class Trainer(EagerSteps):
 
     def make_train_function(self, force=False):
         if self.train_function is None:
-            # What is not built yet has to wait for the first step.
+            # A model not yet built is checked at the first step.
             self._of_objective.is_checked = self.built
             if self.built:
                 self.objective.check(self)
@@ -144,14 +144,14 @@ class Trainer(EagerSteps):
         }
 
     def evaluate(self, *args, **kwargs):
-        # Keras 3.12 returns tensors where a step leaves metrics out.
+        # Keras 3.12 returns tensors if a step leaves metrics out.
         return keras.tree.map_structure(
             lambda value: float(value) if ops.is_tensor(value) else value,
             super().evaluate(*args, **kwargs),
         )
 
     def _build_and_check(self, x):
-        """Builds the model for such examples, if their size is known."""
+        """Builds the model for examples like x, if their shape is known."""
         x = self._without_index(x)
         shape = tuple(getattr(x, "shape", ()))[1:]
         try:
@@ -162,18 +162,18 @@ class Trainer(EagerSteps):
                     self.build((None, *shape))
                 self.objective.check(self)
         except BaseException:
-            self.train_function = None  # Half traced, it is of no use.
+            self.train_function = None  # A half-traced function is useless.
             raise
         self._of_objective.is_checked = True
 
     def _without_index(self, x):
-        """Examples, of an objective that may get their numbers, too."""
+        """The examples, without the numbers that an objective may need."""
         if self.objective.num_examples is not None and isinstance(x, dict):
             x, _ = split_index(x)
         return x
 
 
 def _sum(losses):
-    """The sum of scalars that need not be of one type."""
+    """The sum of scalars whose dtypes may differ."""
     dtype = wide_dtype(*(loss.dtype for loss in losses))
     return sum(ops.cast(loss, dtype) for loss in losses)

@@ -5,14 +5,14 @@ from keras_smoothing.utils import channel_axis
 from keras_smoothing.utils import image_size
 from keras_smoothing.utils import wide_dtype
 
-# Small, so that at the start what x brings in outweighs the state.
+# Small, so that at initialization the injection of x outweighs the state.
 INITIAL_GAIN = 0.1
 
 
 class WeightNormalizedConv2D(keras.layers.Layer):
-    """A convolution that learns direction and norm of each filter apart.
+    """A convolution that learns direction and norm of each filter separately.
 
-    Its kernel is computed in `bind`, once for all steps of a solver.
+    `bind` computes the kernel once for all steps of a solver.
 
     Reference:
     - [Salimans and Kingma, 2016](https://arxiv.org/abs/1602.07868)
@@ -34,7 +34,7 @@ class WeightNormalizedConv2D(keras.layers.Layer):
 
     def build(self, input_shape):
         channels = input_shape[channel_axis(self.data_format)]
-        # Norms have more digits than half precision holds.
+        # Norms need more precision than half precision has.
         dtype = wide_dtype(self.variable_dtype)
         self.kernel = self.add_weight(
             (self.kernel_size, self.kernel_size, channels, self.filters),
@@ -110,11 +110,12 @@ class ResidualBlock(keras.layers.Layer):
         """The block as a function of z.
 
         Args:
-            injection: tensor of the shape of z, what x brings in.
-            dropout_mask: tensor that the second convolution is multiplied by.
+            injection: tensor of the shape of z, the contribution of x.
+            dropout_mask: tensor, multiplies the output of the second
+                convolution.
 
         Returns:
-            function from a tensor to another of its shape.
+            function that maps a tensor to one of the same shape.
         """
         first, second = (c.bind() for c in self.convolutions)
         normalize_inner, normalize_branch, normalize = self.normalizations
@@ -147,16 +148,16 @@ def check_groups(num_groups, filters):
         )
 
 
-# What branches that do not see x send back starts small, or else plain
+# Feedback from branches that do not see x starts small. Otherwise plain
 # iteration of a new cell would not converge.
 FEEDBACK_SCALE = 0.1
 
 
 class BranchFusion(keras.layers.Layer):
-    """One branch's new value: all branches, resampled to it and added up.
+    """One branch's new value: the sum of all branches at its resolution.
 
-    Finer branches come through strided convolutions, coarser ones through a 1x1
-    convolution and repetition of their points.
+    Strided convolutions downsample finer branches. A 1x1 convolution and
+    nearest-neighbour upsampling bring up coarser ones.
     """
 
     def __init__(self, branch, filters, num_groups, data_format, **kwargs):
@@ -172,7 +173,7 @@ class BranchFusion(keras.layers.Layer):
         self.convolution = WeightNormalizedConv2D(
             filters[branch], 1, data_format, _identity, **policy
         )
-        # Without weights, which would let the size of the state grow.
+        # Without scale and offset, which would let the state grow.
         self.normalization = group_normalization(
             num_groups // 2, data_format, center=False, scale=False, **policy
         )
@@ -238,7 +239,7 @@ class BranchFusion(keras.layers.Layer):
         return fuse
 
     def _crop(self, x, height, width):
-        # Of 7 points halved to 4, repetition makes 8.
+        # 7 points downsampled to 4 are upsampled to 8.
         if self.data_format == "channels_last":
             return x[:, :height, :width]
         return x[:, :, :height, :width]

@@ -1,4 +1,4 @@
-"""Shapes of what cells are given, and of the states that go with them."""
+"""The base class of cells, and checks of their input shapes."""
 
 import keras
 from keras import ops
@@ -24,61 +24,63 @@ def check_images(shape, data_format):
 
 
 def zero_state(x, channels, axis, dtype):
-    """Zeros of the shape of x, but for the `channels` on `axis`."""
+    """Zeros of the shape of x, but with size `channels` on `axis`."""
     shape = list(ops.shape(x))
     shape[axis] = channels
     return ops.zeros(shape, dtype)
 
 
 class Cell(keras.layers.Layer):
-    """A layer z, x -> f(z, x) whose fixed point is wanted. Base class.
+    """A layer z, x -> f(z, x) whose fixed point a solver finds. Base class.
 
-    Any Keras layer that is called with `(z, x)` is a cell. This class adds what
-    makes solving fast and general: what does not depend on z is computed once,
-    and the state may have another shape than x, several parts, or more in it
-    than the output. A subclass defines `init_state`, and either `bind`; or
-    `inject` and `iterate`, which `bind` then puts together. These let many
-    solves share what depends on the weights alone, and, since an injection is
-    affine in x, what noise adds to it.
+    Any Keras layer called with `(z, x)` is a cell. This class makes solving
+    faster and more general: terms that do not depend on z are computed once,
+    and the state may differ in shape from x, have several parts, or hold more
+    than the output. A subclass defines `init_state`, and either `bind`, or
+    `inject` and `iterate`, which `bind` combines. With `inject` and `iterate`,
+    many solves share the terms that depend only on the weights. Since an
+    injection is affine in x, they also share the noise's contribution to it.
 
     Call arguments:
-        z: tensor, shape `(batch, ...)`, or a structure of such: the state.
+        z: tensor, shape `(batch, ...)`, or a structure of them: the state.
         x: tensor, shape `(batch, ...)`.
     """
 
     def init_state(self, x):
-        """Where the solver starts.
+        """The state from which the solver starts.
 
         Args:
             x: tensor, shape `(batch, ...)`.
 
         Returns:
-            tensor, shape `(batch, ...)`, or a structure of such.
+            tensor, shape `(batch, ...)`, or a structure of them.
         """
         raise TypeError(f"{type(self).__name__} does not define `init_state`.")
 
     def bind(self, x):
-        """The function z -> f(z, x), with all computed that does not need z.
+        """The function z -> f(z, x), with terms independent of z precomputed.
+
+        The cell must be built.
 
         Args:
             x: tensor, shape `(batch, ...)`.
 
         Returns:
-            function from a state to a state. The cell has been built.
+            function from a state to a state.
         """
         constants = self.constants()
         return self.iterate(self.inject(x, constants), constants)
 
     def constants(self):
-        """What is computed from the weights alone: a structure of tensors."""
+        """A structure of tensors that depend only on the weights."""
         return ()
 
     def inject(self, x, constants):
-        """What x adds to the iteration, an affine map of x.
+        """The injection of x into the iteration, an affine map of x.
 
         Args:
             x: tensor, shape `(batch, ...)`.
-            constants: of `constants`.
+            constants: as returned by `constants`.
 
         Returns:
             tensor, shape `(batch, ...)`.
@@ -86,11 +88,11 @@ class Cell(keras.layers.Layer):
         raise TypeError(f"{type(self).__name__} does not define `inject`.")
 
     def iterate(self, injection, constants):
-        """The function z -> f(z, x), from the injection of x.
+        """The function z -> f(z, x), given the injection of x.
 
         Args:
             injection: tensor, shape `(batch, ...)`.
-            constants: of `constants`.
+            constants: as returned by `constants`.
 
         Returns:
             function from a state to a state.
@@ -98,13 +100,13 @@ class Cell(keras.layers.Layer):
         raise TypeError(f"{type(self).__name__} does not define `iterate`.")
 
     def read_out(self, z):
-        """The output of the equilibrium: its state, or what is made of it.
+        """The output at the equilibrium: the state, or a function of it.
 
         Args:
             z: state.
 
         Returns:
-            tensor, or a structure of such.
+            tensor, or a structure of tensors.
         """
         return z
 

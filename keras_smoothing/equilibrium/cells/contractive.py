@@ -62,11 +62,11 @@ class ContractiveCell(ProvedCell):
         )
 
     def norm_bound(self, kernel):
-        """Differentiable upper bound of the norm of W."""
+        """Differentiable upper bound on the norm of W."""
         raise TypeError(f"{type(self).__name__} does not define `norm_bound`.")
 
     def add_recurrent_kernel(self, shape):
-        # Not in half precision: it is normalised first.
+        # Never in half precision, because it is normalised first.
         self.recurrent_kernel = self.add_weight(
             shape,
             self.recurrent_initializer,
@@ -79,12 +79,12 @@ class ContractiveCell(ProvedCell):
         return self.normalized_kernel()
 
     def normalized_kernel(self):
-        """W as the cell applies it, its norm at most `contraction`.
+        """W as the cell applies it, with norm at most `contraction`.
 
         Returns:
-            tensor, of the type in which the cell computes.
+            tensor in the cell's compute dtype.
         """
-        # Room for rounding, so that the bound on the host is no larger.
+        # Leave room for rounding, so that the host's bound is no larger.
         largest = self.contraction * (1 - 3 * SLACK)
         bound = self.norm_bound(self.recurrent_kernel)
         scale = largest / ops.maximum(bound, largest)
@@ -108,9 +108,9 @@ class ContractiveCell(ProvedCell):
 class ContractiveDense(ContractiveCell):
     """The cell z -> activation(W z + U x + b), a contraction in z.
 
-    W is divided by an upper bound of its spectral norm wherever that exceeds
-    `contraction`, once per call. So there is one fixed point, plain iteration
-    finds it, and `error_bound` says how far away it is at most.
+    Each call scales W down to a norm of at most `contraction` if an upper bound
+    on its spectral norm exceeds that. So there is a unique fixed point, plain
+    iteration finds it, and `error_bound` bounds the distance to it.
 
     Args:
         units: int, size of the state.
@@ -119,7 +119,7 @@ class ContractiveDense(ContractiveCell):
             slopes up to 1, such as "tanh" or "relu". None for none.
         kernel_initializer: initializer of U, as in `keras.layers.Dense`.
         recurrent_initializer: initializer of W.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: as in `keras.layers.Layer`.
 
     Call arguments:
         z: tensor, shape `(batch, ..., units)`.
@@ -127,7 +127,7 @@ class ContractiveDense(ContractiveCell):
 
     Raises:
         ValueError: if `contraction` is not inside (0, 1), or `activation` is
-            none of those.
+            not one of these.
 
     Example:
 
@@ -203,23 +203,22 @@ class ContractiveDense(ContractiveCell):
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class ContractiveConv2D(ContractiveCell):
-    """The cell z -> activation(W z + U x + b) of images, a contraction in z.
+    """The cell z -> activation(W z + U x + b) for images, a contraction in z.
 
-    W and U are convolutions that keep height and width, padding with zeros. W
-    is divided by an upper bound of its l2 norm wherever that exceeds
-    `contraction`, once per call. The bound holds for images of all sizes.
+    W and U are convolutions with zero padding that keep height and width. Each
+    call scales W down to a norm of at most `contraction` if an upper bound on
+    its l2 norm exceeds that. The bound holds for images of all sizes.
 
     Args:
         filters: int, channels of the state.
         kernel_size: int or tuple of 2 ints, of both convolutions.
-        contraction: float in (0, 1), the largest Lipschitz constant in z.
-        activation: name or function of `keras.activations`: increasing with
-            slopes up to 1, such as "tanh" or "relu". None for none.
+        contraction: as in `ContractiveDense`.
+        activation: as in `ContractiveDense`.
         data_format: "channels_last" or "channels_first"; None for
             `keras.config.image_data_format()`.
         kernel_initializer: initializer of U, as in `keras.layers.Conv2D`.
         recurrent_initializer: initializer of W.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: as in `keras.layers.Layer`.
 
     Call arguments:
         z: tensor, shape `(batch, height, width, filters)`.
@@ -227,7 +226,7 @@ class ContractiveConv2D(ContractiveCell):
 
     Raises:
         ValueError: if `contraction` is not inside (0, 1), or `activation` is
-            none of those.
+            not one of these.
 
     Example:
 

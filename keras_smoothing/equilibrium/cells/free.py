@@ -16,8 +16,9 @@ from keras_smoothing.utils import checked_data_format
 class DenseCell(Cell):
     """The cell z -> activation(W z + U x + b).
 
-    Nothing bounds W in training, so that nothing is proved of the fixed point.
-    It starts as half an orthogonal matrix, for which plain iteration converges.
+    Training does not bound W, so nothing is proved about the fixed point. W is
+    initialized to half an orthogonal matrix, for which plain iteration
+    converges.
 
     Args:
         units: int, size of the state.
@@ -25,7 +26,7 @@ class DenseCell(Cell):
         kernel_initializer: initializer of U, as in `keras.layers.Dense`.
         recurrent_initializer: initializer of W; None for half an orthogonal
             matrix.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: as in `keras.layers.Layer`.
 
     Call arguments:
         z: tensor, shape `(batch, ..., units)`.
@@ -113,20 +114,21 @@ class DenseCell(Cell):
 class ConvCell(Cell):
     """A residual block, the usual cell for images.
 
-    With C for convolutions and N for group normalisations it is
-    z -> N(relu(z + N(U x + C(relu(N(C(z))))))), where U is a convolution that
-    brings x to `filters` channels. The filters of C are weight-normalised, once
-    per call. Nothing is proved of its fixed point.
+    The cell is z -> N(relu(z + N(U x + C(relu(N(C(z))))))), where C stands for
+    convolutions and N for group normalisations. U is a convolution that maps x
+    to `filters` channels. The filters of C are weight-normalised once per call.
+    Nothing is proved about the fixed point.
 
     Args:
         filters: int, channels of the state.
         kernel_size: int, of all convolutions.
         inner_filters: int, channels between the two convolutions; None for
             `filters`.
-        num_groups: int, groups of each normalisation. It divides both.
+        num_groups: int, groups of each normalisation. It must divide both
+            numbers of channels.
         data_format: "channels_last" or "channels_first"; None for
             `keras.config.image_data_format()`.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: as in `keras.layers.Layer`.
 
     Call arguments:
         z: tensor, shape `(batch, height, width, filters)`.

@@ -18,35 +18,32 @@ from keras_smoothing.utils import image_size
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class MonotoneConv2D(MonotoneCell):
-    """A monotone operator network of images: z* = relu(W z* + U x + b).
+    """A monotone operator network for images: z* = relu(W z* + U x + b).
 
-    W = (1 - margin) I - A'A + B - B', where A and B are convolutions whose
-    images wrap around: so the inverse that Peaceman-Rachford needs is one of
-    small matrices, one for each frequency, and both splittings have the same
-    fixed point. U pads with zeros. See `MonotoneDense` for the splittings.
+    W = (1 - margin) I - A'A + B - B', where A and B are circular convolutions:
+    so the inverse for Peaceman-Rachford splits into inverses of small matrices,
+    one for each frequency, and both splittings have the same fixed point. U
+    uses zero padding. See `MonotoneDense` for the splittings.
 
     Args:
         filters: int, channels of the state.
         kernel_size: int or tuple of 2 ints, of A, B and U.
-        margin: float > 0, how strongly monotone I - W is.
-        splitting: "peaceman_rachford" or "forward_backward".
-        step_size: float > 0; None for one from a bound of |I - W|. Peaceman-
-            Rachford converges for all steps, forward-backward for those below
-            2 margin / |I - W|^2.
+        margin: as in `MonotoneDense`.
+        splitting: as in `MonotoneDense`.
+        step_size: as in `MonotoneDense`.
         data_format: "channels_last" or "channels_first"; None for
             `keras.config.image_data_format()`.
         kernel_initializer: initializer of U, as in `keras.layers.Conv2D`.
-        recurrent_initializer: initializer of A and of B; None for a small
-            uniform one.
-        **kwargs: of `keras.layers.Layer`.
+        recurrent_initializer: as in `MonotoneDense`.
+        **kwargs: as in `keras.layers.Layer`.
 
     Call arguments:
         z: tensor, shape `(batch, height, width, filters)`.
-        x: tensor, shape `(batch, height, width, channels)`, height and width
-            fixed when the cell is built, and no smaller than the kernel's.
+        x: tensor, shape `(batch, height, width, channels)`. Height and width
+            are fixed when the cell is built, and no smaller than the kernel's.
 
     Raises:
-        ValueError: if `margin` or `step_size` is not above 0, or `splitting`
+        ValueError: if `margin` or `step_size` is not above 0, or `splitting` is
             unknown.
 
     Example:
@@ -127,7 +124,7 @@ class MonotoneConv2D(MonotoneCell):
         return super().inject(x, constants)
 
     def operator(self):
-        # All as kernels of size 2 n - 1, with their middle at `self.reach`.
+        # All kernels have size 2 n - 1, with their centre at `self.reach`.
         height, width = self.reach
         a = self.symmetric_kernel
         # The kernel of A'A is the correlation of that of A with itself.
@@ -194,7 +191,7 @@ class MonotoneConv2D(MonotoneCell):
             for axis, reach in zip(axes, self.reach, strict=True):
                 z = _wrap(z, axis, reach)
             return ops.conv(z, linear, data_format=self.data_format)
-        # Fourier transforms need full precision, and space in the last axes.
+        # Fourier transforms need full precision, and spatial axes last.
         dtype = z.dtype
         z = ops.cast(z, linear.dtype)
         if last:
@@ -221,8 +218,8 @@ class MonotoneConv2D(MonotoneCell):
                 linear, frequencies.torus(self.size), self.reach
             )
             return rounding_share(terms), norms.dense_norm(linear)
-        # Two transforms, each of which rounds off at most some ten units for
-        # each of its log2(points) stages (Higham, 2002, theorem 24.2), and a
+        # Two transforms, each with a rounding error of at most some ten units
+        # in each of its log2(points) stages (Higham, 2002, theorem 24.2), and a
         # product of matrices in between.
         terms = 2 * self.filters + 20 * math.log2(math.prod(self.size))
         return rounding_share(terms), norms.dense_norm(linear)
@@ -237,7 +234,7 @@ class MonotoneConv2D(MonotoneCell):
 
 
 def _wrap(z, axis, reach):
-    """Images with `reach` points of the other end at both ends."""
+    """Circular padding with `reach` points at both ends of an axis."""
     if reach == 0:
         return z
     size = z.shape[axis]

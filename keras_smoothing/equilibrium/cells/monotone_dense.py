@@ -19,15 +19,16 @@ class MonotoneCell(ProvedCell):
 
     W = I - M with M = margin I + A'A - B + B', so that <M z, z> is never below
     margin |z|^2. z* solves the inclusion 0 in M z - c + N(z), where c = U x + b
-    and N is the normal cone of z >= 0. With a step s the splittings are
+    and N is the normal cone of z >= 0. For a step size s, the splittings are
 
     - forward-backward: z -> relu(z - s (M z - c)) = relu(G z + s c) with
-      G = I - s M, where |G|^2 <= 1 - 2 s margin + s^2 |M|^2, least at
-      s = margin / |M|^2;
+      G = I - s M. Here |G|^2 <= 1 - 2 s margin + s^2 |M|^2, a bound that is
+      smallest at s = margin / |M|^2.
     - Peaceman-Rachford: u -> R(2 relu(u) - u) with the reflected resolvent
       R(w) = 2 V (w + s c) - w, V = (I + s M)^-1. As 2 relu(u) - u = |u|, it is
-      u -> G |u| + s (G c + c) with G = 2 V - I, where |G|^2 <= 1 - 4 s margin /
-      (1 + s |M|)^2 < 1 for every s, least at s = 1 / |M|. Then z* = relu(u*).
+      u -> G |u| + s (G c + c) with G = 2 V - I. Here |G|^2 <= 1 - 4 s margin /
+      (1 + s |M|)^2 < 1 for every s, a bound that is smallest at s = 1 / |M|.
+      Then z* = relu(u*).
     """
 
     def __init__(
@@ -57,18 +58,18 @@ class MonotoneCell(ProvedCell):
 
     @property
     def phi_is_proximal(self):
-        # |u| falls where u < 0.
+        # |u| is decreasing for u < 0.
         return self.splitting == "forward_backward"
 
     def add_recurrent_kernels(self, shape):
-        # Not in half precision: the splitting is computed first.
+        # Never in half precision, because the splitting is computed first.
         initializer = self.recurrent_initializer
         dtype = wide_dtype(self.variable_dtype)
         policy = {"dtype": dtype, "autocast": False}
         self.symmetric_kernel = self.add_weight(
             shape, initializer, name="symmetric_kernel", **policy
         )
-        # An initializer gives the same numbers again, its copy does not.
+        # An initializer repeats its values when reused; its clone does not.
         if isinstance(initializer, keras.initializers.Initializer):
             initializer = initializer.clone()
         self.skew_kernel = self.add_weight(
@@ -76,31 +77,31 @@ class MonotoneCell(ProvedCell):
         )
 
     def operator(self):
-        """M, a tensor of the type of the kernels."""
+        """M, a tensor with the dtype of the kernels."""
         raise TypeError(f"{type(self).__name__} does not define `operator`.")
 
     def operator_norm(self, operator):
-        """Upper bound of |M|, a scalar tensor."""
+        """Upper bound on |M|, a scalar tensor."""
         raise TypeError(
             f"{type(self).__name__} does not define `operator_norm`."
         )
 
     def forward(self, operator, step):
-        """I - s M, as `apply` takes it."""
+        """I - s M, in the form that `apply` expects."""
         raise TypeError(f"{type(self).__name__} does not define `forward`.")
 
     def reflected_resolvent(self, operator, step):
-        """2 (I + s M)^-1 - I, as `apply` takes it."""
+        """2 (I + s M)^-1 - I, in the form that `apply` expects."""
         raise TypeError(
             f"{type(self).__name__} does not define `reflected_resolvent`."
         )
 
     def apply(self, linear, z):
-        """The linear map `linear`, one of those two, applied to z."""
+        """Applies `linear`, the result of one of these two methods, to z."""
         raise TypeError(f"{type(self).__name__} does not define `apply`.")
 
     def linear_map(self):
-        """G of the splitting, as `apply` takes it, and the step."""
+        """G of the splitting, in the form for `apply`, and the step size."""
         operator = self.operator()
         forward = self.splitting == "forward_backward"
         step = self.step_size
@@ -152,32 +153,32 @@ class MonotoneCell(ProvedCell):
 class MonotoneDense(MonotoneCell):
     """A monotone operator network: z* = relu(W z* + U x + b), one solution.
 
-    W = (1 - margin) I - A'A + B - B' with free matrices A and B. The norm of W
-    may be large, unlike that of a contraction. The cell is a splitting method
-    whose fixed point gives z*, and a contraction for the default step. With
-    "peaceman_rachford", which inverts a matrix once per call, `read_out` turns
-    the state into z. With "forward_backward" the state is z itself, but where
-    |I - W| is large it takes small steps: then its residual is small also far
-    from z*, as `error_bound` tells.
+    W = (1 - margin) I - A'A + B - B' with free matrices A and B. Its norm may
+    be large, unlike that of a contraction. The cell is one step of a splitting
+    method whose fixed point gives z*. With the default step size the step is a
+    contraction. "peaceman_rachford" inverts a matrix once per call, and
+    `read_out` turns the state into z. With "forward_backward" the state is z
+    itself, but if |I - W| is large, steps are small: the residual may then be
+    small even far from z*. `error_bound` accounts for that.
 
     Args:
         units: int, size of the state.
         margin: float > 0, how strongly monotone I - W is.
         splitting: "peaceman_rachford" or "forward_backward".
-        step_size: float > 0; None for one from a bound of |I - W|. Peaceman-
-            Rachford converges for all steps, forward-backward for those below
-            2 margin / |I - W|^2.
+        step_size: float > 0; None to derive it from a bound on |I - W|.
+            Peaceman-Rachford converges for every step size, forward-backward
+            for step sizes below 2 margin / |I - W|^2.
         kernel_initializer: initializer of U, as in `keras.layers.Dense`.
         recurrent_initializer: initializer of A and of B; None for a small
             uniform one.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: as in `keras.layers.Layer`.
 
     Call arguments:
         z: tensor, shape `(batch, ..., units)`.
         x: tensor, shape `(batch, ..., features)`.
 
     Raises:
-        ValueError: if `margin` or `step_size` is not above 0, or `splitting`
+        ValueError: if `margin` or `step_size` is not above 0, or `splitting` is
             unknown.
 
     Example:

@@ -16,22 +16,23 @@ from keras_smoothing.utils import image_size
 class MultiscaleCell(Cell):
     """The cell of multiscale deep equilibrium models (MDEQ).
 
-    Its state is a list of branches, each of half the resolution of the one
-    before. A step is a residual block in each branch, then each branch becomes
-    the sum of all, brought to its resolution, through a 1x1 convolution. Only
-    the first branch sees x. Nothing is proved of its fixed point.
+    Its state is a list of branches, each with half the resolution of the
+    previous one. A step applies a residual block in each branch. Then each
+    branch becomes the sum of all branches, resampled to its resolution and
+    passed through a 1x1 convolution. Only the first branch sees x. Nothing is
+    proved about the fixed point.
 
     Args:
         filters: sequence of ints, channels of each branch, finest first.
-        expansion: int, how many times more channels a block has inside.
-        num_groups: even int, groups of each normalisation. It divides all of
-            `filters`.
+        expansion: int, factor by which a block has more channels inside.
+        num_groups: even int, groups of each normalisation. It must divide all
+            of `filters`.
         dropout: float in [0, 1), share of the channels that each block drops in
-            training, the same at all steps of a solver.
+            training. The solver drops the same channels at all steps.
         seed: int or None, the seed of the dropout.
         data_format: "channels_last" or "channels_first"; None for
             `keras.config.image_data_format()`.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: as in `keras.layers.Layer`.
 
     Call arguments:
         z: list of tensors, shapes `(batch, height, width, filters[0])`,
@@ -159,7 +160,7 @@ class MultiscaleCell(Cell):
         return step
 
     def _dropout_mask(self, x, filters):
-        """Drawn once, so that a solver meets one function at all its steps."""
+        """Drawn once, so that the function is the same at all solver steps."""
         last = self.data_format == "channels_last"
         shape = (1, 1, filters) if last else (filters, 1, 1)
         ones = ops.ones((ops.shape(x)[0], *shape), self.compute_dtype)

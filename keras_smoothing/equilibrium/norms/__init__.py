@@ -1,8 +1,7 @@
-"""Upper bounds of l2 operator norms.
+"""Upper bounds on l2 operator norms.
 
-On the host, in float64, for what is claimed: `dense_norm`, `conv2d_norm`. In
-`keras.ops`, differentiable, for what is trained: `gram_norm`,
-`conv2d_gram_norm`.
+For proofs, on the host in float64: `dense_norm`, `conv2d_norm`. For training,
+differentiable in `keras.ops`: `gram_norm`, `conv2d_gram_norm`.
 """
 
 from keras_smoothing.equilibrium.norms.conv2d import (

@@ -5,18 +5,18 @@ from keras_smoothing.equilibrium.norms.dense import ROUNDING
 from keras_smoothing.equilibrium.norms.dense import dense_eigenvalue
 from keras_smoothing.equilibrium.norms.dense import dense_norm
 
-# Up to this many rows or columns the matrix of a convolution is written out.
+# Up to this many rows or columns, the matrix of a convolution is written out.
 _UNROLLED = 2048
 
 
 def conv2d_norm(kernel, size=None, strides=1, padding="same"):
-    """Upper bound of the l2 norm of a convolution that pads with zeros.
+    """Upper bound on the l2 norm of a convolution with zero padding.
 
-    Small ones are written out as a matrix, whose norm is exact. For the others,
-    an image with zeros around it is an image on a torus large enough for no
-    filter to see one border through the other; so the convolution is a part of
-    a circular one, P C Q with projections P and Q, and its norm is at most that
-    of C, the largest norm of its symbol.
+    Small convolutions are written out as a matrix, whose norm is exact. For
+    larger ones, the zero-padded image is placed on a torus large enough that no
+    filter sees two opposite borders at once. The convolution is then part of a
+    circular one, P C Q with projections P and Q. Its norm is at most that of C,
+    which is the largest norm of its symbol.
 
     Args:
         kernel: array, shape `(height, width, inputs, outputs)`.
@@ -64,9 +64,9 @@ def conv2d_norm(kernel, size=None, strides=1, padding="same"):
 
 
 def conv2d_eigenvalue(kernel):
-    """Upper bound of the largest eigenvalue of a convolution's symmetric part.
+    """Upper bound on the largest eigenvalue of a convolution's symmetric part.
 
-    It holds for images of all sizes, with "same" padding by zeros.
+    It holds for images of all sizes, with zero padding ("same").
 
     Args:
         kernel: array, shape `(height, width, channels, channels)`.
@@ -76,18 +76,18 @@ def conv2d_eigenvalue(kernel):
     """
     kernel = np.asarray(kernel, np.float64)
     size = kernel.shape[:2]
-    # K^ with its middle at the origin, and so its Hermitian part.
+    # K^ with its centre at the origin, and so its Hermitian part.
     points, factor = frequencies.cover([n // 2 for n in size], density=24)
     origin = [(n - 1) // 2 for n in size]
     symbols = frequencies.symbols(kernel, points, origin)
-    # The factor is for what is never negative: the eigenvalue, shifted.
+    # The factor applies to nonnegative functions: hence the shift.
     shift = conv2d_norm(kernel)
     shifted = dense_eigenvalue(symbols) + shift
     return factor * shifted * (1 + ROUNDING) - shift
 
 
 def unrolled(kernel, size, strides=1, padding="same"):
-    """The matrix of a convolution that pads with zeros, outputs by inputs."""
+    """The matrix of a zero-padded convolution, outputs by inputs."""
     strides = np.broadcast_to(strides, 2)
     axes = [
         _Axis(*lengths, padding)
@@ -117,7 +117,7 @@ class _Axis:
             self.before = 0
 
     def taps(self):
-        """1 where output p sees input r at point a of the kernel."""
+        """Array [a, p, r]: 1 if output p sees input r at kernel point a."""
         inputs = np.subtract.outer(
             np.arange(self.kernel_size) - self.before,
             -self.stride * np.arange(self.outputs),
@@ -126,7 +126,7 @@ class _Axis:
 
     @property
     def torus(self):
-        """Size of a torus, in blocks of `stride`, that joins no borders."""
+        """Size, in blocks of `stride`, of a torus that joins no borders."""
         first = self.before // self.stride
         last = (self.before + self.size - 1) // self.stride
         seen = self.outputs - 1 + -(-self.kernel_size // self.stride) - 1
@@ -134,10 +134,10 @@ class _Axis:
 
 
 def _blocks(kernel, strides):
-    """The kernel of the same convolution without strides.
+    """The kernel of an equivalent convolution without strides.
 
-    Its images have the blocks of `strides` of the original ones as points. No
-    output is lost, and none added.
+    Blocks of `strides` points of the original images are the points of its
+    images. No output is lost or added.
     """
     counts = [-(-n // s) for n, s in zip(kernel.shape, strides, strict=False)]
     missing = [

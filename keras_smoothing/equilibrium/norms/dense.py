@@ -4,18 +4,18 @@ from keras import ops
 from keras_smoothing.equilibrium.norms import frequencies
 from keras_smoothing.l2 import power_of_two
 
-# Far above what float64 rounds off, so that bounds are rounded outwards.
+# Far above the rounding errors of float64, so that bounds are rounded outwards.
 ROUNDING = 1e-9
 
 
 def dense_norm(matrices):
-    """Upper bound of the l2 operator norm: the norm itself, rounded up.
+    """Upper bound on the l2 operator norm: the norm itself, rounded up.
 
     Args:
         matrices: array, shape `(..., rows, columns)`, real or complex.
 
     Returns:
-        float, the largest of their norms.
+        float, the largest norm.
 
     Example:
 
@@ -32,14 +32,14 @@ def dense_norm(matrices):
 
 
 def dense_eigenvalue(matrices):
-    """Upper bound of the largest eigenvalue of the symmetric part.
+    """Upper bound on the largest eigenvalue of the symmetric part.
 
     Args:
         matrices: array, shape `(..., rows, rows)`, real or complex; the
             symmetric part of M is (M + M*) / 2.
 
     Returns:
-        float, the largest of them, rounded up.
+        float, the largest eigenvalue, rounded up.
     """
     matrices = _double(matrices)
     adjoints = np.conj(np.swapaxes(matrices, -2, -1))
@@ -59,11 +59,11 @@ _TINY = 1e-30
 
 
 def gram_norm(real, imag=None, steps=6):
-    """Differentiable upper bound of the l2 operator norm, by Gram iteration.
+    """Differentiable upper bound on the l2 operator norm, by Gram iteration.
 
-    With G = M* M, squared over and over, |M| <= |G^(2^(t-1))|_F^(1/2^t), where
-    the right side falls to the left one. At 6 steps it is above by a factor of
-    at most rank^(1/128).
+    With G = M* M, squared repeatedly, |M| <= |G^(2^(t-1))|_F^(1/2^t), and the
+    right side decreases to the left side. After 6 steps it is larger by a
+    factor of at most rank^(1/128).
 
     Args:
         real: float32 or float64 tensor, shape `(..., rows, columns)`.
@@ -93,7 +93,7 @@ def gram_norm(real, imag=None, steps=6):
     real = power * real
     log_norm = 0.0
     for step in range(steps):
-        # Dividing by any number and multiplying again changes no gradient.
+        # Dividing and multiplying by the same constant changes no gradient.
         scale = ops.stop_gradient(ops.sqrt(_sum_of_squares(real, imag)))
         log_norm = log_norm + ops.log(scale) / 2**step
         scale = ops.expand_dims(scale, (-2, -1))
@@ -103,9 +103,9 @@ def gram_norm(real, imag=None, steps=6):
 
 
 def conv2d_gram_norm(kernel, steps=6):
-    """Differentiable upper bound of the l2 norm of a convolution.
+    """Differentiable upper bound on the l2 norm of a convolution.
 
-    It holds for images of all sizes and padding by zeros or around.
+    It holds for images of all sizes, with zero or circular padding.
 
     Args:
         kernel: float32 or float64 tensor, shape `(height, width, inputs,
@@ -120,7 +120,7 @@ def conv2d_gram_norm(kernel, steps=6):
 
 
 def symbols(kernel, points, origin=(0, 0)):
-    """As `frequencies.symbols`, as real and imaginary parts."""
+    """Like `frequencies.symbols`, but as real and imaginary parts."""
     taps = ops.reshape(kernel, (-1, *kernel.shape[2:]))
     return tuple(
         ops.tensordot(ops.convert_to_tensor(wave, kernel.dtype), taps, axes=1)

@@ -1,8 +1,8 @@
-"""The frequencies at which the symbol of a convolution is looked at.
+"""The frequencies at which the symbol of a convolution is evaluated.
 
 The symbol of a kernel K is K^(w) = sum_a K[a] exp(i w.a), a matrix for each
-frequency w. That of a real kernel at -w is the conjugate of that at w, so half
-of the frequencies are enough.
+frequency w. For a real kernel, the symbol at -w is the conjugate of the symbol
+at w, so half of the frequencies are enough.
 """
 
 import math
@@ -30,13 +30,13 @@ def _grid(size, columns):
 
 
 def cover(degrees, density):
-    """Frequencies that stand for all, and the factor that this costs.
+    """Frequencies that represent all others, and the factor that this costs.
 
     For a trigonometric polynomial p >= 0 of degree d with its maximum at t,
-    Riesz showed p(s) >= p(t) cos(d (s - t) / 2)^2 while |s - t| <= pi / d. Of M
-    equidistant points one is within pi / M of t, so that nowhere p exceeds its
-    maximum at those points by more than the factor 1 / cos(d pi / (2 M))^2. In
-    two variables the argument is used twice.
+    Riesz showed p(s) >= p(t) cos(d (s - t) / 2)^2 while |s - t| <= pi / d. One
+    of M equidistant points is within pi / M of t, so p never exceeds its
+    maximum over those points by more than the factor 1 / cos(d pi / (2 M))^2.
+    In two variables the argument is used twice.
 
     Args:
         degrees: degrees of p in both variables.
@@ -53,9 +53,9 @@ def cover(degrees, density):
 
 
 def cover_norm(kernel_size):
-    """As `cover`, for the norm of the symbol of a kernel of that size.
+    """Like `cover`, for the norm of the symbol of a kernel of that size.
 
-    Its square is the largest |K^ v|^2 over unit vectors v.
+    The squared norm is the largest |K^ v|^2 over unit vectors v.
     """
     points, factor = cover([n - 1 for n in kernel_size], density=12)
     return points, math.sqrt(factor)
