@@ -11,6 +11,7 @@ them.
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import platform
 import sys
@@ -596,6 +597,16 @@ def write_files():
     model.certify(x, y, log=DATA / "format_7_arrays.tsv", **SETTINGS)
 
 
+# As `make test-portability` sets them.
+_OF_ARITHMETIC = (
+    "ONEDNN_MAX_CPU_ISA",
+    "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_NUM_INTRAOP_THREADS",
+    "XLA_FLAGS",
+)
+
+
 def machine():
     """What bits of floating-point numbers may depend on."""
     flags = ""
@@ -610,6 +621,8 @@ def machine():
         ).split()
     return {
         "processor": f"{platform.machine()} {sorted(set(flags))}",
+        "cores": os.cpu_count(),
+        "settings": {name: os.environ.get(name) for name in _OF_ARITHMETIC},
         "python": platform.python_version(),
         **{
             package.__name__: package.__version__
