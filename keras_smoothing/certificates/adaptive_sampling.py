@@ -130,7 +130,7 @@ def _at_best(candidate, votes, max_n):
 
     For the draws that are left, the candidate gets votes at an upper confidence
     bound on its rate, the others at a lower one. The fewer draws are left, the
-    less they cost, so an even smaller chance makes them worthwhile.
+    less they cost, so a smaller chance makes them worthwhile.
     """
     (num_samples,) = np.unique(votes.num_samples)
     rest = max_n - num_samples

@@ -26,7 +26,7 @@ class AuditedClaim(Claim):
     `hypergeometric_upper_bound(m, N_2, N_A, level / 2)` of the N_A are wrong.
     The base model itself then gives the candidate at least the other votes. Its
     draws are independent, so Clopper-Pearson, at level / 2, bounds the
-    probability.
+    candidate's probability.
 
     Attributes:
         audit_share: float in (0, 1], the probability that a draw is audited.

@@ -107,10 +107,10 @@ def majority(votes, alpha, changed=0.0):
     """The class that most draws vote for, and where this is significant.
 
     If the draws were made around another point than the query, each may differ
-    from the draw around the query with some probability. Except with a share
-    of alpha, the number that differ is at most a binomial quantile. That many
-    votes are taken from the winner and given to the runner-up. The test uses
-    the rest of alpha.
+    from the draw around the query with some probability. With a probability of
+    at most a share of alpha, more than a binomial quantile of them differ. That
+    quantile of votes is taken from the winner and given to the runner-up. The
+    test uses the rest of alpha.
 
     Args:
         votes: `Votes`.
