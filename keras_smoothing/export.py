@@ -1,4 +1,4 @@
-"""SavedModels of smoothed classifiers."""
+"""Export of smoothed classifiers as SavedModels."""
 
 import json
 import pathlib
@@ -26,27 +26,27 @@ from keras_smoothing.noise import Uniform
 from keras_smoothing.noise.parts import ValidSteps
 from keras_smoothing.sampling.noise_blocks import FixedSeed
 
-# A seed counts on from its second integer, once for each thing drawn with it:
-# noise, tickets, elements, coins. As many as these, and room for more.
+# The second integer of a seed is incremented for each draw with it: noise,
+# tickets, elements, coins. This is enough for these, with room for more.
 SEEDS_APART = 16
 # Keras takes both integers modulo this.
 _MODULUS = 2**31 - 2
 
 
 def signatures(model, sampler, shape, settings):
-    """The functions of an exported model, and what they are called with.
+    """The functions of an exported model, and their input signatures.
 
-    Each refuses inputs that would prove something false: values that are not
-    finite or so large that float32 loses the noise beside them, seeds that
-    occur twice or share a part of their draws, more draws than there are seeds
-    for.
+    Each function fails on inputs that would make a certificate false: values
+    that are not finite, or so large that float32 loses the noise next to them;
+    seeds that occur twice or share some of their draws; and more draws than the
+    seeds provide.
 
     Args:
         model: `SmoothedModel`.
         sampler: its `VoteSampler`.
         shape: tuple of ints, the shape of an example.
-        settings: str, which "settings" returns: in the graph, so that no file
-            beside it says others.
+        settings: str, which the signature "settings" returns. It is stored in
+            the graph, so that no other file can contradict it.
 
     Returns:
         dict from names to pairs: a function of tensors to a dict of tensors,
@@ -56,12 +56,12 @@ def signatures(model, sampler, shape, settings):
 
     def checked(x):
         return backend.require(
-            ops.all(ops.abs(x) <= limit),  # Of NaN it is not.
+            ops.all(ops.abs(x) <= limit),  # False for NaN.
             x,
             f"Expected finite values in `x`, up to {at_least(limit, '.3g')}.",
         )
 
-    @backend.compile  # One graph, which all others call.
+    @backend.compile  # One graph, shared by all signatures.
     def count(x, seeds, n, batch_size):
         least = ops.minimum(n, batch_size)
         room = tile_size(shape) * ops.shape(seeds)[0]
@@ -85,7 +85,7 @@ def signatures(model, sampler, shape, settings):
 
     def certify(x, selection_seeds, n0, seeds, n, batch_size):
         x = checked(x)
-        # What selects a class must not estimate its probability.
+        # Draws that select a class must not estimate its probability.
         both = _checked_seeds(ops.concatenate([selection_seeds, seeds]))
         first = ops.shape(selection_seeds)[0]
         selection = count(x, both[:first], n0, batch_size)
@@ -119,10 +119,11 @@ def signatures(model, sampler, shape, settings):
 
 
 def _checked_seeds(seeds):
-    # What Keras makes of seeds beyond 31 bits need not be distinct.
+    # Keras may map seeds beyond 31 bits to equal ones.
     fits = ops.all(ops.logical_and(seeds >= 0, seeds < 2**31))
     first, second = ops.unstack(seeds % _MODULUS, axis=1)
-    # Turned by a half, what is near across the end is near in the middle.
+    # Shifted by half the modulus, seeds that are close across the wrap-around
+    # are close in the middle.
     turned = (second + _MODULUS // 2) % _MODULUS
     for integer in (second, turned):
         order = ops.sort(first * _MODULUS + integer)
@@ -138,20 +139,20 @@ def _checked_seeds(seeds):
     )
 
 
-# In a forward pass, as `batch_size` of the reader has it.
+# Noisy copies in a forward pass: the default `batch_size` of the reader.
 _COPIES = 1024
 
 
 def export_model(
     model, sampler, filepath, *, shape, check_independence, verbose
 ):
-    """Writes a smoothed classifier. See `SmoothedModel.export`.
+    """Exports a smoothed classifier. See `SmoothedModel.export`.
 
     Args:
         model: `SmoothedModel`.
         sampler: its `VoteSampler`.
         filepath: path of a folder.
-        shape: tuple, the shape of an example, or None if it is not known.
+        shape: tuple, the shape of an example; or None if it is not known.
         check_independence: bool.
         verbose: bool.
     """
@@ -218,7 +219,7 @@ def export_model(
                 "Expected a Keras model, whose graph a file can hold. "
                 f"Received: {model.base_model!r}, which calls Python"
             ) from None
-    # The graph comes last: whoever finds it finds all the rest, too.
+    # The graph comes last, so that it exists only if everything else does.
     shutil.copytree(
         pathlib.Path(certificates.__file__).parent,
         folder / "assets.extra" / "certificates",
@@ -228,9 +229,9 @@ def export_model(
 
 
 def _law(noise):
-    """The noise by whose formula certificates are read."""
+    """The noise whose radius formula the reader uses for certificates."""
     law = noise.equivalent if isinstance(noise, Distribution) else noise
-    # The exact type: the formula of any other stays behind.
+    # The exact type, since a subclass's own formula would not be exported.
     if type(law) not in (Gaussian, Laplace, Uniform):
         raise ValueError(
             "Expected Gaussian, Laplace or Uniform noise, or a Distribution "
@@ -241,7 +242,7 @@ def _law(noise):
 
 
 def _check_draws_nothing(graph, base_model):
-    # Metrics, such as those of an equilibrium layer, are written only.
+    # Metrics, such as those of an equilibrium layer, are only written to.
     known = [*base_model.weights, *base_model.metrics_variables]
     hidden = backend.hidden_state(graph, known)
     if hidden:

@@ -1,4 +1,4 @@
-"""A Keras model as draws go through it: one array in, one answer out."""
+"""Base models in the form that draws need: one array in, one answer out."""
 
 from keras_smoothing.base_model.from_function import (
     FunctionModel as FunctionModel,

@@ -10,38 +10,38 @@ from keras_smoothing.certificates.labels import ClassLabels
 
 
 def from_function(function, num_classes, name, input_shape=None):
-    """A base model that asks any function: scikit-learn's, a service's.
+    """A base model that calls any function, of scikit-learn or of a service.
 
-    It has no gradients and no weights: smoothed, it is for `predict`,
+    It has no gradients and no weights. Once smoothed, it supports `predict`,
     `classify` and `certify`. Logs, memories, adaptive sampling and groups work
-    as with a Keras model; `save` and `export` refuse it.
+    as with a Keras model; `save` and `export` raise an error.
 
-    The function is called by the thread that calls `predict`, `classify` or
-    `certify`, one call at a time, outside of TensorFlow's graphs. So it may run
-    another Keras model or a `tf.function`, it may keep something between the
-    steps of a call, as the interpreters of TFLite and ONNX do, and it may use
-    what belongs to a thread, such as `torch.no_grad()` or an SQLite connection.
-    Its errors reach the caller as they are. A worker of a cluster calls it on
-    one thread of its own process, and so does the service.
+    The thread that calls `predict`, `classify` or `certify` also calls the
+    function, one call at a time, outside TensorFlow's graphs. So the function
+    may run another Keras model or a `tf.function`. It may keep state between
+    the steps of a call, as the interpreters of TFLite and ONNX do. It may also
+    use objects bound to a thread, such as `torch.no_grad()` or an SQLite
+    connection. Its errors reach the caller unchanged. A worker of a cluster
+    calls it on one thread of its own process, and so does the service.
 
     Args:
-        function: from a float32 array, shape `(batch, ...)`, to class numbers,
+        function: maps a float32 array, shape `(batch, ...)`, to class numbers:
             integers of shape `(batch,)` or `(batch, 1)`, bool for two classes;
-            or to scores or probabilities, shape `(batch, num_classes)`, of
-            which the largest is that of the class. Floats of shape `(batch,)`
-            are refused, since they may be either. What it answers to an input
-            must depend on nothing else.
+            or to scores or probabilities, shape `(batch, num_classes)`, the
+            largest of which is that of the class. Floats of shape `(batch,)`
+            raise an error, since they may be either. The answer to an input
+            must depend on nothing but that input.
         num_classes: int >= 2.
-        name: str, what the function is called in logs and memories, which
-            cannot see its code: another function needs another name.
+        name: str, the name of the function in logs and memories. These cannot
+            see its code, so another function needs another name.
         input_shape: tuple of ints, the shape of one example, or None for any.
 
     Returns:
         `keras.layers.Layer`, for `ks.SmoothedModel`.
 
     Raises:
-        ValueError: if an argument is not as described, or, when it is called,
-            if the function returns something else.
+        ValueError: if an argument is not as described; or, when the function is
+            called, if it returns something else.
 
     Example:
 
@@ -63,7 +63,7 @@ def from_function(function, num_classes, name, input_shape=None):
 
 
 def check_can_be_saved(model):
-    """Raises ValueError for a model around a function, which no file holds."""
+    """Raises ValueError if a model contains a function: it cannot be saved."""
     if isinstance(model, FunctionModel):
         model.save_assets(None)
     for layer in getattr(model, "layers", ()):
@@ -71,7 +71,7 @@ def check_can_be_saved(model):
 
 
 class FunctionModel(keras.layers.Layer):
-    """What `from_function` returns."""
+    """The layer that `from_function` returns."""
 
     def __init__(self, function, num_classes, name, input_shape):
         super().__init__(trainable=False, dtype="float32", name="function")
@@ -108,7 +108,7 @@ class FunctionModel(keras.layers.Layer):
         try:
             return backend.call_on_host(self._scores, x, self._num_classes)
         except Exception as error:
-            # Keras raises another one in its place, unless it did before.
+            # Otherwise Keras would replace the error by one of its own.
             error._keras_call_info_injected = True
             raise
 
@@ -119,7 +119,7 @@ class FunctionModel(keras.layers.Layer):
         return (input_shape[0], self._num_classes)
 
     def save_assets(self, dir_path):
-        # Of the whole model: its weights may be saved by themselves.
+        # Saving the whole model fails; saving only its weights works.
         raise ValueError(
             "Expected a model whose parts a file can hold. Received: one "
             f"around the function {self._function_name!r}. Save what the "
@@ -142,7 +142,7 @@ class FunctionModel(keras.layers.Layer):
         )
 
     def _scores(self, x):
-        """float32 array, shape `(batch, classes)`: scores of each class."""
+        """The class scores: float32 array, shape `(batch, classes)`."""
         with self._one_at_a_time:
             answers = self._function(x)
         answers = np.asarray(ops.convert_to_numpy(answers))

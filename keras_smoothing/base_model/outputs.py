@@ -1,10 +1,10 @@
-"""What a base model answers with, and the model that answers."""
+"""Outputs of base models, and the model that gives the answer."""
 
 import keras
 
 
 def output_spec(model, shape):
-    """What a model returns for examples of a shape, by Keras's account.
+    """The outputs of a model for examples of a shape, as Keras infers them.
 
     Args:
         model: Keras model.
@@ -18,34 +18,34 @@ def output_spec(model, shape):
 
 
 def only_one(outputs):
-    """The output in a list of one, which a call of the model returns bare."""
+    """Unwraps a list of one output, as a call of the model does."""
     if isinstance(outputs, list | tuple) and len(outputs) == 1:
         return outputs[0]
     return outputs
 
 
 def answer_model(model, shape, packing=None, output=None):
-    """A model as draws go through it: from one array to one answer.
+    """A model in the form that draws need: from one array to one answer.
 
     Args:
         model: Keras model.
-        shape: tuple of ints or None, the shape of an example: of a model with
-            several inputs that of a row.
+        shape: tuple of ints or None, the shape of an example; for a model with
+            several inputs, the shape of a row.
         packing: `Packing` of the inputs into rows; or None for a model with one
             input.
         output: str, the name of the output that is the answer; or None for a
-            model with one.
+            model with one output.
 
     Returns:
-        Keras model that shares the weights: the model itself, where it has one
+        Keras model that shares the weights; the model itself if it has one
         input and one output.
 
     Raises:
-        ValueError: for an output that is not there, or has no name.
+        ValueError: if the output does not exist, or has no name.
     """
     own = (getattr(model, "inputs", None) or [None])[0]
     if packing is None and own is not None:
-        # Under the name of the model's input, dicts still find it.
+        # With the name of the model's input, dicts still match it.
         inputs = keras.Input(shape, dtype=own.dtype, name=own.name)
     else:
         inputs = keras.Input(shape, dtype="float32")
@@ -74,7 +74,7 @@ def answer_model(model, shape, packing=None, output=None):
 
 
 def _names(model, spec):
-    """The names of a model's outputs, a list."""
+    """The names of a model's outputs, as a list."""
     if isinstance(spec, dict):
         return list(spec)
     names = getattr(model, "output_names", None)
@@ -83,11 +83,11 @@ def _names(model, spec):
             "Expected a base model whose outputs have names: a functional one, "
             f"or one that returns a dict. Received: outputs {spec}"
         )
-    return list(names or [])  # Keras 3.12 has a list of its own.
+    return list(names or [])  # Keras 3.12 has a list type of its own.
 
 
 def advice_without_scores(output):
-    """The end of an error about outputs that are no scores of classes; or "".
+    """The end of an error about outputs that are not class scores; or "".
 
     Args:
         output: `keras.KerasTensor`, or a structure of them.
@@ -109,7 +109,7 @@ def advice_without_scores(output):
 
 
 def num_classes(base_model, shape):
-    """Classes of a model for examples of a shape.
+    """The number of classes of a model for examples of a shape.
 
     Raises:
         ValueError: unless the model's output is `(batch, classes)`.
@@ -137,12 +137,12 @@ def numbers_shape(model, shape):
         tuple of ints.
 
     Raises:
-        ValueError: unless the model's output is `(batch, ...)`, of sizes known
-            for such examples and of floating type.
+        ValueError: unless the model's output is `(batch, ...)`, with sizes
+            that are known for such examples, and of floating type.
     """
     output = output_spec(model, shape)
     answer = tuple(getattr(output, "shape", ()))[1:]
-    known = None in shape or all(answer)  # Sizes that are None, or 0.
+    known = None in shape or all(answer)  # No size is None or 0.
     if not (answer and known and keras.backend.is_float_dtype(output.dtype)):
         raise ValueError(
             "Expected a base model with one output (batch, ...) of real "

@@ -1,4 +1,4 @@
-"""Several inputs in one array, of which one is noisy."""
+"""Several inputs in one array, one of which is noisy."""
 
 import math
 
@@ -12,29 +12,29 @@ from keras_smoothing.noise import Noise
 from keras_smoothing.noise.parts import OneInput
 from keras_smoothing.noise.parts import ValidSteps
 
-# Float32 has all whole numbers up to here.
+# Float32 represents all whole numbers up to here.
 _LARGEST = 2**24
 
 
 class Packing:
     """The inputs of a model side by side in one row of float32 numbers.
 
-    All that certification has is an array of examples. The noisy input comes
-    first in each row; the others follow as they are, whole numbers too.
+    Certification works on a single array of examples. The noisy input comes
+    first in each row. The others follow unchanged, even whole numbers.
 
     Args:
         model: Keras model with several inputs.
-        noisy: str, the name of the one that noise is added to.
+        noisy: str, the name of the input that noise is added to.
 
     Attributes:
-        names: list of str, the names of the inputs, as the model has them.
-        noisy: str.
+        names: list of str, the names of the inputs, in the model's order.
+        noisy: str, the name of the input that noise is added to.
         shape: tuple of ints, of the noisy input in one example.
         total: int, numbers in a row.
 
     Raises:
-        ValueError: for an input of open size, or of a type that float32 does
-            not hold.
+        ValueError: for an input of unknown size, or of a type that float32
+            cannot hold.
     """
 
     def __init__(self, model, noisy):
@@ -56,15 +56,15 @@ class Packing:
         """Inputs by name.
 
         Args:
-            x: dict of anything by the names of the inputs, in which other
-                entries are left alone; or, of a model with a list of inputs, a
+            x: dict from the names of the inputs to anything, whose other
+                entries are ignored; or, for a model with a list of inputs, a
                 list or tuple in their order.
 
         Returns:
             dict.
 
         Raises:
-            ValueError: if it is none of these, or lacks an input.
+            ValueError: if `x` is none of these, or lacks an input.
         """
         if isinstance(x, dict) and set(self.names) <= set(x):
             return {name: x[name] for name in self.names}
@@ -86,7 +86,7 @@ class Packing:
         )
 
     def pack(self, named):
-        """Rows of tensors, in a graph.
+        """Packs tensors into rows, in a graph.
 
         Args:
             named: dict of tensors, shape `(batch, ...)`.
@@ -104,18 +104,18 @@ class Packing:
         return ops.concatenate(rows, axis=1)
 
     def pack_arrays(self, named):
-        """Rows of arrays, validated.
+        """Validates arrays and packs them into rows.
 
         Args:
             named: dict of arrays, shape `(examples, ...)`.
 
         Returns:
             float array, shape `(examples, total)`: float32, or the type of the
-            noisy input where that is wider, so that it is not rounded yet.
+            noisy input if that is wider, so that it is not rounded yet.
 
         Raises:
             ValueError: for shapes, types or whole numbers that the inputs do
-                not take.
+                not accept.
         """
         rows = [
             self._row(name, shape, dtype, named[name])
@@ -131,11 +131,11 @@ class Packing:
         return np.concatenate(rows, axis=1)
 
     def unpack(self, rows):
-        """The inputs of the model out of rows: a structure as it takes it."""
+        """Unpacks rows into the structure of inputs that the model takes."""
         return self.arranged(Unpack(self._parts)(rows))
 
     def _row(self, name, shape, dtype, x):
-        # As in Keras, an axis of length 1 at the end may be left out.
+        # As in Keras, a last axis of size 1 may be omitted.
         if x.ndim < 1 or _bare(x.shape[1:]) != _bare(shape):
             raise ValueError(
                 f"Expected x[{name!r}] of shape "
@@ -169,7 +169,7 @@ def _check_input(name, x, is_noisy):
         fits = keras.backend.is_float_dtype(x.dtype)
         expected = "of floating type, to which noise can be added"
     else:
-        # What float32 does not hold would be another input than is given.
+        # A value that float32 cannot hold would become another input.
         fits = x.dtype != "float64" and x.dtype in _TYPES and not x.sparse
         expected = "of numbers that float32 holds, beside the noisy one"
     if not fits:
@@ -185,7 +185,7 @@ _TYPES = {"float32", "float16", "bfloat16", "bool"} | {
 
 
 def _range(dtype):
-    """The whole numbers that are the same in a type and in float32."""
+    """The range of whole numbers that both a type and float32 hold exactly."""
     if dtype == "bool":
         return 0, 1
     if keras.backend.is_float_dtype(dtype):
@@ -228,14 +228,15 @@ def _bare(shape):
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class Unpack(keras.layers.Layer):
-    """The inputs of a model, out of rows that have them side by side.
+    """Unpacks rows with the inputs of a model side by side.
 
     Args:
-        parts: list of (name, shape of one example, dtype), in their order.
+        parts: list of (name, shape of one example, dtype), in the order of the
+            row.
     """
 
     def __init__(self, parts, **kwargs):
-        # In a narrower type whole numbers would be rounded.
+        # A narrower type would round whole numbers.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.parts = [
             (name, tuple(shape), dtype) for name, shape, dtype in parts
@@ -262,7 +263,7 @@ class Unpack(keras.layers.Layer):
 
 
 def input_noise(noise, model):
-    """The noise of a model's examples, out of what a user said of its inputs.
+    """The noise of a model's examples, from the user's `noise` argument.
 
     Args:
         noise: `Noise` for a model with one input; or a dict with the noise of
@@ -270,11 +271,11 @@ def input_noise(noise, model):
         model: Keras model.
 
     Returns:
-        `Noise`: of a model with several inputs a `OneInput`.
+        `Noise`: a `OneInput` for a model with several inputs.
 
     Raises:
-        ValueError: if it is neither, or does not say which of several inputs,
-            or says another that is not there.
+        ValueError: if `noise` is neither, does not name one of several inputs,
+            or names one that does not exist.
     """
     names = [x.name for x in getattr(model, "inputs", None) or []]
     if not isinstance(noise, dict):
@@ -305,7 +306,7 @@ def input_noise(noise, model):
 
 
 def as_given(noise):
-    """Noise as a user says it: `input_noise`, and masks, undone."""
+    """The noise as the user passed it, without `input_noise` and masks."""
     if isinstance(noise, OneInput):
         return {noise.input: as_given(noise.noise)}
     return noise.noise if isinstance(noise, ValidSteps) else noise

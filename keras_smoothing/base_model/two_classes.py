@@ -6,7 +6,7 @@ import numpy as np
 from keras_smoothing.base_model.outputs import advice_without_scores
 from keras_smoothing.base_model.outputs import output_spec
 
-# Layers whose `activation` is that of their outputs.
+# Layers that apply their `activation` to their outputs.
 _LAST = (
     keras.layers.Activation,
     keras.layers.Dense,
@@ -31,26 +31,26 @@ def is_binary(model, shape):
 
 
 def two_classes(model, shape, from_logits=None, threshold=0.5, labels=None):
-    """A binary classifier as one of two classes, by the same weights.
+    """Converts a binary classifier to one with two outputs, on shared weights.
 
     Args:
         model: Keras model from `(batch, ...)` to `(batch, 1)`, the probability
             of class 1 or its logit; or to `(batch, *components, 1)`.
         shape: tuple of ints or None, the shape of an example.
-        from_logits: bool, whether it is a logit; None to tell by the last
-            activation.
+        from_logits: bool, whether the output is a logit; None to infer it from
+            the last activation.
         threshold: float in (0, 1): at larger probabilities the answer is
             class 1.
-        labels: int, of a model to `(batch, labels)`, of which each number is
+        labels: int, for a model to `(batch, labels)`, each number of which is
             such an answer; else None.
 
     Returns:
         Keras model to `(batch, 2)`, `(batch, *components, 2)` or `(batch,
-        labels, 2)`: logits where it returns logits, and probabilities where it
-        returns those and the threshold is 1/2.
+        labels, 2)`. It returns logits if `model` does, and probabilities if
+        `model` does and the threshold is 1/2.
 
     Raises:
-        ValueError: if the last activation does not tell.
+        ValueError: if `from_logits` cannot be inferred.
     """
     if from_logits is None:
         from_logits = _returns_logits(model)
@@ -58,7 +58,7 @@ def two_classes(model, shape, from_logits=None, threshold=0.5, labels=None):
         bias, slope = [math.log(threshold / (1 - threshold)), 0.0], [0.0, 1.0]
     else:
         bias, slope = [2 * threshold, 0.0], [-1.0, 1.0]
-    # Fixed weights of a layer that all that follows knows.
+    # A standard layer with fixed weights, which all later code supports.
     settings = dict(trainable=False, dtype="float32", name="two_classes")
     if labels is not None:
         classes = keras.layers.EinsumDense(
@@ -78,7 +78,7 @@ def two_classes(model, shape, from_logits=None, threshold=0.5, labels=None):
 
 
 def last_activation(model):
-    """The activation of a model's outputs; None where it cannot be told.
+    """The activation of a model's outputs; None if it cannot be inferred.
 
     Args:
         model: Keras model.

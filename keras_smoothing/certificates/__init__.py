@@ -1,7 +1,7 @@
-"""What votes prove, in float64 on the host. NumPy and SciPy only.
+"""Certificates from votes, in float64 on the host. NumPy and SciPy only.
 
-An exported model carries a copy of this folder, in which it is a package of its
-own: imports are relative, and TensorFlow is what `saved_model.py` needs.
+An exported model carries a copy of this folder as a package of its own. Imports
+are therefore relative, and only `saved_model.py` needs TensorFlow.
 """
 
 from .adaptive_sampling import AdaptiveSampling as AdaptiveSampling

@@ -8,8 +8,8 @@ from .stopping import StoppingRule
 from .votes import Votes
 
 # Found by simulation, see benchmarks/stopping_rules.py. Less alpha for the last
-# look, or more doubt, saves draws and loses radius; looks that lie closer have
-# to share alpha among more.
+# look, or more doubt, saves draws and loses radius. Closer looks are more
+# numerous, and each gets less of alpha.
 _RATIO = 1.35
 _FIRST_LOOK = 250
 _LAST_SHARE = 0.4
@@ -19,27 +19,29 @@ _DOUBT = 0.08
 class AdaptiveSampling(StoppingRule):
     """As many draws as an example needs.
 
-    An example is finished when what is asked of it is settled: which of the
-    `radii` it reaches, or its radius up to `width`. Settled means that the
-    radius proved so far, and the one that `max_n` draws could still prove if
-    the votes went as well as they plausibly can, lie in the same cell of the
-    grid, or closer together than `width`. Examples far from every edge of the
-    grid take a few hundred or thousand draws, whether they are certified,
-    wrong or abstaining; those next to an edge take `max_n`.
+    Sampling of an example stops when one question is settled: which of the
+    `radii` it reaches, or its radius up to `width`. Two radii are compared: the
+    one proved so far, and the one that `max_n` draws could still prove if the
+    votes went as well as they plausibly can. The question is settled when both
+    lie in the same cell of the grid, or within `width` of each other. Examples
+    far from every edge of the grid take a few hundred or thousand draws,
+    whether they are certified, wrong or abstaining. Examples next to an edge
+    take `max_n`.
 
     The certificate states the radius that is proved, not the edge of the cell.
-    It is as true as one from fixed sampling: looks at the votes are
-    scheduled geometrically, two fifths of alpha are kept for the last one and
-    those before share the rest in proportion to their draws (a union bound over
-    Clopper-Pearson bounds). What is plausible decides only how long to go on,
-    so no part of alpha is spent on it. That is so at every alpha, so
-    `CertificationResult.recertify` is as true, also at a smaller one than the
-    votes were drawn for; for the top k, half of each share is the candidate's
-    and half is shared by its rivals.
+    It holds with the same confidence as one from fixed sampling. Looks at the
+    votes are scheduled geometrically. The last look gets two fifths of alpha,
+    and the looks before it share the rest in proportion to their draws (a union
+    bound over Clopper-Pearson bounds). The plausible radius only decides how
+    long to go on, so it uses up no alpha. This holds at every alpha, so
+    `CertificationResult.recertify` is valid too, even at a smaller alpha than
+    the votes were drawn for. For the top k, half of each share is for the
+    candidate and its rivals share the other half.
 
     Args:
         radii: float array, shape `(r,)`, the grid, in input units; or None.
-        width: float > 0, in input units; or None. One of the two is given.
+        width: float > 0, in input units; or None. Exactly one of `radii` and
+            `width` must be given.
         max_n: int, the most draws for one example.
 
     Raises:
@@ -78,7 +80,8 @@ class AdaptiveSampling(StoppingRule):
         super().__init__(
             looks=tuple(looks),
             shares=_shares(looks),
-            # About one in eight needs many draws, and these share their noise.
+            # About one example in eight needs many draws. With this window,
+            # those that do still share their noise.
             window=8 * WINDOW,
         )
 
@@ -86,7 +89,7 @@ class AdaptiveSampling(StoppingRule):
         _, proved = prove(votes)
         _, possible = prove(_at_best(candidate, votes, self.max_n))
         if self.width is not None:
-            # Whether there is a radius at all is part of what is asked.
+            # Whether there is a radius at all must be settled, too.
             has_radius = (proved > 0) | (possible <= 0)
             return has_radius & (possible - proved <= self.width)
         return self._edges_reached(possible) <= self._edges_reached(proved)
@@ -95,7 +98,7 @@ class AdaptiveSampling(StoppingRule):
         return {"radii": self.radii, "width": self.width, "max_n": self.max_n}
 
     def _edges_reached(self, radius):
-        # At radius 0 there is no certificate: that does not reach the edge 0.
+        # Radius 0 means no certificate, so it does not reach the edge 0.
         radius = radius[:, np.newaxis]
         return np.sum((radius >= self.radii) & (radius > 0), axis=1)
 
@@ -117,7 +120,7 @@ def _shares(looks):
     *early, _ = looks
     if not early:
         return (1.0,)
-    # The late looks decide the examples that cost most.
+    # The late looks decide the most expensive examples.
     total = sum(early) / (1 - _LAST_SHARE)
     return (*[look / total for look in early], _LAST_SHARE)
 
@@ -125,9 +128,9 @@ def _shares(looks):
 def _at_best(candidate, votes, max_n):
     """The votes of `max_n` draws if the rest goes well for the candidate.
 
-    The candidate's votes come in at an upper confidence bound of their rate,
-    the others' at a lower one. The fewer draws are left, the less they cost,
-    and the smaller the chance for which they are worth it.
+    For the draws that are left, the candidate gets votes at an upper confidence
+    bound on its rate, the others at a lower one. The fewer draws are left, the
+    less they cost, so a smaller chance makes them worthwhile.
     """
     (num_samples,) = np.unique(votes.num_samples)
     rest = max_n - num_samples
@@ -143,7 +146,7 @@ def _at_best(candidate, votes, max_n):
     hope = np.where(
         votes.is_class(candidate), np.floor(high), np.ceil(low)
     ).astype(np.int64)
-    # What is found beside votes comes in as it has so far.
+    # Other findings keep their rates.
     findings = {
         name: found * max_n // num_samples
         for name, found in votes.findings.items()

@@ -8,23 +8,25 @@ from .bounds import hypergeometric_upper_bound
 from .bounds import lower_confidence_bound
 from .classification import Claim
 
-# How far audits must let unanimous votes reach, where their number is not
-# given: a share of the radius that they prove without.
+# If the number of audits is not given, there are enough for unanimous votes to
+# prove this share of the radius that they would prove without audits.
 _REACH = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
 class AuditedClaim(Claim):
-    """What votes prove that a shortcut may have got wrong.
+    """Certificates from votes of a shortcut that may be wrong.
 
-    Some draws, chosen at random and beforehand, are also voted on by the base
-    model itself. Of the votes for the candidate, N_A in all, N_2 are audited,
-    and m of these turn out as votes for another class. The audited ones are a
-    random sample of them, whatever made the shortcut fail and however its
-    votes depend on each other, so with probability 1 - level / 2 no more than
+    The base model itself also votes on some draws, which are chosen at random
+    and beforehand. Suppose that the candidate has N_A votes, that N_2 of them
+    are audited, and that m of these turn out to be votes for another class.
+    The audited votes are a random sample of the N_A, whatever made the shortcut
+    fail and however its votes depend on each other. So with probability
+    1 - level / 2 no more than
     `hypergeometric_upper_bound(m, N_2, N_A, level / 2)` of the N_A are wrong.
-    The base model itself then has the others at least, whose draws are
-    independent: Clopper-Pearson, at level / 2, bounds its probability.
+    The base model itself then gives the candidate at least the other votes. Its
+    draws are independent, so Clopper-Pearson, at level / 2, bounds the
+    candidate's probability.
 
     Attributes:
         audit_share: float in (0, 1], the probability that a draw is audited.
@@ -46,15 +48,15 @@ class AuditedClaim(Claim):
 
     @classmethod
     def of(cls, num_audited, noise, alpha, stopping, top_k=1, group=None):
-        """The claim with so many audits, as of `ks.serialized.Audited`.
+        """The claim with a number of audits, as in `ks.serialized.Audited`.
 
         Args:
             num_audited: int or None.
-            noise: as of `Claim`, like all that follow.
-            alpha: as there.
-            stopping: as there.
-            top_k: as there.
-            group: as there.
+            noise: as in `Claim`, like all that follow.
+            alpha: as in `Claim`.
+            stopping: as in `Claim`.
+            top_k: as in `Claim`.
+            group: as in `Claim`.
 
         Raises:
             ValueError: for more audits than draws.
@@ -84,7 +86,7 @@ class AuditedClaim(Claim):
 
     @property
     def num_audited(self):
-        """How many of all draws are audited in expectation, as an int."""
+        """The expected number of audited draws, as an int."""
         return round(self.audit_share * self.stopping.max_n)
 
     def radius_limit(self, num_classes):
@@ -95,23 +97,23 @@ class AuditedClaim(Claim):
 
     @property
     def _at_best(self):
-        """The same, with audits that happen to be of all draws."""
+        """The same claim for the case that all draws happen to be audited."""
         return dataclasses.replace(self, audit_share=1.0)
 
     def unanimous(self, num_samples, num_classes):
         votes = super().unanimous(num_samples, num_classes)
-        # To the nearest: 0.0003 * 10_000 is a little less than 3.
+        # Rounded to the nearest: 0.0003 * 10_000 is a little less than 3.
         audited = np.rint(self.audit_share * votes.counts).astype(np.int64)
         findings = {"audited": audited, "disagreed": 0 * audited}
         return dataclasses.replace(votes, findings=findings)
 
     def _fewest_audits(self):
-        """As many as let unanimous votes reach some share of the radius."""
+        """Audits with which unanimous votes prove `_REACH` of the radius."""
         n = self.stopping.max_n
         level = float(self.alpha * self.stopping.share(n))
         most = ndtri(lower_confidence_bound(n, n, level))
         number = n
-        # A tenth fewer, as long as they still reach so far.
+        # Take a tenth fewer, as long as they still reach that far.
         while number > 1:
             fewer = int(0.9 * number)
             mistakes = hypergeometric_upper_bound(0, fewer, n, level / 2)

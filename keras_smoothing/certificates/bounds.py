@@ -16,7 +16,7 @@ def lower_confidence_bound(successes, trials, alpha):
     Args:
         successes: int or int array, shape `(...)`: votes for the class.
         trials: int or int array, broadcastable with `successes`.
-        alpha: float or float array in (0, 1), broadcastable too, the failure
+        alpha: float or float array in (0, 1), broadcastable too: the failure
             probability of each bound.
 
     Returns:
@@ -37,14 +37,14 @@ def lower_confidence_bound(successes, trials, alpha):
         )
     # Where k is 0 the quantile is undefined and the bound is 0.
     bound = stats.beta.ppf(alpha, np.maximum(k, 1), n - np.maximum(k, 1) + 1)
-    # Nothing is proved certain, also where the quantile rounds to 1.
+    # Nothing is proved certain, even where the quantile rounds to 1.
     return np.where(k > 0, np.minimum(bound, np.nextafter(1.0, 0.0)), 0.0)
 
 
 def upper_confidence_bound(successes, trials, alpha):
     """One-sided Clopper-Pearson upper bound on a binomial proportion.
 
-    Arguments and errors are those of `lower_confidence_bound`.
+    Arguments and errors are as in `lower_confidence_bound`.
 
     Returns:
         float64 array, shape `(...)`; 1 where `successes` is `trials`.
@@ -56,16 +56,16 @@ def upper_confidence_bound(successes, trials, alpha):
 def hypergeometric_upper_bound(found, drawn, total, alpha):
     """Upper bound on the marked items among `total`, from a random sample.
 
-    The sample is drawn without replacement. The bound is the largest M for
-    which at most `found` marked items in the sample are not too improbable,
-    M = max{M : P(X <= found) >= alpha} for X hypergeometric. It is below the
-    true number with probability at most `alpha`, however the items came to be
-    marked: the choice of the sample is all that is random.
+    The sample is drawn without replacement. The bound is the largest number M
+    of marked items under which it is not too improbable to find at most
+    `found` of them: M = max{M : P(X <= found) >= alpha} for X hypergeometric.
+    The bound is below the true number with probability at most `alpha`, however
+    the items came to be marked: only the choice of the sample is random.
 
     Args:
         found: int or int array, shape `(...)`: marked items in the sample.
         drawn: int or int array, broadcastable: items in the sample.
-        total: int or int array, broadcastable: items in all.
+        total: int or int array, broadcastable: all items.
         alpha: float or float array in (0, 1), broadcastable.
 
     Returns:
@@ -81,7 +81,8 @@ def hypergeometric_upper_bound(found, drawn, total, alpha):
             "Expected 0 <= found <= drawn <= total. Received: "
             f"found={found}, drawn={drawn}, total={total}"
         )
-    # What was not drawn may all be marked; the more, the less probable.
+    # All items that were not drawn may be marked. The larger M is, the less
+    # probable is so small a `found`.
     low, high = found.astype(np.int64), total - (drawn - found)
     while np.any(low < high):
         middle = (low + high + 1) // 2
@@ -92,11 +93,11 @@ def hypergeometric_upper_bound(found, drawn, total, alpha):
 
 
 def upper_rank(n, p, level):
-    """Which order statistic is above a quantile, with confidence.
+    """Rank of an order statistic that is not below a quantile, with confidence.
 
-    Of `n` independent draws, those below the quantile are at most binomial of
-    probability `p`. The k-th smallest draw is below it only if k of them are,
-    which has probability P(Bin(n, p) >= k) at most.
+    Among `n` independent draws, the number below the quantile is at most
+    binomial with probability `p`. The k-th smallest draw is below the quantile
+    only if k draws are, which has probability at most P(Bin(n, p) >= k).
 
     Args:
         n: int >= 1, or int array that broadcasts with `p`: draws.
@@ -104,8 +105,9 @@ def upper_rank(n, p, level):
         level: float in (0, 1), the probability of being below.
 
     Returns:
-        int64 array, shape `(...)`: the smallest such k, from 1 on; n + 1 where
-        not even the largest draw will do.
+        int64 array, shape `(...)`: the smallest k >= 1 for which that
+        probability is at most `level`; n + 1 where not even the largest draw
+        is enough.
     """
     p = np.asarray(p, np.float64)
     low, high = np.ones(p.shape, np.int64), np.full(p.shape, n + 1)
@@ -120,8 +122,8 @@ def upper_rank(n, p, level):
 def two_sided_binomial_test(first, second):
     """p-value of `first` against `second` votes under equal probability.
 
-    The exact test that decides a prediction: equal to
-    `scipy.stats.binomtest(first, first + second, 0.5).pvalue`, for arrays.
+    This exact test decides a prediction. It is
+    `scipy.stats.binomtest(first, first + second, 0.5).pvalue` for arrays.
 
     Args:
         first: int array, shape `(...)`: votes for the most voted class.
@@ -143,15 +145,17 @@ def largest_p_lower(n, alpha):
 
 
 def around_given(radius, rounding):
-    """Radii around inputs as they were given, of those around rounded ones.
+    """Converts radii around rounded inputs to radii around the inputs given.
 
     Args:
-        radius: float64 array, shape `(...)`, >= 0.
-        rounding: float or float64 array, broadcastable: how far apart both are.
+        radius: float64 array, shape `(...)`, >= 0, around rounded inputs.
+        rounding: float or float64 array, broadcastable: the distance between
+            the rounded inputs and those given.
 
     Returns:
-        float64 array, shape `(...)`: what is left of the radius, rounded down;
-        0 where it does not reach the input. The radius itself without rounding.
+        float64 array, shape `(...)`: the rest of the radius, rounded down; 0
+        where the radius does not reach the given input; the radius itself where
+        nothing was rounded.
     """
     left = np.nextafter(radius - rounding, -np.inf)
     return np.where(np.equal(rounding, 0), radius, np.maximum(left, 0.0))

@@ -1,4 +1,4 @@
-"""Checks of arguments, each with Keras's form of error message."""
+"""Argument checks, with error messages in Keras's form."""
 
 import math
 import numbers
@@ -6,7 +6,7 @@ import operator
 
 import numpy as np
 
-# Where the classes of its models come from.
+# Modules of Keras 2 model classes.
 _OF_KERAS_2 = ("tf_keras.", "tensorflow.python.keras.")
 
 
@@ -21,10 +21,10 @@ def nonnegative_float(name, value):
 
 
 def noise_scale(name, value):
-    """Returns `value` as a float; raises unless float32 holds such noise.
+    """Returns `value` as a float; raises unless float32 can hold such noise.
 
-    Of noise this small or large, float32 loses draws: those near 0 underflow,
-    those far away overflow. Draws are 2^-24 of their scale and more.
+    If noise is too small or too large, float32 loses draws: those near 0
+    underflow, those far away overflow. Draws are at least 2^-24 of their scale.
     """
     value = positive_float(name, value)
     if not 2.0**-100 <= value <= 2.0**100:
@@ -66,7 +66,7 @@ def positive_int(name, value):
 
 
 def num_draws(name, value):
-    """Returns `value` as an int; raises unless so many votes can be counted."""
+    """Returns `value` as an int; raises unless it is from 1 to 2^31 - 1."""
     value = positive_int(name, value)
     if value >= 2**31:
         raise ValueError(
@@ -82,7 +82,7 @@ def nonnegative_int(name, value):
 
 
 def instance(name, value, kind, example):
-    """Raises unless `value` is a `kind`, such as `example` makes one."""
+    """Raises unless `value` is a `kind`; the error suggests `example`."""
     if not isinstance(value, kind):
         package = ".".join(kind.__module__.split(".")[:2])
         raise ValueError(
@@ -93,9 +93,9 @@ def instance(name, value, kind, example):
 
 
 def advice_on_keras_2(model):
-    """The end of an error about a model, where it is one of Keras 2; or "".
+    """The end of an error about a model, if it is a Keras 2 model; or "".
 
-    Told by the names of modules: a Keras 2 that is there is not imported.
+    It goes by module names, so that an installed Keras 2 is not imported.
     """
     modules = [kind.__module__ for kind in type(model).__mro__]
     if not any(name.startswith(_OF_KERAS_2) for name in modules):
@@ -118,7 +118,7 @@ def one_of(name, value, allowed):
 def boxes(name, value, num_examples):
     """Returns boxes in float64, `(num_examples, g, 4)`; raises for others.
 
-    Rows are x1, y1, x2, y2, with x1 < x2 and y1 < y2; or NaN, all four.
+    Rows are x1, y1, x2, y2, with x1 < x2 and y1 < y2; or four times NaN.
     """
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or (

@@ -1,4 +1,4 @@
-"""What votes prove of one class."""
+"""Certificates of one class from votes."""
 
 import dataclasses
 import itertools
@@ -20,30 +20,32 @@ from .votes import Votes
 
 @dataclasses.dataclass(frozen=True)
 class Claim(Guarantee):
-    """What certificates claim, and how votes prove it: in float64, on the host.
+    """The statement of certificates, and its proof from votes.
 
-    At every point closer than the radius, the candidate is among the `top_k`
-    classes that the base model gives most often under the noise.
+    All computation is in float64, on the host. The statement: at every point
+    closer than the radius, the candidate is among the `top_k` classes that the
+    base model gives most often under the noise.
 
-    A sampler that finds more than votes has a claim of its own, a subclass
-    that says in `lower_bound` what follows from it, and in `unanimous` what is
-    best. Registered with Keras, it is read back from a log by its attributes.
+    A sampler that finds more than votes needs a subclass. The subclass derives
+    its bound in `lower_bound` and gives the best possible findings in
+    `unanimous`. If it is registered with Keras, logs restore it from its
+    attributes.
 
     Attributes:
         noise: `Law` of the noise.
         alpha: float in (0, 1), the failure probability of each certificate.
-        stopping: `StoppingRule`, which shares alpha out over its looks.
+        stopping: `StoppingRule`, which divides alpha among its looks.
         top_k: int, at least 1 and below the number of classes.
         group: the group under which the smoothed classifier is invariant, or
-            what it is called; or None.
-        classifier: str, the call that answers as the certificates say; empty
-            where that is not known.
-        deployable: bool, whether the smoothed classifier of the claim is one
-            and the same at all points. It is not where the noise is chosen by
-            the input and no memory keeps the promises: a certificate is then
-            about the noise of its own example, as evidence.
-        total_alpha: float, what the queries of the memory share, if it has a
-            total; else None.
+            its name; or None.
+        classifier: str, the call that gives the certified answers; empty if it
+            is not known.
+        deployable: bool, whether the claim is about one and the same smoothed
+            classifier at all points. It is not if the noise is chosen by the
+            input and no memory keeps the promises. A certificate is then only
+            evidence about the noise of its own example.
+        total_alpha: float, the alpha that the queries of the memory share, if
+            it has a total; else None.
 
     Raises:
         ValueError: if an attribute is not as described.
@@ -76,7 +78,7 @@ class Claim(Guarantee):
 
     @property
     def noise_in_words(self):
-        """The noise in one line, as promises keep it."""
+        """The noise in one line, as a `Promise` stores it."""
         return " ".join(str(self.noise).split())
 
     @property
@@ -110,12 +112,12 @@ class Claim(Guarantee):
             votes: `Votes`.
             candidate: int64 array, shape `(examples,)`; -1 for none.
             scale: float or float array, shape `(examples,)`: how much larger
-                than `noise` the noise of each example was. Then so is what it
-                proves. Of scales for each coordinate, the smallest, since the
-                ball of that radius lies in the body that is proved.
-            rounding: float or float64 array, shape `(examples,)`: how far the
-                examples that votes were found for are from those that the
-                radii are around.
+                than `noise` the noise of each example was. The radius grows by
+                the same factor. If each coordinate has a scale of its own, the
+                smallest: the ball of that radius lies in the certified region.
+            rounding: float or float64 array, shape `(examples,)`: the distance
+                from the examples that the radii are around to the examples
+                that the votes were drawn for.
             alpha: float or float64 array, shape `(examples,)`: the failure
                 probability of each; or None for that of the statement.
 
@@ -131,10 +133,10 @@ class Claim(Guarantee):
             p_lower = self.lower_bound(votes, candidate, level)
             radius = np.where(p_lower > 0.5, self.noise.radius(p_lower), 0.0)
             return p_lower, around_given(radius * scale, rounding)
-        # All bounds hold together: half of the level is for the candidate,
-        # half for its rivals, of which those with the most votes matter.
+        # All bounds must hold together: half of the level is for the candidate,
+        # half for its rivals. Only the rivals with the most votes matter.
         p_lower = self.lower_bound(votes, candidate, level / 2)
-        # A vote that is not known may be any rival's.
+        # An unknown vote may be for any rival.
         rivals = votes.counts + votes.unsettled[:, np.newaxis]
         rivals = np.where(votes.is_class(candidate), -1, rivals)
         p_upper = upper_confidence_bound(
@@ -151,7 +153,7 @@ class Claim(Guarantee):
         Args:
             votes: `Votes`.
             candidate: int64 array, shape `(examples,)`; -1 for none.
-            level: float64 array, shape `(examples,)`: probability that the
+            level: float64 array, shape `(examples,)`: the probability that the
                 bound of an example is wrong.
 
         Returns:
@@ -168,7 +170,7 @@ class Claim(Guarantee):
 
     def radius_limit(self, num_classes):
         """The radius that no votes exceed at scale 1, as a float."""
-        # Whenever sampling stops: shares of alpha differ from look to look.
+        # Over all looks, since each has its own share of alpha.
         looks = self.stopping.looks
         return max(self.largest_radius(n, num_classes) for n in looks)
 
@@ -182,7 +184,7 @@ class Claim(Guarantee):
                 return n
 
     def unanimous(self, num_samples, num_classes):
-        """The best of all votes: those of one example, all for class 0."""
+        """The best possible votes: those of one example, all for class 0."""
         counts = np.zeros((1, num_classes), np.int64)
         counts[0, 0] = num_samples
         return Votes(counts, np.array([num_samples]))
@@ -191,8 +193,8 @@ class Claim(Guarantee):
 def _top_k_radius(p_lower, p_upper, noise):
     """Distance at which a class may fall behind its k strongest rivals.
 
-    To fall behind all of them it must fall behind the mean of the t weakest,
-    for every t.
+    A class that falls behind all of them also falls behind the mean of the t
+    weakest, for every t.
 
     Args:
         p_lower: float64 array, shape `(examples,)`.
@@ -200,7 +202,8 @@ def _top_k_radius(p_lower, p_upper, noise):
         noise: `Law`.
     """
     p_lower = p_lower[:, np.newaxis]
-    # What has the candidate's votes has not the rivals'.
+    # Candidate and rivals are disjoint events: their probabilities sum to at
+    # most 1.
     p_sum = np.minimum(np.cumsum(p_upper, axis=1), 1 - p_lower)
     t = np.arange(1, p_upper.shape[1] + 1)
 

@@ -1,4 +1,4 @@
-"""What votes prove of answers with several components."""
+"""Certificates of answers with several components, from votes."""
 
 import dataclasses
 import itertools
@@ -18,26 +18,26 @@ from .rounding import at_most
 
 @dataclasses.dataclass(frozen=True)
 class ComponentClaim(Guarantee):
-    """What certificates of answers with several components claim. Base class.
+    """Certificates of answers with several components. Base class.
 
-    A subclass says what a component is called, and is registered with Keras.
+    A subclass names a component, and is registered with Keras.
 
-    Each component is a class of its own: of a pixel, of a label. "bonferroni"
-    shares alpha out over all components of an example, whatever they are, and
-    each gets the radius that its votes prove. "holm" fixes one radius before
-    any vote is seen. A component is certified if its candidate is more
-    probable than the tau that this radius needs: p-values of binomial tests
-    are compared, from the smallest on, to alpha / m, alpha / (m - 1), ...
-    until one is larger. Both hold however the votes of components depend on
-    each other, as they do where pixels share their draws.
+    Each component, such as a pixel or a label, has a class of its own.
+    "bonferroni" divides alpha among all components of an example, whatever they
+    are, and each gets the radius that its votes prove. "holm" fixes one radius
+    before any vote is seen. A component is certified if its candidate is more
+    probable than the tau that this radius needs. For this, p-values of binomial
+    tests are compared, in increasing order, to alpha / m, alpha / (m - 1), ...
+    until one is larger. Both corrections hold however the votes of components
+    depend on each other, as they do if pixels share their draws.
 
     Attributes:
         noise: `keras_smoothing.noise.Noise`.
-        alpha: float in (0, 1), the failure probability of each example: that
-            any of its certificates is wrong; without correction that a given
-            one is.
+        alpha: float in (0, 1), the failure probability of each example, i.e.
+            that any of its certificates is wrong; without correction, that a
+            given one is wrong.
         n: int, draws.
-        correction: "bonferroni", "holm", or None for each component by itself.
+        correction: "bonferroni", "holm", or None for each component on its own.
         radius: float > 0 with "holm", in input units; else None.
         group: `keras_smoothing.groups.Group` under which the smoothed model is
             invariant, or None.
@@ -96,26 +96,26 @@ class ComponentClaim(Guarantee):
         """The radii that votes prove.
 
         Args:
-            votes: int array, shape `(examples, *components)`: those for the
-                candidate, of n draws that did not select it.
+            votes: int array, shape `(examples, *components)`: votes for the
+                candidate among n draws that did not select it.
             candidate: int array of that shape; -1 for none.
-            rounding: float or float64 array, shape `(examples,)`, as of
+            rounding: float or float64 array, shape `(examples,)`, as in
                 `Claim.prove`.
 
         Returns:
             p_lower: float64 array of that shape: lower bound on the
-                probability of the candidate; with "holm" tau, for the radius
-                and the rounding, or 0 where that is not proved.
+                probability of the candidate. With "holm", the tau of the radius
+                and the rounding, or 0 where it is not proved.
             radius: float64 array of that shape; 0 where nothing is proved.
         """
-        # Of pixels there are many, of different numbers of votes few.
+        # There are many pixels, but few different numbers of votes.
         votes = np.where(candidate >= 0, votes, 0)
         values, which = np.unique(votes, return_inverse=True)
         which = which.reshape(votes.shape)
         by_example = (-1, *[1] * (votes.ndim - 1))
         rounding = np.broadcast_to(rounding, len(votes)).reshape(by_example)
         if self.correction == "holm":
-            # Few examples differ in it: where nothing is rounded it is 0.
+            # There are few distinct values: it is 0 where nothing is rounded.
             distances, of_example = np.unique(rounding, return_inverse=True)
             taus = np.array([self.tau(distance) for distance in distances])
             p_values = stats.binom.sf(values - 1, self.n, taus[:, np.newaxis])
@@ -132,10 +132,10 @@ class ComponentClaim(Guarantee):
         return p_lower[which], around_given(radius[which], rounding)
 
     def tau(self, rounding=0.0):
-        """How probable a class must be for the fixed radius, as a float.
+        """The probability that a class needs for the fixed radius, as a float.
 
         Args:
-            rounding: float, what the radius has to reach beyond itself.
+            rounding: float, added to the radius that has to be reached.
         """
         reach = self.radius
         if rounding:
@@ -146,17 +146,17 @@ class ComponentClaim(Guarantee):
         """The level of the first test of an example, as a float.
 
         Args:
-            components: int, how many an example has.
+            components: int, the components of an example.
         """
         if self.correction is None:
             return self.alpha
         return self.alpha / components
 
     def largest_radius(self, components):
-        """The radius that unanimous votes prove, or could be fixed to prove.
+        """The radius that unanimous votes prove; the largest to fix for "holm".
 
         Args:
-            components: int, how many an example has.
+            components: int, the components of an example.
 
         Returns:
             float.
@@ -169,10 +169,10 @@ class ComponentClaim(Guarantee):
         """The smallest number of draws that proves anything.
 
         Args:
-            components: int, how many an example has.
+            components: int, the components of an example.
 
         Returns:
-            int, or None where no number of draws is enough.
+            int, or None if no number of draws is enough.
         """
         level, tau = self.level(components), 0.5
         if self.radius is not None:
@@ -188,22 +188,14 @@ class ComponentClaim(Guarantee):
 
 
 def _step_down(p_values, alpha):
-    """Which hypotheses Holm's procedure rejects, of each example.
-
-    Args:
-        p_values: float64 array, shape `(examples, *components)`.
-        alpha: float.
-
-    Returns:
-        bool array of that shape.
-    """
+    """Which hypotheses Holm's procedure rejects, for each example."""
     flat = p_values.reshape(len(p_values), -1)
     count = flat.shape[1]
     order = np.argsort(flat, axis=1)
     levels = alpha / np.arange(count, 0, -1)
     passed = np.take_along_axis(flat, order, axis=1) <= levels
     rejected = np.zeros(flat.shape, bool)
-    # None after the first that fails.
+    # Nothing is rejected after the first that fails.
     passed = np.logical_and.accumulate(passed, axis=1)
     np.put_along_axis(rejected, order, passed, axis=1)
     return rejected.reshape(p_values.shape)
@@ -211,13 +203,13 @@ def _step_down(p_values, alpha):
 
 @dataclasses.dataclass(frozen=True)
 class LabelClaim(ComponentClaim):
-    """What certificates of several labels claim: whether each is given."""
+    """Certificates of several labels: whether each label is given."""
 
     component = "label"
 
 
 @dataclasses.dataclass(frozen=True)
 class PixelClaim(ComponentClaim):
-    """What certificates of a mask claim: a class of each pixel."""
+    """Certificates of a mask: the class of each pixel."""
 
     component = "pixel"

@@ -1,4 +1,4 @@
-"""Checked examples, in windows of a few at a time."""
+"""Validated examples, in windows of a few at a time."""
 
 import dataclasses
 import itertools
@@ -15,13 +15,13 @@ from .rounding import at_most
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Batches of examples that nobody has validated, to be read once.
+    """Batches of examples, not yet validated, to be read once.
 
     Attributes:
         batches: iterator of (x, y), arrays of any shapes; y may be None.
-        num_batches: int, how many batches there are; None if not known.
-        exact_total: int, how many examples there are; None if that is not
-            certain before they are read.
+        num_batches: int, the number of batches; None if it is not known.
+        exact_total: int, the number of examples; None if it is not certain
+            before they are read.
     """
 
     batches: typing.Iterator
@@ -35,28 +35,29 @@ _OF_EXAMPLES = ClassLabels()
 class Examples:
     """Validated examples, in windows of a few at a time.
 
-    Batches are read once, as they are used, and may be larger than memory in
-    all. Each is validated as it is read, before anything is computed from it.
+    Batches are read once, as they are used, so together they may be larger than
+    memory. Each is validated when it is read, before anything is computed from
+    it.
 
     Args:
         source: `Source` of batches. Each x must be of shape `(batch, ...)` and
-            floating type, each y None or as `labels` read it.
-        shape: tuple, the shape of one example as the model expects it, None
-            where any size will do; or None if nothing is known.
+            floating type; each y must be None, or as `labels` reads it.
+        shape: tuple, the shape of one example that the model expects, with None
+            for axes of any size; or None if nothing is known.
         window: int, examples in one window, whatever the size of a batch.
-        limit: float, the largest magnitude of a value beside which float32
-            still resolves the noise.
-        norm: str, the norm of the noise, or None, as of `rounding_distance`.
-        labels: what reads and checks labels, `ClassLabels` or another.
-        size: int, how many values of each example get noise, from the first
-            on; None for all.
-        where: function from x to a bool array that broadcasts with it, those of
-            its values that get noise; or to None for all.
+        limit: float, the largest magnitude of a value at which float32 still
+            resolves the noise.
+        norm: str, the norm of the noise, or None, as in `rounding_distance`.
+        labels: reader and checker of labels: `ClassLabels` or another.
+        size: int, the number of values of each example that get noise, counted
+            from the first; None for all.
+        where: function from x to a bool array that broadcasts with it and marks
+            the values that get noise; or to None for all.
 
     Attributes:
-        total: int or None, how many examples there are, for progress. Of
-            several batches an estimate, by the size of the first.
-        exact_total: int or None, the same where it is known for certain.
+        total: int or None, the number of examples, for progress. With several
+            batches it is an estimate from the size of the first.
+        exact_total: int or None, the number of examples if it is certain.
         first: float32 array, shape `(k, ...)`, the first window.
 
     Raises:
@@ -96,19 +97,19 @@ class Examples:
         self.cut(window)
 
     def cut(self, window):
-        """Goes on with smaller windows.
+        """Continues with smaller windows.
 
         Args:
-            window: int, examples in one.
+            window: int, examples in one window.
         """
         first, self._windows = _peeked(_cut(self._windows, window))
         self.first = first[0]
 
     def known_total(self, advice=""):
-        """How many examples there are, for a family-wise alpha.
+        """The number of examples, for a family-wise alpha.
 
         Raises:
-            ValueError: with some advice, if that is not certain.
+            ValueError: if it is not certain; the message ends in `advice`.
         """
         if self.exact_total is None:
             raise ValueError(
@@ -122,22 +123,22 @@ class Examples:
         """Yields (x, labels, rounding) of each window, once.
 
         Args:
-            answers: what the model answers with, as `labels` check it: of
-                classes their number.
+            answers: the form of the model's answers, which `labels` checks:
+                for classes, their number.
 
         Yields:
             float32 array, shape `(k, ...)`, a list of k labels or of None, and
-            a float64 array, shape `(k,)`: how far each example is from what
-            was passed in, as of `rounding_distance`.
+            a float64 array, shape `(k,)`: the distance of each example from the
+            one that was passed in, as in `rounding_distance`.
 
         Raises:
-            ValueError: for labels that are none of the model's; of the first
-                batch at once, of others when they are read.
+            ValueError: for labels that the model does not have. The labels of
+                the first batch are checked at once, others when they are read.
         """
         self._labels.check(self._first_labels, answers)
         for x, labels, rounding in self._windows:
             self._labels.check(labels, answers)
-            # Of classes, integers of Python.
+            # Classes become Python integers.
             labels = labels.tolist() if labels.ndim == 1 else list(labels)
             yield x, labels, rounding
 
@@ -160,14 +161,14 @@ class Examples:
                     f"batch. Received: {labels.shape[1:]} from example {seen} "
                     "on"
                 )
-            # The first example decides about sizes that the model leaves open.
+            # The first example fixes the sizes that the model leaves open.
             self._shape, labelled = x.shape[1:], y is not None
             label_shape = labels.shape[1:]
             seen += len(x)
             yield x, labels, rounding
 
     def _checked(self, x, y, first):
-        """`x` in float32, and its rounding.
+        """Returns `x` in float32, and its rounding distances.
 
         `first` is the index of its first example.
         """
@@ -183,7 +184,7 @@ class Examples:
                 f"{x.shape} and y of shape {y.shape}"
             )
         given = x
-        with np.errstate(over="ignore"):  # What overflows is caught below.
+        with np.errstate(over="ignore"):  # Overflow is caught below.
             x = x.astype("float32", copy=False)
         finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
         if not finite.all():
@@ -205,7 +206,7 @@ class Examples:
     def _noisy(self, given, x, first):
         """The values that get noise, as given and in float32.
 
-        Padding is no part of an example: both are 0 there.
+        Padding is not part of an example: both are 0 there.
         """
         where = self._where(x)
         if where is None:
@@ -223,13 +224,13 @@ class Examples:
 
 
 def _peeked(iterator):
-    """The first item, or None, and an iterator that still begins with it."""
+    """The first item or None, and an iterator that still begins with it."""
     first = next(iterator, None)
     return first, itertools.chain([first], iterator)
 
 
 def _cut(batches, size):
-    """Yields windows of `size` examples out of batches of any sizes."""
+    """Yields windows of `size` examples from batches of any size."""
     held, room = [], size
     for batch in batches:
         while len(batch[0]):
@@ -262,7 +263,7 @@ def _with_examples(example_shape):
 
 
 def largest_value(noise, search=None):
-    """The magnitude of values beside which float32 resolves the noise.
+    """The largest magnitude of values at which float32 resolves the noise.
 
     Args:
         noise: `keras_smoothing.noise.Noise`.
@@ -278,7 +279,7 @@ def largest_value(noise, search=None):
     least = noise.stddev
     if search is not None:
         least = min(least, search.sigma_min)
-    if least < 2.0**-101:  # As of noise that does not check itself.
+    if least < 2.0**-101:  # Possible for noise that does not check its scale.
         raise ValueError(
             "Expected noise whose draws float32 holds. Received: noise with a "
             f"standard deviation of {least:.3g}. Scale the inputs."
@@ -293,28 +294,29 @@ def looks_like_bytes(x):
 
 
 def rounding_distance(x, rounded, norm):
-    """The distance from examples to what their draws are made of.
+    """The distance from examples to the float32 centers of their draws.
 
     Draws are made around float32 numbers, while a certificate is about the
-    numbers that were passed in. The balls around both differ by this distance.
+    numbers that were passed in. This is the distance between the centers of
+    both balls.
 
     Args:
         x: array, shape `(examples, ...)`, of floating type.
         rounded: float32 array of that shape, `x` rounded.
-        norm: str, the norm of the noise; None for noise without one, of which
-            nothing is certified.
+        norm: str, the norm of the noise; None for noise without a norm, with
+            which nothing is certified.
 
     Returns:
-        float64 array, shape `(examples,)`, not below the distance; 0 where
-        nothing was rounded.
+        float64 array, shape `(examples,)`, an upper bound on the distance; 0
+        where nothing was rounded.
 
     Raises:
-        ValueError: where something was rounded and the norm is unknown.
+        ValueError: if something was rounded and the norm is unknown.
     """
     distance = np.zeros(len(x))
     if norm is None or x.dtype == np.float32:
         return distance
-    # The difference is exact: it is a number of the wider type.
+    # The difference is exact: the wider type can hold it.
     moved = np.abs(x - rounded).reshape(len(x), math.prod(x.shape[1:]))
     steps = moved.astype(np.float64)
     steps = np.where(steps < moved, np.nextafter(steps, np.inf), steps)
@@ -324,7 +326,7 @@ def rounding_distance(x, rounded, norm):
 
 
 def _norm(steps, norm):
-    """Rounded up, and the same on all machines; of numbers >= 0."""
+    """The norm of numbers >= 0: rounded up, and the same on all machines."""
     if norm == "linf":
         return steps.max()
     if norm not in ("l1", "l2"):
@@ -333,12 +335,12 @@ def _norm(steps, norm):
             "the distance that rounding moves it is unknown. Received: values "
             "that float32 does not hold"
         )
-    # Squares of what is far from 1 underflow.
+    # Scaled, since squares of numbers far from 1 underflow.
     _, exponent = math.frexp(steps.max())
     scaled = np.ldexp(steps, -exponent)
     if norm == "l2":
         total = math.sqrt(math.fsum(scaled * scaled))
     else:
         total = math.fsum(scaled)
-    # Squares, sum and root are each off by at most 2^-53 of themselves.
+    # Squares, sum and root each have a relative error of at most 2^-53.
     return math.nextafter(math.ldexp(total * (1 + 2**-50), exponent), math.inf)

@@ -1,4 +1,4 @@
-"""What every kind of certificate states, and how many draws it takes."""
+"""Statements common to all certificates, and the draws that they need."""
 
 import abc
 import dataclasses
@@ -14,10 +14,10 @@ from .utils import warn_caller
 
 @dataclasses.dataclass(frozen=True)
 class Guarantee(Configured, abc.ABC):
-    """What certificates state of examples, and how draws prove it. Base class.
+    """The statement of certificates, and its proof from draws. Base class.
 
-    A subclass adds what else it needs, and is registered with Keras, so that a
-    log is read back.
+    A subclass adds the attributes that it needs. It is registered with Keras,
+    so that logs can restore it.
 
     Attributes:
         noise: `Law` of the noise.
@@ -44,35 +44,35 @@ class Guarantee(Configured, abc.ABC):
 
     @abc.abstractmethod
     def prove(self, found, *settings):
-        """What draws prove, in float64 on the host.
+        """Computes certificates from draws, in float64 on the host.
 
         Args:
-            found: what a sampler found in the draws of some examples.
-            *settings: what else it depends on.
+            found: the findings of a sampler in the draws of some examples.
+            *settings: further settings that the certificates depend on.
         """
 
     @property
     def distance(self):
-        """What the radius measures, in words."""
+        """The distance that the radius measures, in words."""
         if self.group is None:
             return self.noise.distance
         return f"{self.noise.distance} up to {self.group}"
 
     def shared_by(self, examples):
-        """The same, whose alpha adds up to this one over all examples."""
+        """The same guarantee, with alpha divided among all examples."""
         return dataclasses.replace(self, alpha=self.alpha / examples)
 
 
 def check_can_certify(claim, num_classes):
-    """Raises where a claim can be proved of nothing, warns where of little.
+    """Raises if no certificate is possible; warns if only small radii are.
 
     Args:
         claim: `Claim`.
         num_classes: int, classes of the model.
 
     Raises:
-        ValueError: if no radius formula is known for the noise, if there are
-            no more than `top_k` classes, or if even unanimous votes prove
+        ValueError: if no radius formula is known for the noise, if the model
+            has no more than `top_k` classes, or if even unanimous votes prove
             nothing.
     """
     if claim.top_k >= num_classes:
@@ -94,27 +94,27 @@ def check_can_certify(claim, num_classes):
 
 
 def check_can_classify(n, alpha):
-    """Raises where even unanimous votes leave a prediction undecided.
+    """Raises if even unanimous votes leave a prediction undecided.
 
     Raises:
-        ValueError: as said.
+        ValueError: if `n` is too small.
     """
     check_enough(n, smallest_n_to_classify(alpha), alpha)
 
 
 def smallest_n_to_classify(level):
-    """How many unanimous votes decide a prediction at a level."""
+    """The number of unanimous votes that decides a prediction at a level."""
     # The two-sided test gives unanimous votes the p-value 2 * 2^-n.
     return math.ceil(math.log2(2 / level))
 
 
 def warn_of_few(n, level, alpha, noise, largest):
-    """Warns where the largest radius is less than a standard deviation.
+    """Warns if the largest radius is less than a standard deviation.
 
     Args:
         n: int, draws.
         level: float in (0, 1), of the bound of one answer.
-        alpha: float, or text that says what the level is made of.
+        alpha: float, or text that explains the level.
         noise: `Law`.
         largest: float, the radius that unanimous votes prove.
     """
@@ -127,15 +127,15 @@ def warn_of_few(n, level, alpha, noise, largest):
 
 
 def check_enough(n, smallest, alpha):
-    """Raises where so few draws decide nothing.
+    """Raises if there are too few draws to decide anything.
 
     Args:
         n: int, draws.
-        smallest: int, how many are needed.
-        alpha: float, or text that says what the level is made of.
+        smallest: int, the draws that are needed.
+        alpha: float, or text that explains the level.
 
     Raises:
-        ValueError: as said.
+        ValueError: if `n` is below `smallest`.
     """
     if n < smallest:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What draws prove of medians."""
+"""Certified intervals of medians, from draws."""
 
 import dataclasses
 import itertools
@@ -16,27 +16,29 @@ from .rounding import at_most
 
 @dataclasses.dataclass(frozen=True)
 class MedianClaim(Guarantee):
-    """What is claimed of medians under noise, and how draws prove it.
+    """Certified intervals of medians under noise, and their proof from draws.
 
     For each radius r there is an interval. At every point closer than r, and at
-    the example itself, all medians of what the base model returns under the
-    noise lie in it: whatever number between the smallest and the largest median
-    is taken for it.
+    the example itself, all medians of the base model's output under the noise
+    lie in it. This holds for any choice of the median between the smallest and
+    the largest.
 
-    Why. Let h be a coordinate of the output, P_x its law under the noise around
-    the example, and M the supremum of the largest medians in the ball. By
-    definition of a median m at x', P_x'(h < m) <= 1/2. The noise says, by
-    `noise.shifted`, that an event this improbable at x' has a probability of at
-    most p = `needed_probability(noise, r)` at x; and {h < M} is a union of an
-    increasing sequence of such events, so P_x(h < M) <= p. The k-th smallest of
-    n draws is below M only if k of them are, which has probability
-    P(Bin(n, p) >= k) at most: k is the least for which that is at most half of
-    the level. This is one event for the whole ball, and supposes nothing of the
-    law: it may have atoms, and h may be infinite. The lower end is the same of
-    -h, with the other half of the level.
+    The proof: let h be a coordinate of the output, P_x its law under the noise
+    around the example, and M the supremum of the largest medians in the ball.
+    By definition of a median m at x', P_x'(h < m) <= 1/2. By `noise.shifted`,
+    an event this improbable at x' has a probability of at most
+    p = `needed_probability(noise, r)` at x. Since {h < M} is a union of an
+    increasing sequence of such events, P_x(h < M) <= p. The k-th smallest of
+    n draws is below M only if k of them are, which has probability at most
+    P(Bin(n, p) >= k). The upper end is the k-th smallest draw for the least k
+    with which that is at most half of the level. This is one event for the
+    whole ball. It assumes nothing about the law, which may have atoms, and h
+    may be infinite. The lower end follows from the same argument for -h, with
+    the other half of the level.
 
-    A draw that is NaN may stand for any number: for upper ends it counts as
-    infinite, for lower ends as minus infinite. So do draws that there are not.
+    A draw that is NaN may stand for any number: it counts as infinite for upper
+    ends, and as minus infinite for lower ends. Ranks beyond the sample are
+    infinite, too.
 
     Attributes:
         noise: `keras_smoothing.noise.Noise`.
@@ -45,8 +47,9 @@ class MedianClaim(Guarantee):
         n: int, draws.
         radii: tuple of floats >= 0, increasing, in the norm and the input units
             of the noise.
-        correction: "bonferroni", all coordinates of an example are in their
-            intervals with probability 1 - alpha; or None, each of them is.
+        correction: "bonferroni", with probability 1 - alpha all coordinates of
+            an example are in their intervals together; or None, each one is on
+            its own.
         group: `keras_smoothing.groups.Group` under which the medians are
             invariant, or None.
 
@@ -71,11 +74,11 @@ class MedianClaim(Guarantee):
         needed_probability(self.noise, 0.0)  # Raises without a formula.
 
     def needed(self, rounding=0.0):
-        """How probable an event must be at x to be likely in each ball.
+        """The probability that an event needs at x to be likely in each ball.
 
         Args:
-            rounding: float, how far the centers of the balls may be from the
-                x of the draws.
+            rounding: float, the largest distance of the centers of the balls
+                from the x of the draws.
 
         Returns:
             float64 array, shape `(radii,)`.
@@ -87,7 +90,7 @@ class MedianClaim(Guarantee):
 
     @property
     def statement(self):
-        """What is proved, in words."""
+        """The certified statement, in words."""
         which = {
             "bonferroni": "all coordinates of an example together",
             None: "each coordinate of an example by itself",
@@ -114,16 +117,16 @@ class MedianClaim(Guarantee):
         return self.alpha / together / 2
 
     def ranks(self, answers, rounding=0.0):
-        """Which draws, in increasing order and from 1 on, are upper ends.
+        """The ranks of the draws that are upper ends, counted from 1.
 
-        The lower ends are those as far from the other side.
+        The lower ends have the same ranks, counted from the largest draw.
 
         Args:
             answers: tuple of ints, the shape of an answer.
-            rounding: float, as of `needed`.
+            rounding: float, as in `needed`.
 
         Returns:
-            int64 array, shape `(radii,)`; n + 1 where no draw is.
+            int64 array, shape `(radii,)`; n + 1 where no draw is an upper end.
         """
         return upper_rank(self.n, self.needed(rounding), self.level(answers))
 
@@ -141,18 +144,18 @@ class MedianClaim(Guarantee):
         return np.array([_smallest_n(p, level) for p in self.needed()])
 
     def prove(self, outputs, rounding=0.0):
-        """Medians of draws, and the intervals that they prove.
+        """Medians of draws, and the intervals that the draws prove.
 
         Args:
             outputs: float32 array, shape `(examples, n, *answer)`; it is sorted
                 in place.
-            rounding: float or float64 array, shape `(examples,)`: how far the
-                examples of the draws are from those that the balls are around.
+            rounding: float or float64 array, shape `(examples,)`: the distance
+                from the centers of the balls to the examples of the draws.
 
         Returns:
-            median: float32 array, shape `(examples, *answer)`, among the draws,
-                of an even number the lower one of the two; NaN counts as
-                infinite.
+            median: float32 array, shape `(examples, *answer)`: the median of
+                the draws, the lower one of two if their number is even. NaN
+                counts as infinite.
             lower: float32 array, shape `(examples, radii, *answer)`.
             upper: float32 array of that shape.
         """
@@ -163,7 +166,7 @@ class MedianClaim(Guarantee):
         outputs.sort(axis=1)  # NaN comes last.
         num_nan = np.isnan(outputs).sum(axis=1, keepdims=True)
         rounding = np.broadcast_to(rounding, len(outputs))
-        # Few examples differ in it: where nothing is rounded it is 0.
+        # There are few distinct values: it is 0 where nothing is rounded.
         distances, of_example = np.unique(rounding, return_inverse=True)
         ranks = [self.ranks(outputs.shape[2:], each) for each in distances]
         rank = np.array(ranks)[of_example]
@@ -183,13 +186,13 @@ def _smallest_n(p, level):
 
 
 def _from_below(outputs, rank, num_less):
-    """Order statistics, where some come before all that are sorted.
+    """Order statistics, if some draws count as minus infinite.
 
     Args:
         outputs: float32 array, shape `(examples, n, *answer)`, sorted.
-        rank: int array, shape `(examples, ranks)`, in 0..n + 1: from 1 on.
-        num_less: int or int array, shape `(examples, 1, *answer)`: how many
-            draws count as minus infinite.
+        rank: int array, shape `(examples, ranks)`, in 0..n + 1, counted from 1.
+        num_less: int or int array, shape `(examples, 1, *answer)`: the number
+            of draws that count as minus infinite.
 
     Returns:
         float32 array, shape `(examples, ranks, *answer)`.
@@ -203,7 +206,7 @@ def _from_below(outputs, rank, num_less):
 
 
 def _radii(radii):
-    """As a tuple of floats."""
+    """The radii as a tuple of floats."""
     values = [radii] if np.ndim(radii) == 0 else list(radii)
     values = [checks.nonnegative_float("radii", value) for value in values]
     if not values or any(a >= b for a, b in itertools.pairwise(values)):

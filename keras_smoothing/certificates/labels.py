@@ -1,4 +1,4 @@
-"""Labels, in every form that Keras users have them in."""
+"""Labels, in all forms that Keras users have."""
 
 import dataclasses
 
@@ -6,25 +6,25 @@ import numpy as np
 
 from . import checks
 
-# Where nothing is known of the model.
+# The limit if nothing is known about the model.
 _MANY = 2**31
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassLabels:
-    """Reads class labels: of examples, or of several components of each.
+    """Reads class labels of examples, or of several components of each.
 
-    Labels are numbers of classes: integers of any type, or floats that are
-    whole; bool for two classes. They may have a last axis of 1, or be one-hot
-    along it, of any of these types.
+    Labels are class numbers: integers of any type or whole floats, or bool for
+    two classes. They may have a last axis of size 1, or be one-hot along it, in
+    any of these types.
 
     Attributes:
-        axes: int, how many axes the components of an example have: 0 for one
-            class of each example, 2 for those of pixels; or None where the
-            model is not built yet, and all that has a first axis is let pass.
-        classes: int, how many there are; or None where that is not known.
-        minus_one: str, what a label of -1 is for; or None where there is none.
-        name: str, what errors call the labels.
+        axes: int, the number of axes of an example's components: 0 for one
+            class per example, 2 for one per pixel. None if the model is not
+            built yet: any array with a first axis then passes.
+        classes: int, the number of classes; or None if it is not known.
+        minus_one: str, the meaning of the label -1; or None if it has none.
+        name: str, the name of the labels in errors.
     """
 
     axes: int | None = 0
@@ -43,7 +43,7 @@ class ClassLabels:
 
         Returns:
             int64 array, shape `(examples,)`; or int32 `(examples,
-            *components)`; or one of as many None.
+            *components)`; or an object array of as many None.
 
         Raises:
             ValueError: if they are not as described.
@@ -81,14 +81,14 @@ class ClassLabels:
         return y.astype(np.int32 if axes else np.int64)
 
     def check(self, labels, answers):
-        """Raises ValueError for labels that no answer of a model has.
+        """Raises ValueError for labels that the model cannot answer with.
 
         Args:
-            labels: what `read` returned.
+            labels: array that `read` returned.
             answers: int, the classes of a model; or a tuple of ints,
                 `(*components, classes)`.
         """
-        if labels.dtype == object:  # There are none.
+        if labels.dtype == object:  # No labels were given.
             return
         *components, classes = np.atleast_1d(answers).tolist()
         if labels.shape[1:] != tuple(components):
@@ -117,7 +117,7 @@ class ClassLabels:
         return np.argmax(y, axis=-1)
 
     def _first(self, y, wrong, examples):
-        """The first label that is wrong, as an assignment."""
+        """The first wrong label, as an assignment."""
         where = tuple(np.argwhere(wrong)[0])
         place = [examples[where[0]], *map(int, where[1:])]
         value = np.array2string(np.asarray(y[where]), threshold=10)
@@ -145,18 +145,19 @@ class ClassLabels:
 
 
 class NumberLabels:
-    """Reads labels that are real numbers, of the shape of an answer."""
+    """Reads labels that are real numbers, in the shape of an answer."""
 
     def read(self, y, examples):
         """Validates the labels of a batch.
 
         Args:
-            y: array, shape `(examples, ...)`; of shape `(examples,)` for
-                answers of one number; or None.
+            y: array, shape `(examples, ...)`; or `(examples,)` if an answer is
+                one number; or None.
             examples: range, the numbers of the examples.
 
         Returns:
-            float64 array, shape `(examples, ...)`; or one of as many None.
+            float64 array, shape `(examples, ...)`; or an object array of as
+            many None.
 
         Raises:
             ValueError: unless they are finite numbers.
@@ -175,7 +176,7 @@ class NumberLabels:
         return np.float64(y[:, np.newaxis] if y.ndim == 1 else y)
 
     def check(self, labels, answers):
-        """Raises ValueError for labels of another shape than answers."""
+        """Raises ValueError for labels that do not have an answer's shape."""
         if labels.ndim > 1 and labels.shape[1:] != answers:
             raise ValueError(
                 f"Expected labels of the shape of an answer, {answers}. "
@@ -195,7 +196,7 @@ class BoxLabels:
             examples: range, the numbers of the examples.
 
         Returns:
-            float64 array of that shape; or one of as many None.
+            float64 array of that shape; or an object array of as many None.
 
         Raises:
             ValueError: if they are not as described.
@@ -205,4 +206,4 @@ class BoxLabels:
         return checks.boxes("y", y, len(examples))
 
     def check(self, labels, answers):
-        """Any number of boxes can be true, whatever the slots of an answer."""
+        """Accepts any number of true boxes, whatever the slots of an answer."""

@@ -1,4 +1,4 @@
-"""What is known of noise on the host: from probabilities to radii."""
+"""Laws of noise on the host: from probabilities to radii."""
 
 import math
 
@@ -12,10 +12,9 @@ from .utils import Configured
 
 
 class Law(Configured):
-    """What a probability under noise says of how far the input may move.
+    """Converts class probabilities under noise into certified radii.
 
-    A subclass is named like the noise that has this law, and takes the same
-    arguments.
+    A subclass has the name and the arguments of the noise with this law.
 
     Attributes:
         norm: `"l2"`, `"l1"` or `"linf"`, the norm of the certified ball.
@@ -26,7 +25,7 @@ class Law(Configured):
 
     @property
     def distance(self):
-        """What radii measure, in words."""
+        """The distance that radii measure, in words."""
         return self.norm
 
     def radius(self, p_lower):
@@ -47,8 +46,8 @@ class Law(Configured):
         Args:
             p: float array, shape `(...)`, the event's probability, or a lower
                 bound on it.
-            distance: float array, broadcastable with `p`: how far the input
-                moves at most, in `norm` and in input units.
+            distance: float array, broadcastable with `p`: the largest distance
+                that the input moves, in `norm` and in input units.
 
         Returns:
             float64 array, shape `(...)`: a lower bound on the probability of
@@ -59,12 +58,12 @@ class Law(Configured):
     def total_variation(self, distance):
         """How much likelier an event can become when the input moves.
 
-        It is also the least probability with which a draw around one point has
-        to differ from a draw around the other, if the two are made together.
+        It is also the probability that a draw around one point differs from a
+        draw around the other, under the best coupling of both.
 
         Args:
-            distance: float array, shape `(...)`: how far the input moves at
-                most, in `norm` and in input units.
+            distance: float array, shape `(...)`: the largest distance that the
+                input moves, in `norm` and in input units.
 
         Returns:
             float64 array, shape `(...)`, in [0, 1]: an upper bound on the
@@ -72,7 +71,7 @@ class Law(Configured):
         """
         distance = np.asarray(distance, np.float64)
         found = np.zeros(distance.shape)
-        # Both sides grow with p, so the steps of a grid bound the rest.
+        # Both terms grow with p, so steps of a grid bound the values between.
         p = np.linspace(0.0, 1.0, 2**16 + 1)
         for where in zip(*np.nonzero(distance), strict=True):
             change = p[1:] - self.shifted(p[:-1], distance[where])
@@ -81,7 +80,7 @@ class Law(Configured):
 
 
 def rounded_up(probability):
-    """Above the error of the formula it was computed by; at most 1."""
+    """The probability, raised by the error of its formula; at most 1."""
     return np.minimum(probability * (1 + 2.0**-40), 1.0)
 
 
@@ -143,8 +142,8 @@ class Laplace(Law):
             return self.scale * np.log(0.5 / (1 - top_half(p_lower)))
 
     def shifted(self, p, distance):
-        # No event's probability changes by more than this factor, nor does
-        # that of its complement.
+        # Neither the probability of an event nor that of its complement
+        # changes by more than this factor.
         factor = np.exp(np.divide(distance, self.scale))
         return np.maximum(p / factor, 1 - (1 - p) * factor)
 
@@ -172,7 +171,7 @@ class Uniform(Law):
         return 2 * self.half_width * (top_half(p_lower) - 0.5)
 
     def shifted(self, p, distance):
-        # What the shifted cube no longer covers may all be the event's.
+        # The event may contain all that the shifted cube no longer covers.
         return np.maximum(p - distance / (2 * self.half_width), 0.0)
 
     def total_variation(self, distance):
@@ -183,16 +182,16 @@ class Uniform(Law):
 
 
 def needed_probability(noise, radius):
-    """How probable an event must be, to be more likely than not in a ball.
+    """The probability that an event needs to stay likelier than not in a ball.
 
     Args:
         noise: `Law`.
         radius: float array, shape `(...)`, of the ball, in input units.
 
     Returns:
-        float64 array, shape `(...)`: an upper bound on the least p for which
-        `noise.shifted(p, radius)` is at least 1/2, close to it; 1 where no
-        probability is enough.
+        float64 array, shape `(...)`: a tight upper bound on the least p for
+        which `noise.shifted(p, radius)` is at least 1/2; 1 where no probability
+        is enough.
     """
     radius = np.asarray(radius, np.float64)
     low, high = np.full(radius.shape, 0.5), np.ones(radius.shape)

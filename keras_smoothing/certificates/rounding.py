@@ -1,8 +1,8 @@
-"""Text of numbers that are stated, never rounded to where it would be false.
+"""Text of stated numbers, rounded only in the direction that keeps it true.
 
-A number is what its shortest text says: 0.29, although the nearest float64 is a
-little less. So numbers that are short stay as they are, and any text that is
-read as a float again is on its side of the number.
+A number counts as the value of its shortest text: 0.29, although the nearest
+float64 is a little less. So short numbers stay as they are, and any text that
+is read as a float again is on the right side of the number.
 """
 
 import decimal
@@ -11,10 +11,11 @@ import numbers
 
 
 def at_least(value, spec):
-    """The largest text of a form that is not above a number.
+    """The largest text in a format that is not above a number.
 
     Args:
-        value: float, int or `decimal.Decimal`: what is "at least" the text.
+        value: float, int or `decimal.Decimal`: the number, which is "at least"
+            the text.
         spec: str, a format of floats that ends in "f" or "%", or one of
             significant digits such as ".6g".
 
@@ -25,11 +26,11 @@ def at_least(value, spec):
 
 
 def at_most(value, spec):
-    """The smallest text of a form that is not below a number.
+    """The smallest text in a format that is not below a number.
 
     Args:
-        value: as of `at_least`.
-        spec: as there.
+        value: as in `at_least`.
+        spec: as in `at_least`.
 
     Returns:
         str.
@@ -38,11 +39,11 @@ def at_most(value, spec):
 
 
 def towards_zero(value, spec):
-    """The text next to a number on the side of zero, as of a difference.
+    """The closest text of a number towards zero, such as for a difference.
 
     Args:
-        value: as of `at_least`.
-        spec: as there.
+        value: as in `at_least`.
+        spec: as in `at_least`.
 
     Returns:
         str.
@@ -51,13 +52,13 @@ def towards_zero(value, spec):
 
 
 def exact(value):
-    """The number that the shortest text of a number says, to reckon with.
+    """The value of a number's shortest text, for exact arithmetic.
 
     Args:
-        value: as of `at_least`.
+        value: as in `at_least`.
 
     Returns:
-        `decimal.Decimal`; as text it is read as the same float.
+        `decimal.Decimal`, whose text is read as the same float.
     """
     if isinstance(value, decimal.Decimal):
         return value

@@ -1,4 +1,4 @@
-"""What reads a SavedModel. TensorFlow and NumPy only."""
+"""Reader of a SavedModel. TensorFlow and NumPy only."""
 
 import os
 
@@ -8,10 +8,10 @@ _has_lost_threads = False
 
 
 def check_not_forked():
-    """Raises RuntimeError where TensorFlow would wait for ever.
+    """Raises RuntimeError if TensorFlow would wait forever.
 
-    A process that is forked has none of the threads of its parent. TensorFlow
-    starts its own once, when it is first used, and waits for them in the child.
+    A forked process has none of its parent's threads. TensorFlow starts its
+    threads once, when it is first used, and in the child it waits for them.
     """
     if _has_lost_threads:
         raise RuntimeError(
@@ -28,7 +28,7 @@ def _note_lost_threads():
 
 
 def _is_in_use():
-    """Whether TensorFlow has started its threads: no more can be asked for."""
+    """Whether TensorFlow has threads: their number can then not be set."""
     threading = tf.config.threading
     number = threading.get_inter_op_parallelism_threads()
     try:
@@ -44,7 +44,7 @@ if hasattr(os, "register_at_fork"):  # Windows does not fork.
 
 
 class SavedModel:
-    """A graph that was saved, and its weights.
+    """A saved graph and its weights.
 
     Args:
         path: path of its folder.
@@ -59,7 +59,7 @@ class SavedModel:
         self.signatures = frozenset(self._loaded.signatures)
 
     def __call__(self, signature, **inputs):
-        """What a signature finds: a dict of arrays, or bytes for text.
+        """Calls a signature; returns a dict of arrays, or bytes for text.
 
         Args:
             signature: str.
@@ -71,6 +71,6 @@ class SavedModel:
         return {name: value.numpy() for name, value in outputs.items()}
 
     def collection(self, name):
-        """Yields the arrays of variables that were saved under a name."""
+        """Yields the arrays of the variables saved under a name."""
         for variable in getattr(self._loaded, name):
             yield variable.numpy()

@@ -1,4 +1,4 @@
-"""Reads an exported model, and certifies with it."""
+"""Reads an exported model and certifies with it."""
 
 import dataclasses
 import json
@@ -31,8 +31,8 @@ class Certificate:
 
     With probability at least `1 - alpha`, for each example on its own, the
     smoothed classifier predicts `prediction` at every point closer than
-    `radius`. With `top_k` above 1, `prediction` is then among its `top_k` most
-    voted classes.
+    `radius`. With `top_k` above 1, the statement is that `prediction` is among
+    its `top_k` most voted classes there.
 
     Attributes:
         prediction: int64 array, shape `(examples,)`; -1 where nothing is
@@ -51,9 +51,10 @@ class Certificate:
         n: int, draws of the estimate for each example.
         alpha: float, the failure probability of each certificate.
         top_k: int.
-        distance: str, what the radius measures: "l2", or "l2 up to" a group.
+        distance: str, the distance that the radius measures: "l2", or "l2 up
+            to" a group.
         seed: int, the root of all draws.
-        statement: str, what is stated of each certificate, in a sentence.
+        statement: str, the statement of each certificate, in a sentence.
     """
 
     prediction: np.ndarray
@@ -70,24 +71,25 @@ class Certificate:
     statement: str
 
 
-# Of an exported model. The first had its settings in a file beside the graph.
+# Format of exported models. Format 1 kept the settings in a file next to the
+# graph.
 FORMAT = 2
 
 
 class SmoothedClassifier:
-    """A smoothed classifier that was exported, without Keras.
+    """An exported smoothed classifier, which runs without Keras.
 
-    Votes are counted by TensorFlow; what they prove is computed in float64 by
-    NumPy and SciPy. With the same seed and batch size, its answers are those of
-    the `SmoothedModel` that was exported.
+    TensorFlow counts the votes. NumPy and SciPy compute the certificates from
+    them, in float64. With the same seed and batch size, the answers are those
+    of the `SmoothedModel` that was exported.
 
     Args:
-        path: the folder that was exported.
+        path: the exported folder.
 
     Attributes:
-        settings: dict, what was exported: among others "noise", "voting",
+        settings: dict, the exported settings: among others "noise", "voting",
             "group", "input_shape", "num_classes" and "model", the fingerprint
-            of the base model. The graph holds it.
+            of the base model. They are stored in the graph.
 
     Raises:
         ValueError: if the folder was written by another version, or its weights
@@ -103,7 +105,7 @@ class SmoothedClassifier:
         self._noise = getattr(laws, noise["name"])(**noise["config"])
 
     def predict(self, x, *, batch_size=1024):
-        """Shares of the votes, by fresh draws: no certificate.
+        """Shares of the votes among fresh draws, without a certificate.
 
         Args:
             x: as in `certify`.
@@ -122,8 +124,8 @@ class SmoothedClassifier:
     def classify(self, x, *, n=1_000, alpha=0.001, batch_size=1024, seed=None):
         """Predicts, or abstains.
 
-        An answer other than -1 is, with probability at least `1 - alpha` for
-        each example, the class most probable under noise.
+        For each example, an answer other than -1 is, with probability at least
+        `1 - alpha`, the most probable class under noise.
 
         Args:
             x: as in `certify`.
@@ -173,17 +175,18 @@ class SmoothedClassifier:
 
         Args:
             x: array, shape `(examples, ...)`, of floating type. Draws are made
-                around float32 numbers; the distance to them is taken off the
-                radius, which is around the numbers passed in.
+                around `x` rounded to float32. The rounding distance is
+                subtracted from the radius, which is around the numbers passed
+                in.
             n0: int, draws that select the class.
             n: int, further draws that estimate its probability.
             alpha: float in (0, 1), failure probability of each certificate.
-            top_k: int. Above 1 the claim is that the class most voted at x
-                stays among the `top_k` most voted.
+            top_k: int. Above 1, the certificate states that the most voted
+                class at x stays among the `top_k` most voted.
             batch_size: int, noisy copies in one forward pass.
             seed: int or None, the root of all draws; None for a fresh one from
-                the operating system. Who knows the seed before choosing x can
-                choose it against the draws.
+                the operating system. Keep the seed secret: an adversary who
+                knows it can tailor `x` to these draws.
 
         Returns:
             `Certificate`.
@@ -239,22 +242,16 @@ class SmoothedClassifier:
 
     @property
     def _classifier(self):
-        """The call that answers as certificates say."""
+        """The call that gives the certified answers."""
         soft = self.settings["voting"] == "soft"
         by = ", by mean probability" if soft else ""
         return f"`SmoothedClassifier.classify(x)`{by}"
 
     def _count(self, signature, x, seed, batch_size, *, streams, **numbers):
-        """What a signature finds for all examples: dict of arrays; rounding.
+        """Findings of a signature for all examples, a dict; and the rounding.
 
-        Args:
-            signature: str.
-            x: as in `certify`.
-            seed: int, the root of all draws.
-            batch_size: as in `certify`.
-            streams: dict from the names of inputs to streams of seeds, and the
-                number of draws of each.
-            **numbers: ints, the numbers of draws.
+        `streams` maps names of inputs to pairs of a stream of seeds and a
+        number of draws.
         """
         tile = self.settings["draws_per_seed"]
         seeds = {
@@ -279,7 +276,7 @@ class SmoothedClassifier:
         return found, found.pop("rounding")
 
     def _windows(self, x, batch_size):
-        """Yields float32 arrays of a few validated examples; their rounding."""
+        """Yields validated examples, a few at a time, and their rounding."""
         batch_size = checks.positive_int("batch_size", batch_size)
         examples = Examples(
             Source(iter([(np.asarray(x), None)]), num_batches=1),

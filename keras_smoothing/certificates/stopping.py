@@ -1,4 +1,4 @@
-"""When to stop asking for votes."""
+"""Rules for when to stop drawing votes."""
 
 import abc
 import itertools
@@ -9,23 +9,23 @@ import numpy as np
 from . import checks
 
 # The examples of a window share the noise of each draw, and are finished and
-# logged together. With 16 of them drawing the noise costs a few percent of the
-# time; more would only delay the log.
+# logged together. With 16 examples, drawing the noise takes a few percent of
+# the time. A larger window would only delay the log.
 WINDOW = 16
 
 
 class StoppingRule(abc.ABC):
-    """A schedule of looks at the votes, and when a look is the last one.
+    """A schedule of looks at the votes, and a rule for which look is the last.
 
     Each look spends a share of alpha on a confidence bound of its own. The
-    shares add up to 1 at most, so that the bounds of all looks hold together,
-    and a certificate taken from any of them is true, however that look was
-    chosen.
+    shares add up to at most 1, so the bounds of all looks hold together with
+    probability at least 1 - alpha. A certificate from any look is then true,
+    however that look was chosen.
 
     Args:
         looks: tuple of ints >= 1, increasing: numbers of draws.
-        shares: tuple of floats > 0, of alpha, one for each look.
-        window: int >= 1, how many examples are drawn for together.
+        shares: tuple of floats > 0, one share of alpha for each look.
+        window: int >= 1, the number of examples that share each draw.
 
     Attributes:
         max_n: int, the last of the looks.
@@ -90,9 +90,9 @@ class StoppingRule(abc.ABC):
 
         Args:
             prove: function from `Votes` of these examples to lower bounds and
-                radii, as `Claim.prove`.
+                radii, like `Claim.prove`.
             candidate: int64 array, shape `(examples,)`; -1 for none.
-            votes: `Votes` up to the present look, the same for all.
+            votes: `Votes` up to the present look, which all examples share.
 
         Returns:
             bool array, shape `(examples,)`.
@@ -112,13 +112,13 @@ class StoppingRule(abc.ABC):
 
 
 def check_stopping(rule):
-    """Raises where a rule has no proof, as a subclass may have left it.
+    """Raises if a subclass has made a rule for which the proof does not hold.
 
     Args:
         rule: `StoppingRule`.
 
     Raises:
-        ValueError: as said.
+        ValueError: if its looks, shares or `max_n` are not as required.
     """
     _check_schedule(rule.looks, rule.shares)
     _check_schedule(rule.looks, rule.share(np.array(rule.looks)))
@@ -138,7 +138,7 @@ def _check_schedule(looks, shares):
             "Expected increasing `looks`, at least one. Received: "
             f"looks={looks}"
         )
-    # A rounding error of the sum is no matter.
+    # A rounding error of the sum does not matter.
     if (
         np.shape(shares) != np.shape(looks)
         or not all(share > 0 for share in shares)
@@ -151,7 +151,7 @@ def _check_schedule(looks, shares):
 
 
 class FixedSampling(StoppingRule):
-    """The same number of draws for every example: what an integer `n` means.
+    """The same number of draws for every example, as with an integer `n`.
 
     Args:
         n: int, draws.

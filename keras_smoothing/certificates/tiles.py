@@ -1,9 +1,9 @@
-"""Draws by number: which tile they are in, and its seed. NumPy only."""
+"""Tiles of numbered draws, and their seeds. NumPy only."""
 
 import numpy as np
 
-# Streams of draws, independent of each other: what selects a class must not
-# estimate its probability.
+# Independent streams of draws: draws that select a class must not estimate its
+# probability.
 SELECTION, ESTIMATION, PREDICTION, PILOT, SEARCH = range(5)
 
 _TILE_VALUES = 2**20
@@ -12,15 +12,14 @@ _TILE_VALUES = 2**20
 def tile_size(shape):
     """Draws in a tile: a power of two, about four megabytes of noise.
 
-    It depends on the shape of an example and on nothing else, since the draws
-    depend on it.
+    It depends only on the shape of an example, since the draws depend on it.
     """
     size = max(1, min(1024, _TILE_VALUES // max(1, int(np.prod(shape)))))
     return 1 << (size.bit_length() - 1)
 
 
 def tile_seeds(seed, stream, first, last):
-    """Hashed 62-bit seeds of tiles `first..last`: none shares a counter.
+    """Hashed 62-bit seeds of tiles `first..last`; no two share a counter.
 
     Returns:
         int64 array, shape `(last - first, 2)`.

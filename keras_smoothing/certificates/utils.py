@@ -1,4 +1,4 @@
-"""Warnings, settings and hashes, as several modules need them."""
+"""Warnings, settings and hashes for several modules."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ _PACKAGE = str(pathlib.Path(__file__).parents[1])
 
 
 def warn_caller(message, category=UserWarning):
-    """Warns at the line outside of this package that led here.
+    """Warns at the line outside this package that led here.
 
     Args:
         message: str.
@@ -23,10 +23,10 @@ def warn_caller(message, category=UserWarning):
 
 
 class Configured:
-    """What its settings say in full: saved by them, and printed as written.
+    """Mixin: config serialization and an argument-style repr.
 
-    A dataclass has its fields for settings. Any other subclass gives its
-    arguments in `get_config`, each kept as an attribute of its own name.
+    The settings of a dataclass are its fields. Any other subclass returns its
+    arguments in `get_config`, and keeps each as an attribute of that name.
     """
 
     def get_config(self):
@@ -42,8 +42,8 @@ class Configured:
         return cls(**config)
 
     def __repr__(self):
-        # Of an argument that is such an object itself, its own form rather than
-        # that in the config.
+        # An argument that is `Configured`, too, is printed by its own repr
+        # rather than by its config.
         arguments = ", ".join(
             f"{k}={getattr(self, k, v)}" for k, v in self.get_config().items()
         )
@@ -51,12 +51,12 @@ class Configured:
 
 
 def example_digest(x):
-    """A hash of one example: 16 hexadecimal digits."""
+    """Hash of one example: 16 hexadecimal digits."""
     return hashlib.sha256(x.tobytes()).hexdigest()[:16]
 
 
 def weights_digest(arrays, beside=""):
-    """A hash of arrays with their shapes and types, in their order.
+    """Hash of arrays with their shapes and types, in order.
 
     Args:
         arrays: iterable of arrays.

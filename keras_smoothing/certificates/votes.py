@@ -14,20 +14,20 @@ ABSTAIN = -1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Votes:
-    """What was found in some draws, for each of some examples.
+    """Votes and other findings in some draws, for each of some examples.
 
-    Votes of different draws for the same examples are added with `+`; an index
+    Votes of different draws for the same examples are added with `+`. An index
     selects examples.
 
     Attributes:
-        counts: int64 array, shape `(examples, classes)`: the votes; of answers
-            of several components `(examples, *components, classes)`. A draw for
-            which the model returned NaN votes for no class, nor does one that
-            is counted among the "unsettled" of the findings.
-        num_samples: int64 array, shape `(examples,)`: the draws.
+        counts: int64 array, shape `(examples, classes)`: the votes; for answers
+            with several components `(examples, *components, classes)`. A draw
+            votes for no class if the model returned NaN, or if it is counted in
+            the finding "unsettled".
+        num_samples: int64 array, shape `(examples,)`: the number of draws.
         findings: dict from names to int64 arrays, shape `(examples,)` or
-            `(examples, classes)`: what a sampler found beside the votes, and
-            what is proved from them may depend on. Sums over the draws, too.
+            `(examples, classes)`: other findings of a sampler, on which
+            certificates may depend. They are sums over the draws, too.
     """
 
     counts: np.ndarray
@@ -36,13 +36,13 @@ class Votes:
 
     @property
     def nan_draws(self):
-        """Draws with NaN for an output: int64 array, shape of the answers."""
+        """Draws with a NaN output: int64 array, shape of the answers."""
         settled = self.by_component(self.num_samples - self.unsettled)
         return settled - self.counts.sum(axis=-1)
 
     @property
     def unsettled(self):
-        """int64 array, shape `(examples,)`: draws whose vote is not known."""
+        """Draws whose vote is unknown: int64 array, shape `(examples,)`."""
         return self.findings.get("unsettled", np.zeros_like(self.num_samples))
 
     def of(self, candidate, finding=None):
@@ -51,8 +51,8 @@ class Votes:
         Args:
             candidate: int64 array, shape `(examples,)`, or `(examples,
                 *components)`.
-            finding: str, the name of a finding `(examples, classes)` to be
-                read in place of the votes; or None.
+            finding: str, the name of a finding `(examples, classes)` to read
+                instead of the votes; or None.
 
         Returns:
             int64 array of that shape.
@@ -61,11 +61,11 @@ class Votes:
         return np.sum(by_class, axis=-1, where=self.is_class(candidate))
 
     def is_class(self, candidate):
-        """bool array of the shape of the counts: one True in each row."""
+        """bool array, shape of the counts, True at the candidate's class."""
         return np.arange(self.counts.shape[-1]) == candidate[..., np.newaxis]
 
     def by_component(self, values):
-        """Values of each example, shaped to go with those of its answers."""
+        """Values of examples, reshaped to broadcast with their answers."""
         return values.reshape(-1, *[1] * (self.counts.ndim - 2))
 
     def __add__(self, other):
@@ -87,7 +87,7 @@ class Votes:
 
     @classmethod
     def concatenate(cls, parts):
-        """The votes of the examples of all `parts`, in their order."""
+        """The votes of the examples of all `parts`, in order."""
         return cls(
             np.concatenate([part.counts for part in parts]),
             np.concatenate([part.num_samples for part in parts]),
@@ -98,25 +98,26 @@ class Votes:
         )
 
 
-# Of alpha, for what draws around another point may do. Most often that is one
-# vote or none, whatever the share, while the test needs its own.
+# Share of alpha for the draws that may differ around another point. Usually
+# that is one vote or none, whatever the share. The test needs the rest.
 _SHARE = 0.01
 
 
 def majority(votes, alpha, changed=0.0):
-    """The class that most draws vote for, and where that is no accident.
+    """The class that most draws vote for, and where this is significant.
 
-    Draws around another point than the one that is asked about differ from
-    those around that one with some probability each. But for a share of alpha,
-    no more than a binomial quantile of them do. So many votes are taken from
-    the winner and given to the runner-up; the test has the rest of alpha.
+    If the draws were made around another point than the query, each may differ
+    from the draw around the query with some probability. With a probability of
+    at most a share of alpha, more than a binomial quantile of them differ. That
+    quantile of votes is taken from the winner and given to the runner-up. The
+    test uses the rest of alpha.
 
     Args:
         votes: `Votes`.
-        alpha: float in (0, 1), probability of a wrong answer; or a float64
-            array, shape `(examples,)`, of that of each.
+        alpha: float in (0, 1), the probability of a wrong answer; or a float64
+            array, shape `(examples,)`, with one for each example.
         changed: float or float64 array, shape `(examples,)`: the probability
-            with which a draw would be another at the point asked about.
+            that a draw would differ around the query.
 
     Returns:
         int64 array, shape `(examples,)` or `(examples, *components)`, and a
@@ -129,7 +130,7 @@ def majority(votes, alpha, changed=0.0):
     level = np.where(changed > 0, (1 - _SHARE) * alpha, alpha)
     moved = upper_rank(votes.num_samples, changed, _SHARE * alpha) - 1
     first = np.maximum(0, first - votes.by_component(moved))
-    # A vote that is not known may be the runner-up's.
+    # An unknown vote may be for the runner-up.
     unsettled = votes.by_component(votes.unsettled + moved)
     second = np.minimum(first, second + unsettled)
     p_value = two_sided_binomial_test(first, second)
@@ -137,11 +138,12 @@ def majority(votes, alpha, changed=0.0):
 
 
 def warn_of_nan(nan_draws, index):
-    """Where the model met a NaN; warns of these examples, by their numbers.
+    """Returns where the model returned NaN; warns with the example numbers.
 
     Args:
         nan_draws: int array, shape `(examples,)` or `(examples, *components)`.
-        index: int array, shape `(examples,)`, their numbers in the run.
+        index: int array, shape `(examples,)`: the numbers of the examples in
+            the run.
 
     Returns:
         bool array of the shape of `nan_draws`.

@@ -1,4 +1,4 @@
-"""How votes are found."""
+"""Samplers, which draw noise and count votes."""
 
 from keras_smoothing.base_model.outputs import num_classes as num_classes
 from keras_smoothing.sampling.ballots import LOG_ZERO as LOG_ZERO

@@ -1,13 +1,13 @@
-"""What the base model's outputs on noisy copies of an example vote for.
+"""Votes from the base model's outputs on noisy copies of an example.
 
-Outputs have the shape `(..., classes)`. One that is NaN, or that should be
-probabilities and is not, votes for no class: its row is all zeros.
+Outputs have the shape `(..., classes)`. An output votes for no class if it is
+NaN, or if it should be probabilities and is not: its row is all zeros.
 """
 
 import numpy as np
 from keras import ops
 
-# Softmax in bfloat16 sums to 1 no better than to a hundredth.
+# The sum of a bfloat16 softmax may be off by a hundredth.
 _TOLERANCE = 0.05
 
 
@@ -51,28 +51,28 @@ def _one_hot(labels, valid, classes):
     return ops.one_hot(labels, classes, dtype="int32")
 
 
-# What stands for the logarithm of 0: below all others, and finite, so that 0
-# times it is 0 and differences are numbers, in values and in gradients.
+# Stands for the logarithm of 0: below all others, but finite. So 0 times it is
+# 0, and differences are not NaN, in values and in gradients.
 LOG_ZERO = -1e30
 
 
 def log_probabilities(outputs, from_logits):
-    """Logarithms of the probabilities that outputs of a classifier stand for.
+    """Log-probabilities from the outputs of a classifier.
 
     Args:
         outputs: tensor, shape `(..., classes)`.
-        from_logits: bool, whether they are logits, rather than probabilities.
+        from_logits: bool, whether they are logits rather than probabilities.
 
     Returns:
-        float32 tensor of that shape, finite also where a class is masked by
-        the logit -inf: `LOG_ZERO`, without a gradient.
+        float32 tensor of that shape. It is finite: a class masked by the logit
+        -inf gets `LOG_ZERO`, without a gradient.
     """
     outputs = ops.cast(outputs, "float32")
     if from_logits:
         log_p = ops.log_softmax(outputs)
         return ops.where(log_p < LOG_ZERO, LOG_ZERO, log_p)
-    # Not smaller, so that the gradient is finite also where what is made of the
-    # logarithm is steep.
+    # Not smaller, so that the gradient stays finite even under a steep function
+    # of the logarithm.
     return ops.log(ops.maximum(outputs, 1e-30))
 
 

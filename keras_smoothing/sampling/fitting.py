@@ -1,32 +1,33 @@
-"""How many noisy copies go through a model at once, for all to fit."""
+"""The number of noisy copies in a forward pass that fit into memory."""
 
 import pathlib
 
 import numpy as np
 import psutil
 
-# Of the memory that is free: kernels have workspaces, and others take some.
+# Share of the free memory: kernels need workspaces, and other processes take
+# some.
 _SHARE = 0.5
-# In containers less may be used than the machine has. Version 2, then 1.
+# Memory limits of containers: cgroup version 2, then 1.
 _LIMITS = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
-# The noise twice, as drawn and as put together, and its sum with the input.
+# The noise twice, as drawn and as assembled, and its sum with the input.
 _FLOATS_PER_INPUT = 3
-# Outputs, what they are compared by, and votes.
+# Outputs, their comparisons, and votes.
 _FLOATS_PER_OUTPUT = 4
 
 
 def copies_that_fit(sampler, shape):
-    """The largest batch of noisy copies whose memory is half of what is free.
+    """The largest batch of noisy copies that fits into half the free memory.
 
-    It is an estimate, from the shapes of all tensors in the graph of the base
-    model. Of one that calls Python only inputs and outputs are known. Of a GPU
-    with less memory than the machine nothing is known.
+    It is an estimate from the shapes of all tensors in the graph of the base
+    model. For a model that calls Python, only inputs and outputs are known. It
+    ignores the memory of a GPU, even if that is less than the machine's.
 
     Args:
-        sampler: `Sampler`, whose base model is built.
+        sampler: `Sampler` with a built base model.
         shape: tuple of ints, the shape of an example.
 
     Returns:
@@ -46,12 +47,12 @@ def copies_that_fit(sampler, shape):
 
 
 def check_fits(needed, free, what):
-    """Raises where something needs more than its share of the free memory.
+    """Raises if something needs more than its share of the free memory.
 
     Args:
         needed: int, in bytes.
         free: int, in bytes.
-        what: str, what needs it.
+        what: str, names what needs the memory.
     """
     if needed > _SHARE * free:
         raise ValueError(
@@ -62,7 +63,7 @@ def check_fits(needed, free, what):
 
 
 def free_bytes():
-    """The memory that this process can still take: an int."""
+    """The bytes that this process can still allocate: an int."""
     free = psutil.virtual_memory().available
     used = psutil.Process().memory_info().rss
     for path in map(pathlib.Path, _LIMITS):
@@ -72,7 +73,7 @@ def free_bytes():
 
 
 def in_words(count):
-    """A number of bytes, such as "1.5 GiB"."""
+    """A number of bytes as text, such as "1.5 GiB"."""
     units = "bytes", "KiB", "MiB", "GiB", "TiB"
     power = min(len(units) - 1, int(count).bit_length() // 10)
     return f"{count / 1024**power:,.3g} {units[power]}"

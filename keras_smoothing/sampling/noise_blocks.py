@@ -1,7 +1,7 @@
-"""Noise by number: the draw with index j is always the same.
+"""Numbered draws of noise: the draw with index j is always the same.
 
-Draws come in tiles, each from a seed of its own, so that any range of them is
-found without drawing what comes before.
+Draws come in tiles, each from a seed of its own. So any range of draws can be
+made without those before it.
 """
 
 import typing
@@ -17,12 +17,12 @@ class Draws(typing.NamedTuple):
 
     Attributes:
         noise: float32 tensor, shape `(draws, ...)`.
-        tickets: float32 tensor, shape `(draws,)`, uniform in [0, 1): which
-            class of its probabilities a soft vote is for.
-        elements: int32 tensor, of the group, shape `(draws, points)`; or
-            `(draws, 0)` without.
+        tickets: float32 tensor, shape `(draws,)`, uniform in [0, 1): they
+            sample the class of a soft vote from its probabilities.
+        elements: int32 tensor, shape `(draws, points)`, elements of the group;
+            or `(draws, 0)` without a group.
         coins: float32 tensor, shape `(draws,)`, uniform in [0, 1), independent
-            of all the others: which draws are audited.
+            of all the others: they decide which draws are audited.
     """
 
     noise: typing.Any
@@ -69,10 +69,10 @@ def _uniform(size, seed):
 
 
 class FixedSeed(keras.random.SeedGenerator):
-    """A seed generator over a given value, with no variable behind it.
+    """A seed generator that starts at a given value and has no variable.
 
-    Noise drawn with it is a pure function of the value, also where several
-    threads count at once.
+    Noise drawn with it is a pure function of the value, even if several threads
+    count at once.
     """
 
     def __init__(self, state):

@@ -8,18 +8,18 @@ from keras_smoothing.sampling.sampler import Sampler
 
 
 class OutputSampler(Sampler):
-    """Keeps what forward passes return, one for each draw.
+    """Keeps the output of a forward pass for each draw.
 
-    Draws are those of every other sampler. The base model is called with
-    `training=False`, and what it returns is kept in float32.
+    The draws are those of every other sampler. The base model is called with
+    `training=False`, and its outputs are kept in float32.
 
     Args:
         base_model: Keras model from `(batch, ...)` to real numbers
             `(batch, ...)`.
         noise: as in `Sampler`.
-        group: as there.
+        group: as in `Sampler`.
         answer_shape: function from the base model and the shape of an example
-            to that of an answer; it raises for a model that is not fit.
+            to the shape of an answer; it raises for an unsuitable model.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class OutputSampler(Sampler):
         Args:
             x: float32 array, shape `(examples, ...)`.
             seed: int >= 0, the root of all draws.
-            num_draws: int, how many.
+            num_draws: int, the number of draws.
             batch_size: int, noisy copies in one forward pass.
             on_draws: as in `count`.
 

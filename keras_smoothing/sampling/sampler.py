@@ -14,32 +14,34 @@ from keras_smoothing.utils import Rebuilt
 
 
 class Sampler(Rebuilt, abc.ABC):
-    """How votes are found. Base class.
+    """Draws noise and counts votes. Base class.
 
-    Draw number j adds the noise of number j, times the scale of the example.
-    That noise is a function of (seed, stream, j) and of the shape of an
-    example, and all examples share it: on a CPU, drawing it costs as much as a
-    small network's forward pass. What is found in a range of draws does not
-    depend on how examples are ordered, batched or spread over calls.
+    Draw number j adds noise number j, times the scale of the example. That
+    noise is a function of (seed, stream, j) and of the shape of an example. All
+    examples share it, since on a CPU drawing it costs as much as a small
+    network's forward pass. The findings in a range of draws do not depend on
+    how examples are ordered, batched or spread over calls.
 
-    A subclass says in `find` what is found in the draws of a block.
+    A subclass implements `find`, which computes the findings in the draws of a
+    block.
 
     Attributes:
         base_model: Keras model from `(batch, ...)` to `(batch, classes)`.
-        forward: function from inputs `(batch, ...)` to its outputs, at
-            inference, compiled unless the model calls Python.
+        forward: function from inputs `(batch, ...)` to the outputs of the base
+            model at inference, compiled unless the model calls Python.
         noise: `keras_smoothing.noise.Noise`.
         voting: "hard", each draw votes for its largest output; or "soft", it
-            votes for a class sampled from its outputs, which are
-            probabilities. The share of a class then has the mean of its
-            probabilities as its expectation, and is binomial all the same.
-        group: `keras_smoothing.groups.Group`, of which each draw applies a
-            random element to the example; or None.
-        finds_own_votes: bool, whether each vote is that of the base model.
-        serialized: str, the form of serialized smoothing whose votes are of
-            another classifier than the base model as it is; or empty.
-        findings: dict from the names of what `find` returns beside the votes to
-            whether it is counted for each class.
+            votes for a class sampled from its outputs, which must be
+            probabilities. The expected share of a class is then the mean of its
+            probabilities, and its votes are still binomial.
+        group: `keras_smoothing.groups.Group`; each draw applies a random
+            element of it to the example. Or None.
+        finds_own_votes: bool. True if votes equal the base model's predictions;
+            False if they may differ and are audited.
+        serialized: str, the form of serialized smoothing, if its votes are of
+            another classifier than the unchanged base model; else empty.
+        findings: dict from the names of the other findings of `find` to whether
+            they are counted for each class.
     """
 
     finds_own_votes = True
@@ -67,20 +69,20 @@ class Sampler(Rebuilt, abc.ABC):
         batch_size,
         on_draws=None,
     ):
-        """What the draws `start..stop` vote for, for each example.
+        """Counts the votes of the draws `start..stop`, for each example.
 
         Args:
             x: float32 array, shape `(examples, ...)`.
             scale: float, or float array of shape `(examples,)` or of the shape
-                of `x`: what the noise is multiplied by.
+                of `x`: the factor of the noise.
             seed: int >= 0, the root of all streams.
-            stream: int, of those in `tiles`.
+            stream: int, one of those in `tiles`.
             start: int, index of the first draw.
             stop: int, index after the last draw.
-            batch_size: int, noisy copies in one forward pass, at least one
-                for each example.
-            on_draws: called with the number of draws, per example, whenever
-                some have been counted.
+            batch_size: int, noisy copies in one forward pass; each has at least
+                one for each example.
+            on_draws: function, called with the number of draws per example
+                whenever some have been counted.
 
         Returns:
             `keras_smoothing.certificates.Votes`.
@@ -113,12 +115,12 @@ class Sampler(Rebuilt, abc.ABC):
         batch_size,
         on_draws=None,
     ):
-        """What `find` finds in the draws `start..stop`, a block at a time.
+        """The findings of `find` in the draws `start..stop`, block by block.
 
         The arguments are those of `count`.
 
         Yields:
-            dict of arrays, of consecutive draws.
+            dict of arrays, for consecutive draws.
         """
         x = ops.convert_to_tensor(x, dtype="float32")
         shape = tuple(x.shape[1:])
@@ -150,13 +152,13 @@ class Sampler(Rebuilt, abc.ABC):
             start = end
 
     def count_tiles(self, x, seeds, stop, batch_size):
-        """As `count`, in a graph: what the draws `0..stop` of tiles vote for.
+        """Like `count`, in a graph: the votes of the draws `0..stop` of tiles.
 
         Args:
-            x: float32 tensor, shape `(examples, ...)`, of a known shape but for
-                the number of examples, which is at least one.
-            seeds: int64 tensor, shape `(tiles, 2)`, as of `tiles.tile_seeds`.
-            stop: int32 tensor, at most the number of draws in the tiles.
+            x: float32 tensor, shape `(examples, ...)`, known except for the
+                number of examples, which is at least one.
+            seeds: int64 tensor, shape `(tiles, 2)`, as from `tiles.tile_seeds`.
+            stop: int32 tensor, at most the number of draws in all tiles.
             batch_size: int32 tensor, as in `count`.
 
         Returns:
@@ -188,18 +190,18 @@ class Sampler(Rebuilt, abc.ABC):
         return counts
 
     def answers(self, shape):
-        """What the base model answers with: the number of classes.
+        """The form of the base model's answers: the number of classes.
 
         Args:
             shape: tuple of ints or None, the shape of an example.
 
         Raises:
-            ValueError: if it is not the model that this sampler is for.
+            ValueError: if the base model is not suitable for this sampler.
         """
         return num_classes(self.base_model, shape)
 
     def no_votes(self, num_examples, num_classes):
-        """The `Votes` of no draws."""
+        """The `Votes` before any draw."""
         by_example = np.zeros(num_examples, np.int64)
         by_class = np.zeros((num_examples, num_classes), np.int64)
         return Votes(
@@ -212,14 +214,14 @@ class Sampler(Rebuilt, abc.ABC):
         )
 
     def claim(self, alpha, stopping, top_k=1):
-        """The `Claim` that is proved from what this sampler finds."""
+        """The `Claim` that the findings of this sampler prove."""
         return Claim(self.noise, alpha, stopping, top_k, self.group)
 
     def call_in_words(self, *arguments):
-        """Which classifier the votes are of, as a call that answers by them.
+        """The call of the classifier that the votes belong to.
 
         Args:
-            *arguments: str, of the call.
+            *arguments: str, arguments of the call.
 
         Returns:
             str.
@@ -230,7 +232,7 @@ class Sampler(Rebuilt, abc.ABC):
         return f"{call}, by mean probability" if self.voting == "soft" else call
 
     def tuned(self, x, claim):
-        """This sampler, or one made for the claim and the examples at hand.
+        """This sampler, or one tuned to the claim and the examples at hand.
 
         Args:
             x: float32 array, shape `(examples, ...)`: the first examples.
@@ -242,29 +244,29 @@ class Sampler(Rebuilt, abc.ABC):
         return self
 
     def get_config(self):
-        """All of this sampler that certificates depend on, for JSON."""
+        """All settings that certificates depend on, for JSON."""
         return {"voting": self.voting}
 
     @abc.abstractmethod
     def find(self, x, scale, drawn, start, stop, draws_per_batch):
-        """What is found in some of the draws of a block, in a graph.
+        """Computes the findings in some draws of a block, in a graph.
 
         Args:
             x: float32 tensor, shape `(examples, ...)`.
             scale: float32 tensor, shape `(examples, 1, ...)`, or None for 1.
             drawn: `noise_blocks.Draws` of the block.
-            start: int tensor, the first of the draws asked for.
-            stop: int tensor, after the last.
-            draws_per_batch: int tensor, which fill one forward pass.
+            start: int tensor, index of the first draw in the block.
+            stop: int tensor, index after the last draw.
+            draws_per_batch: int tensor, the draws that fill one forward pass.
 
         Returns:
-            dict of tensors. For `count`, of int tensors, shape `(examples,
+            dict of tensors. `count` needs int tensors, shape `(examples,
             classes)` or `(examples,)`: "counts", the votes, and the findings of
             the sampler.
         """
 
     def _graph_of_block(self, shape, scale_shape=None):
-        """One for each shape of examples, however many, and of their scales."""
+        """One graph for each shape of an example and of its scale."""
         number = (), "int32"
         inputs = [((None, *shape), "float32"), ((None, 2), "int64")]
         inputs += [number, number, number]
@@ -306,5 +308,5 @@ def _draws_per_batch(batch_size, examples):
 
 
 def _tiles_per_block(draws_per_batch, tile):
-    """Enough for one batch, and four for one call's overhead."""
+    """Tiles enough for one batch, and at least four per call, for overhead."""
     return ops.maximum(4, ops.cast(-(-draws_per_batch // tile), "int32"))

@@ -12,7 +12,7 @@ from keras_smoothing.sampling.sampler import Sampler
 
 
 class VoteSampler(Sampler):
-    """Counts the votes of forward passes, one for each draw, and no more.
+    """Counts only the votes of forward passes, one for each draw.
 
     The base model is called with `training=False`.
     """
@@ -36,7 +36,7 @@ class VoteSampler(Sampler):
             )
 
         # A loop inside the graph, rather than around it, reuses the memory of
-        # one batch for the next; that is worth a tenth of the time.
+        # one batch for the next. That saves a tenth of the time.
         answers = np.atleast_1d(self.answers(tuple(x.shape[1:])))
         no_votes = ops.zeros((ops.shape(x)[0], *answers), "int32")
         _, votes = ops.while_loop(
@@ -52,7 +52,7 @@ def count_votes(forward, copies, noise, ballot):
         forward: function from noisy inputs to the outputs of the base model.
         copies: tensor, shape `(examples, draws or 1, ...)`.
         noise: float32 tensor, shape `(draws, ...)`, or `(examples, draws, ...)`
-            where it differs from example to example.
+            if it differs between examples.
         ballot: function from outputs `(examples, draws, ..., classes)` to votes
             of the same shape, one of those in `ballots`.
 
@@ -71,7 +71,7 @@ def vote_shares(sampler, x, num_draws, ballot, seed):
     """Shares of the votes among fresh draws, in a graph.
 
     Args:
-        sampler: `Sampler`, whose noise and group are drawn.
+        sampler: `Sampler`, whose noise and group elements are drawn.
         x: tensor, shape `(batch, ...)`, of floating type.
         num_draws: int.
         ballot: function from outputs to votes, one of those in `ballots`.
@@ -107,17 +107,17 @@ def vote_shares(sampler, x, num_draws, ballot, seed):
 class ComponentSampler(VoteSampler):
     """Counts votes for the classes of each of several components.
 
-    The base model is one to `(batch, *components, classes)`.
+    The outputs of the base model have shape `(batch, *components, classes)`.
     """
 
     def answers(self, shape):
-        """What the base model answers with: `(*components, classes)`.
+        """The form of the base model's answers: `(*components, classes)`.
 
         Args:
             shape: tuple of ints or None, the shape of an example.
 
         Raises:
-            ValueError: if it is not the model that this sampler is for.
+            ValueError: if the base model is not suitable for this sampler.
         """
         output = output_spec(self.base_model, shape)
         sizes = tuple(getattr(output, "shape", ()))[1:]
@@ -132,14 +132,14 @@ class ComponentSampler(VoteSampler):
         return sizes
 
     def padding(self, x):
-        """Components that are padding: those that the base model masks.
+        """The components that are padding: those that the base model masks.
 
         Args:
             x: float32 array, shape `(examples, ...)`.
 
         Returns:
-            bool array, shape `(examples, *components)`; or `()`, False, where
-            no padding is known.
+            bool array, shape `(examples, *components)`; or False, of shape
+            `()`, if no padding is known.
         """
         x = ops.convert_to_tensor(x)
         if self.noise.where(x) is None:
