@@ -238,6 +238,9 @@ class DoubledSampler(Sampler):
             x, start=start, stop=middle, **settings
         ) + self._inner.count(x, start=middle, stop=stop, **settings)
 
+    def find(self, *arguments):
+        return self._inner.find(*arguments)
+
 
 def test_how_votes_are_found_changes_no_certificate(digits_model, digits):
     x, y = digits

@@ -539,6 +539,9 @@ def test_examples_without_a_valid_index_are_refused():
 class OfOnesOwn(ks.noise.Noise):
     stddev = 1.0
 
+    def sample(self, shape, seed):
+        return keras.random.normal(shape, seed=seed)
+
 
 @pytest.mark.parametrize(
     "make,message",

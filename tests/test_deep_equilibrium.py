@@ -461,6 +461,7 @@ def test_callbacks_want_deep_equilibrium_layers():
         ks.callbacks.UnrolledPretraining(0)
 
 
+@pytest.mark.slow
 def test_pretraining_unrolls_and_then_solves():
     model, x = classifier(), inputs(16)
     y = (x[:, 0] > 0).astype("int64")

@@ -500,7 +500,7 @@ def test_noise_of_the_default_type_is_float32_or_refused(each_default):
 @pytest.mark.parametrize(
     "name",
     [
-        "test_soft_voting.py",
+        pytest.param("test_soft_voting.py", marks=pytest.mark.slow),
         pytest.param("test_smoothed_model.py", marks=pytest.mark.slow),
         pytest.param("test_equilibrium_gradients.py", marks=pytest.mark.slow),
     ],
