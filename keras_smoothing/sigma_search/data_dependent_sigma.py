@@ -16,8 +16,8 @@ class DataDependentSigma(SigmaSearch):
     estimate is `sigma / 2 * (Phi^-1(p1) - Phi^-1(p2))` for `Gaussian` noise and
     `half_width * (p1 - p2)` for `Uniform` noise. The ascent starts at the
     model's noise and returns the best point on its path. Probabilities are
-    clamped to [.001, .999], beyond which the estimate is unreliable; the bounds
-    keep sigma from growing further there.
+    clamped to [.001, .999], where the estimate ends; the bounds keep sigma from
+    growing further there.
 
     Certificates are based on votes, and a network may vote correctly with low
     confidence. So the logits of each draw are multiplied by `beta`, as in
