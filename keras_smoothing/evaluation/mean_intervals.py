@@ -77,7 +77,8 @@ def paired_interval(only_a, only_b, examples, confidence):
     paired shares does not reject. Unlike the bootstrap and Wald's interval, it
     does not collapse if few or no examples distinguish the runs. At a
     difference of 0, its test statistic is McNemar's. Its coverage is
-    approximate: at a confidence of 0.95, it is 0.93 for 20 to 200 examples.
+    approximate: at a confidence of 0.95, with 20 to 200 examples, it may fall
+    to 0.93.
 
     Args:
         only_a: int, the number of examples counted by the first run alone.

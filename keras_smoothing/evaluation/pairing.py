@@ -69,7 +69,7 @@ def _check_once(run, result, by):
         return
     keys = result.index.tolist()
     if by == "digest":
-        # Parts of one data set may each be numbered from 0.
+        # Parts of one data set may have been numbered separately.
         keys = list(zip(keys, result.digest.tolist(), strict=True))
     seen = set()
     for i, key in enumerate(keys):

@@ -41,15 +41,15 @@ class RobustAccuracy:
         return self.correct.mean(axis=-1)
 
     def table(self, certified=None):
-        """Returns a table of accuracies in percent, one column per attacker.
+        """Returns a table of accuracies in percent, one line per attacker.
 
         Accuracy under attack is rounded up, certified accuracy down.
 
         Args:
             certified: object with the arrays `radius` and `correct`, such as
-                `CertificationResult`. It adds certified accuracy at radii equal
-                to the strengths. The two are comparable if a strength is the
-                radius of an attack.
+                `CertificationResult`. It adds a line with certified accuracy at
+                radii equal to the strengths. The two are comparable if a
+                strength is the radius of an attack.
 
         Raises:
             ValueError: if the certificates are of other examples (compared by
@@ -168,7 +168,7 @@ def robust_accuracy(
         strengths: float array, shape `(strengths,)`. Strength 0 means no
             attack.
         num_draws: sequence of ints, the numbers of model passes over which the
-            attacker averages gradients: one column of the table for each.
+            attacker averages gradients: one line of the table for each.
         **kwargs: passed on to `attack`.
 
     Returns:
