@@ -88,8 +88,8 @@ def chained(rows, last, before):
 
     Args:
         rows: list of rows.
-        last: As in `from_rows`.
-        before: As in `from_rows`.
+        last: int, as in `from_rows`.
+        before: str, as in `from_rows`.
 
     Raises:
         ValueError: if a row is missing, or is not as it was written.
