@@ -1,10 +1,10 @@
-"""What a set of certificates adds up to. Arrays in, numbers out."""
+"""Summary statistics of certificates, computed from plain arrays."""
 
 import numpy as np
 
 
 def certified_accuracy(radius, correct, radii):
-    """Share of examples that are correct with a radius of at least r.
+    """Computes the share of correct examples with a radius of at least r.
 
     Args:
         radius: float array, shape `(examples,)`.
@@ -35,7 +35,7 @@ def certified_accuracy(radius, correct, radii):
 
 
 def check_one_radius(radius):
-    """Raises ValueError for radii that are not one for each example."""
+    """Raises ValueError unless there is one radius per example."""
     if np.ndim(radius) != 1:
         raise ValueError(
             "Expected one radius for each example, as of classes. Received: "
@@ -44,7 +44,7 @@ def check_one_radius(radius):
 
 
 def average_certified_radius(radius, correct):
-    """Mean of the radii, wrong and abstained predictions counting 0.
+    """Computes the mean radius; wrong and abstained predictions count 0.
 
     Args:
         radius: float array, shape `(examples,)`.
@@ -69,7 +69,7 @@ def average_certified_radius(radius, correct):
 
 
 def default_radii(largest):
-    """0 and round steps up to the largest radius, eight at most.
+    """Returns 0 and round steps up to the largest radius, at most eight.
 
     Args:
         largest: float.
@@ -90,8 +90,8 @@ def default_radii(largest):
         return np.array([0.0])
     power = int(np.floor(np.log10(largest))) - 2
     up, down = 10.0 ** max(0, power), 10.0 ** max(0, -power)
-    # Quarters and halves are the steps of the field's tables.
+    # Tables in the field use steps of quarters and halves.
     step = next(s for s in (25, 50, 250, 500) if largest / (s * up / down) < 8)
     count = int(largest / (step * up / down)) + 1
-    # One division at last: 0.15, and not the float above.
+    # A single, final division gives 0.15, not the next float above.
     return step * np.arange(count) * up / down

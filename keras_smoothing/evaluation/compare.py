@@ -19,44 +19,46 @@ from keras_smoothing.evaluation.mean_intervals import paired_interval
 from keras_smoothing.evaluation.pairing import paired
 from keras_smoothing.evaluation.tables import one_distance
 
-# A limit that is computed again may differ in its last digits.
+# A recomputed limit may differ in its last digits.
 _ROUNDING = 1 + 1e-9
 
 
 def compare(a, b, radii=None, confidence=0.95, largest_radius=None):
-    """Two runs on the same examples, with what chance may account for.
+    """Compares two runs on the same examples, with intervals and tests.
 
-    Examples are paired by their digests; where a run has none, as that of a
-    six-column log, by `index`; and by rows where a run has neither. `certify`
-    numbers the examples that it is given from 0. If they were every 20th of a
-    data set, and those of the other run have the numbers of that data set,
-    pass `dataclasses.replace(a, index=20 * a.index)`.
+    Examples are paired by their digests; by `index` if a run has no digests (as
+    from a six-column log); and by rows if a run has neither. `certify` numbers
+    its examples from 0. If they were every 20th of a data set, and the other
+    run uses the data set's numbers, pass
+    `dataclasses.replace(a, index=20 * a.index)`.
 
-    Most examples are certified by both runs or by neither, and only the others
-    tell them apart: intervals and tests of the pairs see differences that
-    intervals around each run do not.
+    Most examples are certified by both runs or by neither; only the others
+    distinguish the runs. Therefore paired intervals and tests detect
+    differences that separate intervals for each run do not.
 
-    At each radius, McNemar's exact test asks whether the examples that one run
-    alone certifies are as often those of a as of b, and Tango's score interval
-    holds the difference of certified accuracies; it is meaningful also where
-    no example tells the runs apart, as a bootstrap is not. It is approximate:
-    at a confidence of 0.95, and 20 to 200 examples, it covers the difference
+    At each radius, McNemar's exact test asks whether the examples certified by
+    only one run are as often certified by a as by b. Tango's score interval
+    covers the difference of certified accuracies. Unlike a bootstrap, it is
+    meaningful even if no example distinguishes the runs. It is approximate: at
+    a confidence of 0.95, with 20 to 200 examples, it covers the difference
     with a probability of 0.93 or more.
 
-    The interval of the difference in ACR is a betting interval, which covers
-    it with the confidence stated whatever the distribution of the differences:
-    also where a few examples that were not drawn differ by much. For that it
-    needs a bound on radii that was known beforehand. The settings of a run say
-    which radius unanimous votes prove; where they are not known (six-column
-    logs), or the noise was chosen for each example, pass `largest_radius`.
+    The interval of the difference in ACR is a betting interval. It covers the
+    difference with the stated confidence, whatever the distribution of the
+    differences: even if a few examples that were not drawn differ by much. For
+    this it needs a bound on radii that was known beforehand. The settings of a
+    run determine which radius unanimous votes prove. If they are unknown
+    (six-column logs), or if the noise was chosen for each example, pass
+    `largest_radius`.
 
-    All of them take the examples as drawn independently from where further
-    ones would come from, and models, settings and draws as they are. Examples
-    that were selected by their certificates are not; nor are certificates of
-    a memory, which depend on the examples before. So they
-    say which run certifies more of such examples, whether draws are shared or
-    not; that a certificate fails with probability `alpha` is not part of it.
-    The tests of several radii are not corrected for being several.
+    All intervals and tests assume that the examples were drawn independently
+    from the distribution of further examples. They take models, settings and
+    draws as fixed. Examples selected by their certificates violate the
+    assumption, and so do certificates of a memory, which depend on earlier
+    examples. So the comparison says which run certifies more of such examples,
+    whether draws are shared or not. It does not account for the probability
+    `alpha` that a certificate fails. Tests at several radii are not corrected
+    for multiple testing.
 
     Args:
         a: `CertificationResult` with labels.
@@ -65,20 +67,20 @@ def compare(a, b, radii=None, confidence=0.95, largest_radius=None):
         radii: float array, shape `(r,)`; or None for round steps up to the
             largest radius.
         confidence: float in (0, 1), of each interval by itself.
-        largest_radius: float >= 0, which no radius of either run could have
-            exceeded, or two floats, for a and b; or None for what the
-            settings of each say. The interval of ACR is NaN where they say
-            nothing. `ks.plan` has it, as `largest_radius`, of other runs
-            without audits. It is not the largest radius observed.
+        largest_radius: float >= 0 that no radius of either run could have
+            exceeded, or two floats, for a and b; or None for the bound that
+            each run's settings imply. If they imply none, the interval of ACR
+            is NaN. For other runs without audits, `ks.plan` returns it as
+            `largest_radius`. It is not the largest observed radius.
 
     Returns:
         `Comparison`, which prints as a table.
 
     Raises:
-        ValueError: for results of other examples or with other labels, naming
-            the first that differs; with an example that occurs twice, of fewer
-            than two, without labels, or of different distances; and for radii
-            above `largest_radius`.
+        ValueError: if the results are of different examples or have different
+            labels (naming the first that differs); if an example occurs twice;
+            for fewer than two examples, missing labels or different distances;
+            and for radii above `largest_radius`.
 
     Example:
 
@@ -134,7 +136,7 @@ def compare(a, b, radii=None, confidence=0.95, largest_radius=None):
 
 
 def _radius_limits(pair, largest_radius):
-    """What no radius of each run can exceed; None where that is not known."""
+    """Returns an upper limit of each run's radii; None if unknown."""
     if largest_radius is None:
         limits = [result.radius_limit for result in pair]
     else:
@@ -190,26 +192,26 @@ def _check(a, b):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What tells two runs, a and b, on the same examples apart.
+    """The differences between two runs, a and b, on the same examples.
 
-    Printed, it is a table. Shares and radii are rounded down there, differences
-    towards none, intervals outwards, p-values and costs up.
+    It prints as a table. The table rounds shares and radii down, differences
+    towards zero, intervals outwards, and p-values and costs up.
 
     Attributes:
-        examples: int.
+        examples: int, the number of examples.
         confidence: float, of each interval by itself.
         radii: float64 array, shape `(r,)`.
         accuracy: float64 array, shape `(2, r)`: certified accuracy of a and b.
-        only: int64 array, shape `(2, r)`: examples certified by a and not by b,
-            and by b and not by a.
-        interval: float64 array, shape `(r, 2)`: of the difference, a - b.
+        only: int64 array, shape `(2, r)`: the number of examples certified by a
+            but not by b, and by b but not by a.
+        interval: float64 array, shape `(r, 2)`: for the difference a - b.
         p_value: float64 array, shape `(r,)`: of McNemar's exact test.
         acr: float64 array, shape `(2,)`: average certified radii.
-        acr_interval: float64 array, shape `(2,)`: of their difference; NaN
-            where it is not known which radius none can exceed.
-        draws: float64 array, shape `(2,)`: mean draws per example; NaN where
+        acr_interval: float64 array, shape `(2,)`: for their difference; NaN if
+            no upper limit of the radii is known.
+        draws: float64 array, shape `(2,)`: mean draws per example; NaN if
             unknown.
-        seconds: float64 array, shape `(2,)`, in all.
+        seconds: float64 array, shape `(2,)`, total time.
     """
 
     examples: int
@@ -227,7 +229,7 @@ class Comparison:
     @property
     def difference(self):
         """Certified accuracy of a minus that of b, shape `(r,)`."""
-        # Of whole numbers, so that no digit is lost before it is rounded.
+        # From integers, so that no digit is lost before rounding.
         return (self.only[0] - self.only[1]) / self.examples
 
     @property
@@ -236,7 +238,7 @@ class Comparison:
 
     @property
     def differs(self):
-        """bool array, shape `(r,)`: by McNemar's test, each by itself."""
+        """bool array, shape `(r,)`: by McNemar's test at each radius."""
         return self.p_value <= 1 - self.confidence
 
     def __str__(self):

@@ -1,4 +1,4 @@
-"""Overlaps that certificates of pixels and boxes leave."""
+"""Certified overlaps (IoU) of segmentations and boxes."""
 
 import itertools
 
@@ -6,20 +6,21 @@ import numpy as np
 
 
 def certified_iou(radius, prediction, label, radii):
-    """The least IoU of each class that an attack can reach.
+    """Computes the smallest IoU of each class that an attack can reach.
 
-    Of the intersection, an attack may take away what is not certified; to the
-    union, it may add what is not certified and labelled otherwise.
+    An attack may remove components from the intersection that are not
+    certified. It may add components to the union that are not certified and
+    have another label.
 
     Args:
         radius: float array, shape `(components,)`.
-        prediction: int array of that shape; -1 for an abstention.
-        label: int array of that shape, >= 0.
+        prediction: int array of the same shape; -1 for an abstention.
+        label: int array of the same shape, >= 0.
         radii: float or float array, shape `(...)`, in the units of `radius`.
 
     Returns:
         float64 array, shape `(..., classes)`, up to the largest label; NaN for
-        a class that no component is labelled as.
+        a class that is not the label of any component.
     """
     grid = np.asarray(radii, np.float64)
     if not np.all(grid >= 0):
@@ -46,14 +47,15 @@ def certified_iou(radius, prediction, label, radii):
 
 
 def worst_iou(lower, upper, boxes):
-    """The least overlap of any box between two others with given boxes.
+    """Computes the smallest overlap of given boxes with any box within bounds.
 
-    The overlap is intersection over union; it is 0 of boxes that are empty
-    (x1 >= x2 or y1 >= y2), or have an infinite edge.
+    The overlap is intersection over union. It is 0 for boxes that are empty
+    (x1 >= x2 or y1 >= y2) or have an infinite edge.
 
     Args:
-        lower: float array, shape `(..., slots, 4)`: least x1, y1, x2 and y2.
-        upper: float array of that shape, the greatest.
+        lower: float array, shape `(..., slots, 4)`: lower bounds of x1, y1, x2
+            and y2.
+        upper: float array of the same shape, their upper bounds.
         boxes: float array, shape `(..., g, 4)`.
 
     Returns:
@@ -71,15 +73,16 @@ def worst_iou(lower, upper, boxes):
     # [[0.64]]
     ```
     """
-    # The least is at one of 16 boxes whose edges are all at their ends, since
-    # in each edge, with the others fixed, the overlap rises and then falls. Of
-    # x2, say: with x1, the height H, and J <= H of it shared with the other
-    # box, of area G, it is 0 where x2 <= x1 or nothing is shared; while x2
-    # moves inside the other box, a shared width I grows as the width w does,
-    #     I J / (w H + G - I J),
-    # whose derivative has the sign of J ((w - I) H + G) >= 0; beyond, w alone
-    # grows and the overlap falls. So moving each edge in turn to one of its
-    # ends does not raise it.
+    # The minimum is at one of the 16 boxes whose edges are all at their bounds:
+    # as a function of one edge, with the others fixed, the overlap rises and
+    # then falls. Take x2, for a box of height H that shares height J <= H with
+    # the other box, of area G. The overlap is 0 where x2 <= x1 or nothing is
+    # shared. While x2 moves inside the other box, the shared width I grows with
+    # the width w, and the overlap
+    #     I J / (w H + G - I J)
+    # has a derivative with the sign of J ((w - I) H + G) >= 0. Beyond the other
+    # box, only w grows and the overlap falls. So moving each edge in turn to
+    # one of its bounds does not raise the overlap.
     lower, upper = (np.asarray(a, np.float64) for a in (lower, upper))
     boxes = np.asarray(boxes, np.float64)[..., np.newaxis, :]
     worst = 1.0

@@ -2,34 +2,33 @@ import numpy as np
 from scipy import optimize
 from scipy import stats
 
-# The capital is split over so many bets. More make no narrower intervals.
+# Number of bets that the capital is split over. More do not narrow intervals.
 _BETS = 8
 
-# As close to an end of the range as edges are looked for.
+# Edges are searched no closer than this to an end of the range.
 _LEAST = 1e-12
 
 
 def mean_interval(values, low, high, confidence):
-    """Interval for the mean of a bounded distribution, whatever its shape.
+    """Computes an interval for the mean of any bounded distribution.
 
-    Scaled to [0, 1], a value x pays a gambler who bets against the mean m:
-    it multiplies the capital by `1 + bet * (x - m)`, which is not negative as
-    long as the bet is at most 1 / m. If m is the true mean or above it, the
-    capital stays at 1 or below in expectation, and by Markov's inequality it
-    reaches 2 / (1 - confidence) with a probability of at most
-    (1 - confidence) / 2. The lower edge is where it does; the upper edge that
-    of 1 - x.
+    A gambler bets against the mean m. Scaled to [0, 1], each value x multiplies
+    the capital by `1 + bet * (x - m)`, which is not negative as long as the bet
+    is at most 1 / m. If m is the true mean or above it, the expected capital
+    is at most 1. Then, by Markov's inequality, the capital reaches
+    2 / (1 - confidence) with a probability of at most (1 - confidence) / 2. The
+    lower edge is the m where the capital reaches it; the upper edge is found
+    likewise from 1 - x.
 
-    The capital is split evenly over bets that are fixed beforehand, so that
-    the interval does not depend on the order of the values. They lie between
+    The capital is split evenly over bets that are fixed beforehand, so the
+    interval does not depend on the order of the values. The bets lie between
     1 / m and `sqrt(8 log(2 / (1 - confidence)) / n)`, the best bet at the
-    largest variance, 1/4. Each factor falls as m rises, so that there is one
-    edge.
+    largest variance, 1/4. Each factor falls as m rises, so the edge is unique.
 
     Args:
         values: float array, shape `(n,)`, drawn independently.
-        low: float, the least value there can be.
-        high: float >= low, the greatest.
+        low: float, the smallest possible value.
+        high: float >= low, the largest possible value.
         confidence: float in (0, 1).
 
     Returns:
@@ -52,7 +51,7 @@ def mean_interval(values, low, high, confidence):
 
 
 def _lower_edge(shares, counts, enough):
-    """The mean at which the logarithm of the capital is `enough`."""
+    """Returns the mean at which the logarithm of the capital is `enough`."""
     n = counts.sum()
     timid, weights = np.sqrt(8 * enough / n), np.linspace(0, 1, _BETS)
 
@@ -63,8 +62,8 @@ def _lower_edge(shares, counts, enough):
             logs = np.log1p(gains) @ counts
         return np.logaddexp.reduce(logs) - np.log(_BETS) - enough
 
-    # At the mean of the values the capital is at most 1: the logarithm is
-    # concave.
+    # At the mean of the values the capital is at most 1, since the logarithm
+    # is concave.
     mean = shares @ counts / n
     if mean <= _LEAST or excess(_LEAST) <= 0:
         return 0.0
@@ -72,18 +71,19 @@ def _lower_edge(shares, counts, enough):
 
 
 def paired_interval(only_a, only_b, examples, confidence):
-    """Interval for the difference of two shares of the same examples.
+    """Computes an interval for the difference of two paired shares.
 
-    Tango's score interval: all differences that the score test of paired
-    shares does not reject. It does not collapse where few examples, or none,
-    tell the runs apart, as the bootstrap and Wald's interval do, and
-    McNemar's statistic is its test at a difference of 0. Its coverage is
-    approximate: of a confidence of 0.95, 20 to 200 examples leave 0.93.
+    This is Tango's score interval: all differences that the score test of
+    paired shares does not reject. Unlike the bootstrap and Wald's interval, it
+    does not collapse if few or no examples distinguish the runs. At a
+    difference of 0, its test statistic is McNemar's. Its coverage is
+    approximate: at a confidence of 0.95, with 20 to 200 examples, it may fall
+    to 0.93.
 
     Args:
-        only_a: int, examples counted by the first run alone.
-        only_b: int, by the second alone.
-        examples: int, in all.
+        only_a: int, the number of examples counted by the first run alone.
+        only_b: int, the number counted by the second run alone.
+        examples: int, the number of all examples.
         confidence: float in (0, 1).
 
     Returns:
@@ -96,8 +96,8 @@ def paired_interval(only_a, only_b, examples, confidence):
     z = stats.norm.isf((1 - confidence) / 2)
 
     def score(difference):
-        """The test's statistic, falling from above z to below -z."""
-        # The likeliest share of only_b, if the difference were this one.
+        """Returns the test statistic, which falls from above z to below -z."""
+        # The maximum likelihood share of only_b, given this difference.
         b = -only_a - only_b + (2 * examples - only_a + only_b) * difference
         c = -only_b * difference * (1 - difference)
         root = np.sqrt(max(0.0, b * b - 8 * examples * c))

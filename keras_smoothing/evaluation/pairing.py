@@ -1,4 +1,4 @@
-"""Which rows of two results are of the same examples."""
+"""Pairs the rows of two results that are of the same examples."""
 
 import collections
 
@@ -6,18 +6,18 @@ import numpy as np
 
 
 def paired(a, b):
-    """Two results with the same examples in the same rows.
+    """Aligns two results, so that each row is of the same example in both.
 
-    Examples are the same by their digests where both results have them, else by
-    their indices where both have these, else by their rows.
+    Examples are paired by their digests if both results have them, else by
+    their indices if both have these, else by their rows.
 
     Args:
-        a: `CertificationResult`, with labels or without.
-        b: likewise.
+        a: `CertificationResult`, with or without labels.
+        b: As `a`.
 
     Returns:
-        a, b: the same, in an order that does not depend on that of their rows;
-        or as they are where they are paired by rows.
+        a, b: both results in an order that does not depend on the order of
+        their rows; unchanged if paired by rows.
 
     Raises:
         ValueError: if an example occurs twice, or if the results are of
@@ -43,7 +43,7 @@ def paired(a, b):
 
 
 def are_paired(results):
-    """Whether all results are of the same examples, as far as is known.
+    """Returns whether all results are of the same examples, as far as known.
 
     Args:
         results: list of `CertificationResult`.
@@ -64,12 +64,12 @@ def _know(name, *results):
 
 
 def _check_once(run, result, by):
-    """Raises where an example counts twice."""
+    """Raises if an example occurs twice."""
     if result.index is None:
         return
     keys = result.index.tolist()
     if by == "digest":
-        # Parts of one data set may have been numbered each by itself.
+        # Parts of one data set may have been numbered separately.
         keys = list(zip(keys, result.digest.tolist(), strict=True))
     seen = set()
     for i, key in enumerate(keys):
@@ -82,7 +82,7 @@ def _check_once(run, result, by):
 
 
 def _check_none_alone(one, other, by):
-    """Raises where a run has an example that the other one does not have."""
+    """Raises if one run has an example that the other does not have."""
     (run, result), (other_run, other) = one, other
     left = collections.Counter(getattr(other, by).tolist())
     for i, key in enumerate(getattr(result, by).tolist()):
@@ -97,8 +97,8 @@ def _check_none_alone(one, other, by):
 
 
 def _order(result, by):
-    """The rows in the order of the examples: int array."""
-    # Data sets hold some images twice, and some of these with two labels.
+    """Returns the rows in the order of the examples, as an int array."""
+    # Data sets hold some images twice, some of them with two labels.
     ties = (result.index, result.label)
     keys = [key for key in ties if key is not None]
     return np.lexsort((*keys, getattr(result, by)))
@@ -119,6 +119,6 @@ def _check_labels(a, b, a_order, b_order):
 
 
 def _named(result, i, by):
-    """A row, in words: by its index, or else its number; and its digest."""
+    """Names a row in messages: by its index or row number, and its digest."""
     name = f"row {i}" if result.index is None else f"example {result.index[i]}"
     return f"{name} (digest {result.digest[i]})" if by == "digest" else name

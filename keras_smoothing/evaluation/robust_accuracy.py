@@ -15,18 +15,18 @@ from keras_smoothing.evaluation.tables import plot_certified_accuracy
 
 @dataclasses.dataclass(frozen=True)
 class RobustAccuracy:
-    """How a model fared under attacks of several strengths.
+    """A model's accuracy under attacks of several strengths.
 
     Attributes:
         strengths: float array, shape `(strengths,)`.
-        num_draws: int array, shape `(attackers,)`: over how many passes the
-            attacker averaged gradients.
+        num_draws: int array, shape `(attackers,)`: the number of passes over
+            which the attacker averaged gradients.
         correct: bool array, shape `(attackers, strengths, examples)`: whether
             the label was still predicted.
-        distance: float array of that shape: l2 distance of the adversarial
+        distance: float array of the same shape: l2 distance of the adversarial
             example.
-        digest: str array, shape `(examples,)`: a hash of each example, by which
-            `CertificationResult` knows it, too; or None.
+        digest: str array, shape `(examples,)`: a hash of each example, the same
+            as in `CertificationResult`; or None.
     """
 
     strengths: np.ndarray
@@ -41,20 +41,20 @@ class RobustAccuracy:
         return self.correct.mean(axis=-1)
 
     def table(self, certified=None):
-        """Accuracy in percent, a line for each attacker, as a string.
+        """Returns a table of accuracies in percent, one line per attacker.
 
         Accuracy under attack is rounded up, certified accuracy down.
 
         Args:
             certified: object with the arrays `radius` and `correct`, such as
-                `CertificationResult`, for a further line: certified accuracy
-                at radii equal to the strengths. That compares where a
+                `CertificationResult`. It adds a line with certified accuracy at
+                radii equal to the strengths. The two are comparable if a
                 strength is the radius of an attack.
 
         Raises:
-            ValueError: for certificates of other examples, by their digests
-                where both have them, else by their number; or of balls in l1
-                or l2 that an adversarial example lies outside of.
+            ValueError: if the certificates are of other examples (compared by
+                digests if both have them, else by number); or if an adversarial
+                example lies outside the l1 or l2 ball of its strength.
         """
         rows = {
             name: [at_most(share, ".1%") for share in shares]
@@ -69,8 +69,8 @@ class RobustAccuracy:
         width = max(map(len, rows))
         lines = [f"{'strength':<{width}}", *(f"{r:<{width}}" for r in rows)]
         for i, strength in enumerate(self.strengths):
-            # Attacks bound from above what certificates bound from below: no
-            # rounding would do for both.
+            # Strengths are exact: attacks bound accuracy from above and
+            # certificates from below, so no rounding suits both.
             text = f"{exact(strength).normalize():f}"
             cells = (text, *(shares[i] for shares in rows.values()))
             for j, cell in enumerate(cells):
@@ -78,10 +78,10 @@ class RobustAccuracy:
         return "\n".join(lines)
 
     def plot(self, certified=None, ax=None):
-        """Draws accuracy against strength, a curve for each attacker.
+        """Plots accuracy against strength, one curve per attacker.
 
         Args:
-            certified: as in `table`, for its curve below the others.
+            certified: As in `table`; adds its curve below the others.
             ax: matplotlib axes, or None for new ones.
 
         Returns:
@@ -89,7 +89,7 @@ class RobustAccuracy:
 
         Raises:
             ImportError: if matplotlib is missing.
-            ValueError: as of `table`.
+            ValueError: As in `table`.
         """
         if certified is not None:
             self._check_comparable(certified)
@@ -106,8 +106,8 @@ class RobustAccuracy:
     def _check_comparable(self, certified):
         """Raises unless certificates are about the balls of the attacks."""
         self._check_same_examples(certified)
-        # An l1 ball lies inside the l2 ball of that radius. A thousandth is
-        # more than the rounding of examples of up to 2^14 radii in float32.
+        # An l1 ball lies inside the l2 ball of the same radius. A thousandth
+        # exceeds the float32 rounding of examples of up to 2^14 radii.
         if getattr(certified, "distance", None) not in ("l1", "l2"):
             return
         for i, strength in enumerate(self.strengths):
@@ -133,7 +133,7 @@ class RobustAccuracy:
             return
         left = collections.Counter(self.digest.tolist())
         left.subtract(digest.tolist())
-        # As many are missing as there are too many.
+        # The counts are equal in sum, so a missing example implies a surplus.
         if any(left.values()):
             other = next(one for one in digest.tolist() if left[one] < 0)
             raise ValueError(
@@ -142,7 +142,7 @@ class RobustAccuracy:
             )
 
     def _curves(self):
-        """Accuracy at each strength, by the name of the attacker."""
+        """Returns a dict from attacker name to accuracy at each strength."""
         return {
             f"attacked, {draws} draw{'s' if draws > 1 else ''}": shares
             for draws, shares in zip(self.num_draws, self.accuracy, strict=True)
@@ -152,22 +152,22 @@ class RobustAccuracy:
 def robust_accuracy(
     model, x, y, attack, strengths, *, num_draws=(1,), **kwargs
 ):
-    """Accuracy of a model against the strength of an attack.
+    """Measures a model's accuracy against the strength of an attack.
 
-    Every adversarial example is judged by `model.predict`, with noise that the
-    attack has not seen. Where a strength is the radius of an attack, the true
-    robust accuracy there lies between the certified and this one.
+    `model.predict` judges every adversarial example, with noise that the attack
+    has not seen. If a strength is the radius of an attack, the true robust
+    accuracy there lies between the certified accuracy and this one.
 
     Args:
-        model: Keras classifier. Of a `SmoothedModel` or `RandomSelfEnsemble`,
+        model: Keras classifier. For a `SmoothedModel` or `RandomSelfEnsemble`,
             `predict` is the vote or mean over many draws.
         x: array, shape `(examples, ...)`.
-        y: class labels, in any form of those of `ks.SmoothedModel.certify`.
+        y: class labels, in any form that `ks.SmoothedModel.certify` accepts.
         attack: function `attack(model, x, y, strength, num_draws=...)` that
-            returns adversarial examples of finite numbers, such as
-            `ks.attacks.l2_pgd`.
-        strengths: float array, shape `(strengths,)`. At 0 nothing is attacked.
-        num_draws: sequence of ints, over how many passes of the model the
+            returns finite adversarial examples, such as `ks.attacks.l2_pgd`.
+        strengths: float array, shape `(strengths,)`. Strength 0 means no
+            attack.
+        num_draws: sequence of ints, the numbers of model passes over which the
             attacker averages gradients: one line of the table for each.
         **kwargs: passed on to `attack`.
 
@@ -175,9 +175,9 @@ def robust_accuracy(
         `RobustAccuracy`.
 
     Raises:
-        ValueError: for no examples, strengths or draws, negative strengths,
-            labels that are none of the model's classes, adversarial examples
-            that are not finite, or outputs that are NaN, or no scores.
+        ValueError: if there are no examples, strengths or draws; for negative
+            strengths, labels that are not classes of the model, adversarial
+            examples that are not finite, or outputs that are NaN or not scores.
 
     Example:
 
@@ -228,19 +228,19 @@ def robust_accuracy(
                 )
             distance[i, j] = moved
             predicted, classes = _predict(model, attacked, strength)
-            # Again, now that it is known of how many classes they are.
+            # Read again, now that the number of classes is known.
             labels = ClassLabels(classes=classes).read(y, numbers)
             correct[i, j] = predicted == labels
-    # Those of float32, as certificates are of.
+    # Digests of float32 examples, as in certificates.
     digest = np.array([example_digest(np.float32(one)) for one in x])
     return RobustAccuracy(strengths, num_draws, correct, distance, digest)
 
 
 def _predict(model, x, strength):
-    """The classes of the largest outputs, and how many there are.
+    """Returns the predicted classes and the number of classes.
 
     Raises:
-        ValueError: for outputs that say nothing.
+        ValueError: if outputs are NaN or not scores.
     """
     outputs = np.asarray(model.predict(x, verbose=0))
     if outputs.ndim != 2:
@@ -252,7 +252,7 @@ def _predict(model, x, strength):
         )
     says_nothing = np.isnan(outputs).any(axis=-1)
     if hasattr(model, "vote_shares") and outputs.shape[-1] > 1:
-        # A draw of which the base model makes NaN has no vote.
+        # A draw for which the base model returns NaN has no vote.
         says_nothing |= ~outputs.any(axis=-1)
     if says_nothing.any():
         raise ValueError(
@@ -272,5 +272,5 @@ def _predict(model, x, strength):
 
 
 def _numbers(which):
-    """The first few numbers of the examples that `which` marks."""
+    """Returns the numbers of the first few examples that `which` marks."""
     return np.flatnonzero(which)[:10].tolist()

@@ -10,7 +10,7 @@ from keras_smoothing.evaluation.certified_accuracy import certified_accuracy
 
 
 def table(results, radii):
-    """Certified accuracy at some radii, one line for each result.
+    """Formats certified accuracy at the given radii, one line per result.
 
     Args:
         results: dict from name to an object with the arrays `radius` and
@@ -50,13 +50,13 @@ def table(results, radii):
 
 
 def one_distance(results):
-    """What the radii of all results measure; raises where that differs.
+    """Returns the distance that all radii measure; raises if distances differ.
 
     Args:
         results: iterable of `CertificationResult`.
 
     Returns:
-        str such as "l2", or None where no result knows it.
+        str such as "l2", or None if no result states it.
     """
     distances = {result.distance for result in results} - {None}
     if len(distances) > 1:
@@ -68,7 +68,7 @@ def one_distance(results):
 
 
 def plot_certified_accuracy(results, ax=None):
-    """Draws certified accuracy against radius, one curve for each result.
+    """Plots certified accuracy against radius, one curve per result.
 
     Args:
         results: dict from name to an object with the arrays `radius` and
@@ -107,24 +107,24 @@ def plot_certified_accuracy(results, ax=None):
 
 
 def corners(radius, correct):
-    """Where the curve of certified accuracy steps down.
+    """Returns the points where the curve of certified accuracy steps down.
 
     Args:
         radius: float array, shape `(examples,)`.
         correct: bool array, shape `(examples,)`.
 
     Returns:
-        (radii, shares): float64 arrays, shape `(steps,)`; each share holds up
-        to its radius, from the one before.
+        (radii, shares): float64 arrays, shape `(steps,)`; each share holds from
+        the previous radius up to its own.
     """
-    # Only at the radii themselves.
+    # The curve steps down only at the radii themselves.
     steps = np.unique(np.append(0.0, radius[correct]))
     shares = certified_accuracy(radius, correct, steps)
     return np.append(steps, steps[-1]), np.append(shares, 0.0)
 
 
 def axes(ax):
-    """`ax`, or where it is None the matplotlib axes of a new figure."""
+    """Returns `ax`, or the matplotlib axes of a new figure if it is None."""
     if ax is not None:
         return ax
     try:

@@ -1,7 +1,7 @@
-"""Rows of answers that are arrays: of pixels, of labels, of numbers.
+"""Log rows whose answers are arrays: of pixels, labels or numbers.
 
-Figures that can be read come first. Then all of a record, where an array is a
-file in NumPy's own format, compressed, as text.
+Readable figures come first, then the whole record. Arrays in it are stored in
+NumPy's file format, compressed and base64-encoded.
 """
 
 import base64
@@ -23,26 +23,26 @@ from keras_smoothing.logs.log_format import sidecar_path
 from keras_smoothing.results import result_of
 
 _DIGITS = 6
-# What is no array.
+# Parsers of fields that are not arrays.
 _PARSE = {int: integer, float: nonnegative, str: str}
 
 
 def check_settings(settings):
-    """Raises where the settings of a log do not say what its rows need."""
+    """Raises if a log's settings lack what its rows need."""
     for size in settings["answers"]:
         checks.positive_int("answers", size)
 
 
 def heading(record, result):
-    """The first line, without its end, of a log of such records."""
+    """Returns the first line, without newline, of a log of such records."""
     return "\t".join(("idx", *result.figures(), *record._fields))
 
 
 def format_rows(first, records, result):
-    """Lines without their ends.
+    """Formats records as lines without newlines.
 
     Args:
-        first: int, number of the first record in the run.
+        first: int, the number of the first record in the run.
         records: list of named tuples.
         result: the result of these records.
     """
@@ -60,15 +60,15 @@ def format_rows(first, records, result):
 
 
 def parse_records(path, text, settings, claim):
-    """Records of a log of ours, and the result that follows from them."""
+    """Returns the records of one of our logs, and their result."""
     result_kind = result_of(claim)
     kind = result_kind.record_type
     types = typing.get_type_hints(kind)
     records, stated = [], []
     names, columns = list(kind._fields), ("idx",)
-    if settings["format"] < CHAINED:  # The rows were bound to their claim.
+    if settings["format"] < CHAINED:  # Rows held the digest of their claim.
         columns = ("idx", "claim")
-    if settings["format"] < 6:  # Roundings were not known.
+    if settings["format"] < 6:  # Earlier formats have no rounding.
         names.remove("rounding")
 
     def parse(row):
@@ -105,7 +105,7 @@ def parse_records(path, text, settings, claim):
     result = result_kind.from_records(records, claim, settings["seed"])
     figures = result.figures()
     for i, ours in enumerate(stated):
-        # Rounded down, and perhaps by another SciPy.
+        # Values in rows are rounded down; another SciPy may have computed them.
         if ours.keys() != figures.keys() or not all(
             abs(ours[name] - figures[name][i]) < 2 * 10.0**-_DIGITS
             for name in ours
@@ -129,7 +129,7 @@ def _to_text(value):
 
 
 def _to_array(text):
-    """The array, or None, that `_to_text` wrote."""
+    """Reads the array, or None, that `_to_text` wrote."""
     if text == "-":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Claims, as the settings of a log say them, and rows, as claims need them."""
+"""Writes and resumes certification logs, with their settings beside them."""
 
 import contextlib
 import dataclasses
@@ -28,14 +28,14 @@ from keras_smoothing.results import result_of
 
 
 def header(sampler, claim, settings, *, num_examples, seed):
-    """All that certificates depend on, as the log keeps it.
+    """Returns everything that certificates depend on, as the log stores it.
 
     Args:
         sampler: `Sampler`.
-        claim: `Claim`, or another.
-        settings: dict, what else they depend on, for JSON.
-        num_examples: int, or None where it is not known.
-        seed: int, or None for that of the log, or a fresh one.
+        claim: `Claim`, or a claim of another type.
+        settings: dict, JSON-serializable: further settings that they depend on.
+        num_examples: int, or None if unknown.
+        seed: int, or None for the log's seed, or a fresh one.
 
     Returns:
         dict.
@@ -54,29 +54,29 @@ def header(sampler, claim, settings, *, num_examples, seed):
 
 
 def describe(claim):
-    """A claim as a part of the settings: its kind, and its attributes."""
+    """Returns a claim as settings: its type and its attributes."""
     kind = keras.saving.get_registered_name(type(claim))
     return {"claim": kind, **serialized(claim)}
 
 
 def to_claim(path, settings):
-    """The claim of a log with these settings.
+    """Returns the claim of a log with these settings.
 
     Raises:
-        ValueError: if they are damaged, in whatever way.
+        ValueError: if the settings are damaged in any way.
     """
     try:
         checks.seed(settings["seed"])
         if settings.get("num_examples") is not None:
             checks.positive_int("num_examples", settings["num_examples"])
         kind = Claim
-        if "claim" in settings:  # In format 3 there was one kind of them.
+        if "claim" in settings:  # Format 3 knew only one type.
             kind = keras.saving.get_registered_object(settings["claim"])
         names = [field.name for field in dataclasses.fields(kind)]
         new = set()
-        if settings["format"] < 5:  # All noise was fixed.
+        if settings["format"] < 5:  # Noise was always fixed.
             new.add("deployable")
-        if settings["format"] < 6:  # The classifier had no name.
+        if settings["format"] < 6:  # The classifier was not named.
             new |= {"classifier", "total_alpha"}
         names = [name for name in names if name not in new]
         claim = kind.from_config(
@@ -86,7 +86,7 @@ def to_claim(path, settings):
             }
         )
         rows_of(claim).check_settings(settings)
-    # What Keras and a constructor raise for damaged settings has any type.
+    # Keras and constructors raise errors of any type for damaged settings.
     except Exception as error:
         raise ValueError(
             f"Expected settings of a certification run. Received: "
@@ -96,55 +96,54 @@ def to_claim(path, settings):
 
 
 def rows_of(claim):
-    """The module that knows what is in a row: `vote_rows` or `array_rows`."""
+    """Returns the module that handles a claim's rows."""
     return vote_rows if isinstance(claim, Claim) else array_rows
 
 
 try:
     import fcntl
-except ImportError:  # On Windows. There two runs may pass the check at once.
+except ImportError:  # On Windows, where two runs may pass the check at once.
     fcntl = None
 
 
 class CertificationLog:
-    """The records of one run, kept in memory and, given a path, in a log.
+    """The records of one run, held in RAM and, given a path, in a log.
 
-    A log that exists is resumed; its last line is dropped if it was cut off
-    while it was written. Nothing is written before `begin`, or else the first
-    `append`. Both files are for their owner only, or for the group of a folder
-    with the set-group-ID bit.
+    An existing log is resumed; its last line is dropped if writing it was
+    interrupted. Nothing is written before `begin` or the first `append`. Only
+    the owner may access both files; in a folder with the set-group-ID bit, its
+    group may, too.
 
     Args:
         path: path of the log, or None.
-        settings: dict that JSON holds, all that the certificates depend on. A
-            seed of None stands for that of the log that is resumed, for as
-            many examples as it was drawn for, or for a fresh one from the
-            operating system. What is said of a "memory" is that of the log
-            that is resumed, too.
+        settings: dict, JSON-serializable: everything that the certificates
+            depend on. With a seed of None, the seed and the number of examples
+            of a resumed log are taken, or a fresh seed from the operating
+            system. Settings of a "memory" are taken from a resumed log, too.
         claim: `Claim` of the certificates.
 
     Attributes:
-        records: list of `Record`, or of what else there is for the claim.
+        records: list of `Record`, or of the claim's own record type.
         settings: dict, with the seed in use.
-        resumed: the result of those records that the log had; or None.
+        resumed: the result of the records that the log had; or None.
 
     Raises:
-        ValueError: if the folder is missing, or if the log there is of another
-            run, is no log of this library, or is damaged.
+        ValueError: if the folder is missing, or if the existing log belongs to
+            another run, is not a log of this library, or is damaged.
     """
 
     def __init__(self, path, settings, claim):
         self._path = None if path is None else pathlib.Path(path)
         self._claim = claim
         self._rows = rows_of(claim)
-        self._end = 0  # Of the last whole line.
-        self._size = 0  # What follows it was cut off.
-        self._stored = None  # The settings beside the log, once they are.
+        self._end = 0  # End of the last complete line.
+        self._size = 0  # File size; a line after `_end` is incomplete.
+        self._stored = None  # The settings beside the log, once written.
         self._chain = None
         self.records = []
         self.resumed = None
         self._results = []
-        # As JSON gives them back, to be compared with what it gives back.
+        # A JSON round trip makes them comparable to stored settings.
         self.settings = json.loads(json.dumps(settings))
         if self._path is not None:
             self._open()
@@ -152,21 +151,21 @@ class CertificationLog:
             self.settings["seed"] = secrets.randbits(63)
 
     def begin(self):
-        """Puts the settings of a new log on disk, so that it can be resumed."""
+        """Writes the settings of a new log, so that it can be resumed."""
         if self._path is not None and self._stored is None:
             with self._alone():
                 pass
 
     @property
     def run(self):
-        """A hash of what was to be run, and None where there is no log."""
+        """A hash of the run's settings, or None if there is no log."""
         return self._stored and settings_digest(self._stored)
 
     def append(self, records):
         """Adds the next records of the run; on return they are on disk.
 
         Returns:
-            the result of these records: what they prove is found here, once.
+            The result of these records. It is computed only once, here.
         """
         first = len(self.records)
         result = result_of(self._claim).from_records(
@@ -194,7 +193,7 @@ class CertificationLog:
         return result
 
     def result(self):
-        """The certificates of all records."""
+        """Returns the certificates of all records."""
         return result_of(self._claim).joined(self._results)
 
     def _open(self):
@@ -220,7 +219,7 @@ class CertificationLog:
                 f"{self._path} in format {stored['format']}, of an earlier "
                 "version. `read_log` still reads it. Choose another path."
             )
-        to_claim(self._path, stored)  # Refuses damaged settings.
+        to_claim(self._path, stored)  # Raises for damaged settings.
         if self.settings["seed"] is None:
             self.settings["seed"] = stored["seed"]
             self.settings["num_examples"] = stored.get("num_examples")
@@ -241,7 +240,7 @@ class CertificationLog:
 
     def _check_same_run(self, stored):
         for name, ours, theirs in _differences(self.settings, stored):
-            # A class may have moved; its registered name has not.
+            # A class may move to another module; its registered name stays.
             is_history = name.startswith("versions.") or name == "num_examples"
             if not is_history and not name.endswith(".module"):
                 why = ""
@@ -255,12 +254,12 @@ class CertificationLog:
 
     @contextlib.contextmanager
     def _alone(self):
-        """The log, with settings beside it, which nobody else writes to."""
+        """Opens the log, with its settings beside it, for exclusive writing."""
         with contextlib.suppress(FileExistsError):
             private_files.create(self._path)
         with open(self._path, "r+b") as file:
             if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)  # Until it is closed.
+                fcntl.flock(file, fcntl.LOCK_EX)  # Released on close.
             size = os.fstat(file.fileno()).st_size
             begun = None if self._stored is None else read_settings(self._path)
             if size != self._size or begun != self._stored:
@@ -271,7 +270,7 @@ class CertificationLog:
                     "to it. Choose another path."
                 )
             if self._stored is None:
-                # Before the first line: a log without is refused.
+                # Before the first line: a log without settings is rejected.
                 text = json.dumps(self.settings, indent=2) + "\n"
                 private_files.replace(sidecar_path(self._path), text.encode())
                 self._stored = read_settings(self._path)

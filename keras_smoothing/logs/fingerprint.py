@@ -1,4 +1,4 @@
-"""Settings of layers that Keras cannot save, as JSON takes them."""
+"""Model fingerprints, also for models with layers that Keras cannot save."""
 
 import codecs
 import functools
@@ -15,27 +15,27 @@ from keras import ops
 
 from keras_smoothing.certificates.utils import weights_digest
 
-# Of an object in memory: another one in the next process.
+# The address of an object, which differs between processes.
 _ADDRESS = re.compile(" at 0x[0-9a-f]+")
 
 
 def saved(thing):
-    """What Keras would save, or None where it cannot."""
+    """Returns an object as Keras would save it, or None if Keras cannot."""
     try:
         return keras.saving.serialize_keras_object(thing)
-    # Of any type: by objects without a configuration, by lambdas whose source
-    # is not in a file, by bytes that are no text.
+    # Errors of any type: from objects without a configuration, lambdas whose
+    # source is not in a file, bytes that are not text.
     except Exception:
         return None
 
 
 def constructor_arguments(thing):
-    """What the constructors of a Keras object were called with.
+    """Returns the constructor arguments of a Keras object.
 
-    By Keras's convention it keeps each under its own name.
+    By Keras's convention, the object keeps each as an attribute of that name.
 
     Args:
-        thing: Keras layer or the like.
+        thing: Keras layer or similar object.
 
     Returns:
         dict.
@@ -45,7 +45,7 @@ def constructor_arguments(thing):
         for kind in type(thing).__mro__
         for name in inspect.signature(kind.__init__).parameters
     ]
-    # A layer's own "dtype" is that of its variables only.
+    # A layer's "dtype" is only that of its variables.
     return {
         name: described(getattr(thing, name))
         for name in dict.fromkeys([*names, "dtype_policy"])
@@ -54,11 +54,11 @@ def constructor_arguments(thing):
 
 
 def described(value, above=()):
-    """Any value by its parts; objects by what they hold.
+    """Describes any value by its parts, and objects by their contents.
 
     Args:
-        value: whatever a configuration holds.
-        above: tuple of ints, the ids of what it is a part of.
+        value: any value of a configuration.
+        above: tuple of ints, the ids of the values that contain it.
     """
     if id(value) in above:  # An object that holds itself.
         return "..."
@@ -88,11 +88,11 @@ def described(value, above=()):
 
 
 def text_or_parts(value):
-    """What JSON takes in place of a value: its text where that says it all."""
+    """Returns a JSON substitute: the value's text, if that is complete."""
     text = str(value)
     if hasattr(value, "__array__"):
         array = np.asarray(value)
-        # NumPy leaves out values of large arrays, and the last digits of all.
+        # NumPy abbreviates large arrays and omits the last digits.
         whole = np.array2string(
             array, threshold=array.size + 1, floatmode="unique"
         )
@@ -100,8 +100,8 @@ def text_or_parts(value):
     return described(value) if _ADDRESS.search(text) else text
 
 
-# Where classes of base models were when logs and memories began, which keep
-# fingerprints: a class may move, and its model stays the same.
+# The modules of base model classes when fingerprints were first stored in logs
+# and memories. So a class may move without changing its model's fingerprint.
 _FIRST_MODULES = {
     f"keras_smoothing>{name}": module
     for name, module in {
@@ -123,12 +123,12 @@ _FIRST_MODULES = {
 
 
 def fingerprint(model):
-    """A hash of a model's weights and configuration.
+    """Returns a hash of a model's weights and configuration.
 
-    It does not see Python code, nor attributes that `get_config` leaves out.
-    Names are left out of it too, since Keras numbers the names of layers anew
-    in every process. A layer that Keras cannot save, as with a `partial` for
-    an activation, is known by the arguments of its constructor.
+    It covers neither Python code nor attributes that `get_config` omits. It
+    also omits names, since Keras numbers layers anew in every process. A layer
+    that Keras cannot save, for instance with a `partial` as its activation, is
+    identified by its constructor arguments.
 
     Args:
         model: built Keras model.
@@ -142,9 +142,9 @@ def fingerprint(model):
 
 
 def structure(model):
-    """A model's configuration without names, as text."""
+    """Returns a model's configuration without names, as text."""
     with warnings.catch_warnings():
-        # Keras warns of lambdas that are saved; nothing is saved here.
+        # Keras warns about saving lambdas, but nothing is saved here.
         warnings.simplefilter("ignore")
         config = _config(model)
     names = {}
@@ -163,7 +163,7 @@ def structure(model):
             return {
                 key: canonical(value)
                 for key, value in node.items()
-                # How a model was compiled or built says nothing of its output.
+                # How a model was compiled or built does not affect its output.
                 if key not in ("compile_config", "build_config")
             }
         if isinstance(node, list | tuple):
@@ -191,17 +191,17 @@ def structure(model):
 def _config(model):
     try:
         return model.get_config()
-    except NotImplementedError:  # Keras's answer for subclassed models.
+    except NotImplementedError:  # Keras raises it for subclassed models.
         return {}
-    except Exception:  # Of any type, where Keras cannot save something.
+    except Exception:  # Of any type, if Keras cannot save some part.
         odd = [part for part in _layers(model) if not saved(part)]
-    # What other layers are, and how all are connected, Keras tells.
+    # Keras still describes the other layers and all connections.
     for layer in odd:
         arguments = functools.partial(constructor_arguments, layer)
         vars(layer)["get_config"] = arguments
     try:
         return model.get_config()
-    except Exception:  # As above: the model's own doing.
+    except Exception:  # The model itself cannot be saved.
         return constructor_arguments(model)
     finally:
         for layer in odd:
@@ -209,14 +209,14 @@ def _config(model):
 
 
 def _layers(model):
-    """Yields the layers of a model, and those of models among them."""
+    """Yields a model's layers and, recursively, those of nested models."""
     for layer in getattr(model, "layers", ()):
         yield layer
         yield from _layers(layer)
 
 
 def _takes_keys(node):
-    """Whether JSON takes and sorts the keys of a dict."""
+    """Returns whether JSON accepts and sorts a dict's keys."""
     try:
         json.dumps(dict.fromkeys(node), sort_keys=True)
     except TypeError:
@@ -225,12 +225,12 @@ def _takes_keys(node):
 
 
 def _plain(config):
-    """That of a lambda, whose code has the same bytes wherever it is from.
+    """Normalizes a lambda's config, so that its code always has the same bytes.
 
-    Keras writes it in a format that also says which of its parts were in use
-    elsewhere when it was written, as they are not once it is loaded.
+    Keras's format also records which parts of the code were referenced
+    elsewhere when it was written. This changes once the code is loaded.
     """
-    if "code" not in config:  # Of a Lambda layer only it has a name.
+    if "code" not in config:  # Only in a Lambda layer's config has it a name.
         encoded, *rest = config["value"]
         return {**config, "value": [_plain_code(encoded), *rest]}
     return {**config, "code": _plain_code(config["code"])}

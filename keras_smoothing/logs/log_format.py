@@ -1,8 +1,8 @@
 """The text of a certification log, and of the settings beside it.
 
-A log is a tab-separated file. A JSON file beside it, `<log>.json`, says what
-was run. What is in a row depends on the claim, but for the last column: it
-binds the row to the settings, and to the rows before it.
+A log is a tab-separated file. A JSON file beside it, `<log>.json`, holds the
+settings of the run. The columns depend on the claim, except for the last: it
+binds each row to the settings and to the rows before it.
 """
 
 import hashlib
@@ -17,25 +17,25 @@ import scipy
 from keras_smoothing import backend
 from keras_smoothing.version import __version__
 
-# Counted up whenever the same settings would give other draws or other rows.
+# Incremented whenever the same settings would give other draws or other rows.
 FORMAT = 7
 
-# All that can be read. Those before 5 are of votes for one class. Rows of those
-# before 7 do not tell by which settings they were written.
+# All readable formats. Before 5, all logs are of votes for one class. Before 7,
+# rows are not bound to their settings.
 FORMATS = (3, 4, 5, 6, FORMAT)
 CHAINED = 7
 
 
 def sidecar_path(path):
-    """Where the settings of a log are."""
+    """Returns the path of a log's settings."""
     return path.with_name(path.name + ".json")
 
 
 def read_settings(path):
-    """The settings of a log, or None where it has none beside it.
+    """Returns the settings beside a log, or None if there are none.
 
     Raises:
-        ValueError: if they are not those of a certification run.
+        ValueError: if they are not settings of a certification run.
     """
     sidecar = sidecar_path(path)
     try:
@@ -56,16 +56,16 @@ def read_settings(path):
 
 
 def parse_rows(path, text, columns, parse):
-    """Parses the lines below the heading, naming the line that fails.
+    """Parses the lines below the heading. Errors name the failing line.
 
     Args:
-        path: path of the log, to be named.
+        path: path of the log, for messages.
         text: str, the log.
         columns: tuple of str, the first columns.
         parse: function of one row, a dict from column to text.
 
     Returns:
-        list of what `parse` returned.
+        list of the return values of `parse`.
     """
     lines = text.splitlines()
     names = lines[0].split("\t") if lines else []
@@ -78,16 +78,16 @@ def parse_rows(path, text, columns, parse):
 
 
 def parse_lines(path, names, lines, parse):
-    """Parses lines whose columns are known, naming the line that fails.
+    """Parses lines whose columns are known. Errors name the failing line.
 
     Args:
-        path: path of the log, to be named.
+        path: path of the log, for messages.
         names: list of str, the columns.
-        lines: iterable of the number of a line and its text.
-        parse: as of `parse_rows`.
+        lines: iterable of pairs of line number and text.
+        parse: As in `parse_rows`.
 
     Returns:
-        list of what `parse` returned.
+        list of the return values of `parse`.
     """
     parsed = []
     for number, line in lines:
@@ -107,7 +107,7 @@ def parse_lines(path, names, lines, parse):
 
 
 def serialized(claim):
-    """The attributes of a claim, for JSON."""
+    """Returns the attributes of a claim, for JSON."""
     return {
         name: keras.saving.serialize_keras_object(value)
         for name, value in claim.get_config().items()
@@ -115,11 +115,11 @@ def serialized(claim):
 
 
 def claim_digest(claim):
-    """A hash of all that a claim says, of 16 digits."""
+    """Returns a hash, of 16 digits, of all attributes of a claim."""
 
     def said(node):
         if isinstance(node, dict):
-            # A class may move; its registered name does not.
+            # A class may move to another module; its registered name stays.
             return {k: said(v) for k, v in node.items() if k != "module"}
         return [*map(said, node)] if isinstance(node, list | tuple) else node
 
@@ -129,19 +129,19 @@ def claim_digest(claim):
 
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-# The largest up to which a float holds every integer.
+# A float represents every integer up to this one.
 _LARGEST = 2**53
 
 
 def integer(text):
-    """The int of decimal digits."""
+    """Reads an int from decimal digits."""
     if not _INTEGER.fullmatch(text):
         raise ValueError(f"an integer expected, {text!r} received")
     return whole(text)
 
 
 def number(text):
-    """The float of a decimal number."""
+    """Reads a finite float from a decimal number."""
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise ValueError(f"a finite number expected, {text!r} received")
@@ -149,7 +149,7 @@ def number(text):
 
 
 def nonnegative(text):
-    """The float of a decimal number that is not below 0."""
+    """Reads a float from a decimal number that is not below 0."""
     value = number(text)
     if value < 0:
         raise ValueError(f"a number >= 0 expected, {text!r} received")
@@ -157,7 +157,7 @@ def nonnegative(text):
 
 
 def whole(text):
-    """The int of a number without a fraction, such as `3` or `3.0`."""
+    """Reads an int from a whole number, such as `3` or `3.0`."""
     value = number(text)
     if value != int(value) or abs(value) > _LARGEST:
         raise ValueError(f"a whole number expected, {text!r} received")
@@ -165,8 +165,8 @@ def whole(text):
 
 
 def versions():
-    """Of all that numbers depend on: dict of strs."""
-    # The packages' own words: what a wheel is called varies.
+    """Returns a dict with the versions of the packages results depend on."""
+    # As packages state them: the names of wheels vary.
     return {
         "keras_smoothing": __version__,
         "keras": keras.__version__,
@@ -180,11 +180,11 @@ COLUMN = "chain"
 
 
 class Chain:
-    """The hashes of a log, one row after the other.
+    """The hash chain of a log's rows.
 
     Args:
-        settings: dict, what is in the file beside the log.
-        heading: str, the first line without its end and without our column.
+        settings: dict, the contents of the file beside the log.
+        heading: str, the first line without newline and without our column.
 
     Attributes:
         last: str, the hash so far.
@@ -195,7 +195,7 @@ class Chain:
         self.last = _hash(settings_digest(settings), heading)
 
     def follow(self, row):
-        """The hash of the next row, a line without its end and our column."""
+        """Returns the hash of the next row, without newline and our column."""
         fields = zip(self._names, row.split("\t"), strict=False)
         timeless = [field for name, field in fields if name != "time"]
         self.last = _hash(self.last, "\t".join(timeless))
@@ -203,19 +203,19 @@ class Chain:
 
 
 def settings_digest(settings):
-    """A hash of all settings of a log, as they are in the file beside it."""
+    """Returns a hash of a log's settings, as in the file beside it."""
     return hashlib.sha256(
         json.dumps(settings, sort_keys=True).encode()
     ).hexdigest()
 
 
 def unchained(path, text, settings):
-    """A log without the hashes of its rows, and its `Chain`.
+    """Returns a log without the hashes of its rows, and its `Chain`.
 
     Args:
-        path: path of the log, to be named.
-        text: str, whole lines, the heading among them.
-        settings: dict, what is in the file beside it.
+        path: path of the log, for messages.
+        text: str, complete lines, including the heading.
+        settings: dict, the contents of the file beside it.
 
     Raises:
         ValueError: if a line, or the settings, are not as they were written.

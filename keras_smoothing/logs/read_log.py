@@ -1,9 +1,9 @@
-"""Logs of other programs: the six columns of the field, found by their names.
+"""Reads logs, also those of other programs, by the field's six columns.
 
-Papers add columns of their own between these, programs write `True` or `1.0`
-for 1, and files that were edited or appended to have byte-order marks, blank
-lines and second headings. None of this changes what a row says. What
-contradicts itself is refused.
+The columns are found by their names. Papers add their own columns between
+them, programs write `True` or `1.0` for 1, and edited or appended files have
+byte-order marks, blank lines and repeated headings. None of this changes the
+meaning of a row. Rows that contradict themselves are rejected.
 """
 
 import pathlib
@@ -29,32 +29,31 @@ from keras_smoothing.results import CertificationResult
 def read_log(path):
     """Reads a certification log: one of ours, or any six-column log.
 
-    The columns `idx label predict radius correct time`, separated by tabs, are
-    the field's own. They are found by their names, and other columns, such as
-    a sigma of each example, are passed over. `correct` is 0 or 1, or `True` or
-    `False`; times are seconds or `H:MM:SS`. Blank lines, a byte-order mark and
-    the heading once more, as in a log that was appended to, are skipped. A row
-    with radius -1, by which papers say that nothing is certified, is read as an
-    abstention, whatever class it predicts.
+    The tab-separated columns `idx label predict radius correct time` are the
+    field's standard. They are found by name; other columns, such as a sigma per
+    example, are ignored. `correct` is 0 or 1, or `True` or `False`; times are
+    seconds or `H:MM:SS`. Blank lines, byte-order marks and repeated headings
+    (in appended logs) are skipped. Papers use radius -1 where nothing is
+    certified: such a row is read as an abstention, whatever class it predicts.
 
-    Of a log of ours, which has its settings beside it in `<path>.json`, the
-    vote counts are read too, and the certificates are computed from them again.
-    Each of its rows ends with a hash of the settings and of all rows so far:
-    settings that are not those of the rows, and lines that were changed,
-    removed, repeated or moved, are refused. Logs of earlier versions have no
-    such hashes; they are read with a warning.
+    One of our logs has its settings beside it in `<path>.json`. Its vote counts
+    are read, too, and the certificates are recomputed from them. Each row ends
+    with a hash of the settings and of all rows so far. So reading fails if the
+    settings are not those of the rows, or if lines were changed, removed,
+    repeated or moved. Logs of earlier versions have no such hashes; they are
+    read with a warning.
 
     Args:
         path: path of the log.
 
     Returns:
-        `CertificationResult`; of a log of pixels or labels the result that
-        `certify` gave.
+        `CertificationResult`; for a log of pixels or labels, the result that
+        `certify` returned.
 
     Raises:
-        ValueError: if the file is missing, cut off, or no such log; for a log
-            of ours without its settings, for rows that contradict themselves,
-            and for an `idx` that occurs twice.
+        ValueError: if the file is missing, cut off, or not a certification
+            log; if one of our logs lacks its settings; if rows contradict
+            themselves; or if an `idx` occurs twice.
 
     Example:
 
@@ -109,21 +108,21 @@ def read_log(path):
     return result
 
 
-# What papers write for the radius where nothing is certified.
+# The radius that papers write where nothing is certified.
 _NO_RADIUS = -1
 
 
 def read_six_columns(path, text):
-    """The `CertificationResult` of a log that another program wrote.
+    """Returns the `CertificationResult` of a log that another program wrote.
 
     Args:
-        path: path of the log, to be named.
+        path: path of the log, for messages.
         text: str, the log.
 
     Raises:
-        ValueError: if it is no such log.
+        ValueError: if it is not a six-column log.
     """
-    # A file that was appended has its byte-order mark in the middle.
+    # An appended file may have a byte-order mark in the middle.
     numbered = enumerate(text.replace("\ufeff", "").split("\n"), start=1)
     lines = [(i, line) for i, line in numbered if line.strip()]
     names = _fields(lines[0][1]) if lines else []
@@ -179,7 +178,7 @@ def _check_heading(path, names):
 
 
 def _parse(row):
-    """Index, label, prediction, radius and time of a row."""
+    """Returns the index, label, prediction, radius and time of a row."""
     row = {name: field.strip() for name, field in row.items()}
     index, label = whole(row["idx"]), whole(row["label"])
     predict, radius = whole(row["predict"]), number(row["radius"])
@@ -197,7 +196,7 @@ def _parse(row):
             f"correct={row['correct']}"
         )
     if radius == _NO_RADIUS:
-        # Whatever was predicted. At radius 0 it would count as certified.
+        # Whatever the prediction: with radius 0 it would count as certified.
         predict, radius = ABSTAIN, 0.0
     if radius < 0:
         raise ValueError(
@@ -218,7 +217,7 @@ def _truth(text):
 
 
 def _seconds(text):
-    """Seconds of `15.4` or of `0:00:15.4`."""
+    """Reads seconds from `15.4` or `0:00:15.4`."""
     seconds = 0.0
     for part in text.split(":"):
         seconds = 60 * seconds + nonnegative(part)

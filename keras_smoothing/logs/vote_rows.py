@@ -1,7 +1,7 @@
-"""Rows of votes for one class of each example.
+"""Log rows of votes for one class per example.
 
-The first six columns are the field's own, so that every analysis script reads
-them.
+The first six columns are the field's standard, so that every analysis script
+can read them.
 """
 
 import math
@@ -27,7 +27,7 @@ from keras_smoothing.results.records import check_rounding
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 _FORMAT_4 = ("p_lower", "num_samples", "candidate", "nan_draws", "scale")
 _FORMAT_6 = (*_FORMAT_4, "mean_scale", "volume_radius", "rounding")
-# By format. Columns of findings follow.
+# By format. The columns of findings follow these.
 MORE_COLUMNS = {
     3: (*_FORMAT_4[:-1], "counts", "digest"),
     4: (*_FORMAT_4, "counts", "digest"),
@@ -37,7 +37,7 @@ MORE_COLUMNS = {
 }
 _PROMISE_5 = ("promised", "promised_radius", "promised_alpha")
 _PROMISE_6 = (*_PROMISE_5, "promised_noise", "memory_alpha")
-# Before those of findings, where there is a memory.
+# By format. With a memory, these precede the columns of findings.
 PROMISE_COLUMNS = {
     3: (),
     4: (),
@@ -51,12 +51,12 @@ PROMISE_COLUMNS = {
 
 
 def check_settings(settings):
-    """Raises where the settings of a log do not say what its rows need."""
+    """Raises if a log's settings lack what its rows need."""
     checks.positive_int("num_classes", settings["num_classes"])
 
 
 def heading(record, result):
-    """The first line, without its end, of a log of such records."""
+    """Returns the first line, without newline, of a log of such records."""
     promise = () if record.promise is None else PROMISE_COLUMNS[FORMAT]
     return "\t".join(
         (*COLUMNS, *MORE_COLUMNS[FORMAT], *promise, *record.findings)
@@ -64,10 +64,10 @@ def heading(record, result):
 
 
 def format_rows(first, records, result):
-    """Lines without their ends.
+    """Formats records as lines without newlines.
 
     Args:
-        first: int, number of the first record in the run.
+        first: int, the number of the first record in the run.
         records: list of `Record`.
         result: `CertificationResult` of these records.
     """
@@ -121,14 +121,14 @@ def _correct(label, prediction):
 
 
 def _format_numbers(numbers):
-    """An int as it is; an array of them as `index:number`, without zeros."""
+    """Formats an int, or the nonzero ints of an array as `index:number`."""
     if np.ndim(numbers) == 0:
         return str(int(numbers))
     return " ".join(f"{i}:{numbers[i]}" for i in np.flatnonzero(numbers))
 
 
 def _parse_numbers(text, size):
-    """What `_format_numbers` wrote of an int, or of an array of that size."""
+    """Reads an int, or an array of that size, that `_format_numbers` wrote."""
     return integer(text) if text.isdecimal() else _parse_array(text, size)
 
 
@@ -143,7 +143,7 @@ def _parse_array(text, size):
 
 
 def _parse_promise(row, scale, classes, stddev):
-    """The `Promise` of a row, or None of a log without a memory."""
+    """Reads the `Promise` of a row; None for a log without a memory."""
     if not any(name in row for name in PROMISE_COLUMNS[FORMAT]):
         return None
     promise = Promise(
@@ -164,7 +164,7 @@ def _parse_promise(row, scale, classes, stddev):
 
 
 def _parse_memory_alpha(row):
-    """What the memory of a row had spent, or None where it does not say."""
+    """Reads the alpha that the memory had spent; None if the row lacks it."""
     if "memory_alpha" not in row:
         return None
     spent = number(row["memory_alpha"])
@@ -174,7 +174,7 @@ def _parse_memory_alpha(row):
 
 
 def _parse_memory_head(row):
-    """What a memory held, or None where it does not say."""
+    """Reads the memory's `Head`; None if the row lacks it."""
     if "memory_chain" not in row:
         return None
     promises = integer(row["memory_promises"])
@@ -185,7 +185,7 @@ def _parse_memory_head(row):
 
 
 def parse_records(path, text, settings, claim):
-    """Records of a log of ours, and the result that their votes prove."""
+    """Returns the records of one of our logs, and the result of their votes."""
     classes = settings["num_classes"]
     columns = COLUMNS + MORE_COLUMNS[settings["format"]]
     promised = PROMISE_COLUMNS[settings["format"]]
@@ -222,14 +222,14 @@ def parse_records(path, text, settings, claim):
             raise ValueError(f"{num_samples} votes expected, more received")
         if not ABSTAIN <= candidate < classes:
             raise ValueError(f"a class expected, {candidate=} received")
-        # All noise had the scale 1 when the format had no column for it.
+        # Formats without this column always used the scale 1.
         scale = number(row.get("scale", "1"))
         mean_scale = number(row.get("mean_scale", row.get("scale", "1")))
         if not 0 < scale <= mean_scale < math.inf:
             raise ValueError(
                 f"scales > 0 expected, {scale} and {mean_scale} received"
             )
-        # Inputs that float32 does not hold were taken as it rounds them.
+        # Earlier formats ignored the rounding of inputs to float32.
         rounding = number(row.get("rounding", "0"))
         check_rounding(rounding)
         promise = _parse_promise(row, mean_scale, classes, claim.noise.stddev)
@@ -267,8 +267,8 @@ def parse_records(path, text, settings, claim):
 
 
 def _check_follows(path, result, stated):
-    """Raises where rows state what their votes do not prove."""
-    # Rounded down, and perhaps by another SciPy.
+    """Raises if rows disagree with what their votes prove."""
+    # Values in rows are rounded down; another SciPy may have computed them.
     tolerance = 2e-6 * np.maximum(1, result.mean_scale / result.scale)
     proved = {
         "predict": (result.prediction, 1),

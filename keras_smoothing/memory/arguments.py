@@ -1,4 +1,4 @@
-"""What the methods of a memory are given, checked and in its own form."""
+"""Checks and converts the arguments of a memory's methods."""
 
 import math
 
@@ -12,7 +12,7 @@ from keras_smoothing.memory.kept import Promise
 
 
 def to_points(x, shape):
-    """Examples of a shape as rows of coordinates."""
+    """Flattens examples of the given shape to rows of coordinates."""
     if (
         not isinstance(x, np.ndarray)
         or x.dtype != np.float32
@@ -34,7 +34,7 @@ def to_points(x, shape):
 
 
 def to_symmetries(symmetries, dimensions):
-    """Rearrangements of coordinates as an int64 array, or None."""
+    """Returns rearrangements of coordinates as an int64 array, or None."""
     if symmetries is None:
         return None
     array = np.asarray(symmetries)
@@ -54,7 +54,7 @@ def to_symmetries(symmetries, dimensions):
 
 
 def to_promises(x, prediction, radius, scale, alpha, stddev, noise):
-    """One `Promise` for each example."""
+    """Returns one `Promise` for each example."""
     count = len(x)
     classes = ClassLabels(minus_one="an abstention", name="prediction")
     prediction = classes.read(prediction, range(count))
@@ -98,7 +98,7 @@ def to_promises(x, prediction, radius, scale, alpha, stddev, noise):
 
 
 def to_roundings(rounding, count):
-    """A list with the distance of each example from the point meant."""
+    """Lists how far each example may be from the point that is meant."""
     rounding = np.asarray(rounding, np.float64)
     if not np.all((rounding >= 0) & (rounding < LARGEST)):
         raise ValueError(
@@ -109,7 +109,7 @@ def to_roundings(rounding, count):
 
 
 def _one_each(name, numbers, count):
-    """A list with a number for each example."""
+    """Returns a list with one number for each example."""
     if numbers.shape not in ((), (count,)):
         raise ValueError(
             f"Expected `{name}` to be a number, or one for each of {count} "

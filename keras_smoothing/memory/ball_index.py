@@ -4,9 +4,9 @@ from keras_smoothing.memory import geometry
 from keras_smoothing.memory.kept import Promise
 from keras_smoothing.memory.sieve import Sieve
 
-# Balls that are all looked at, before there is anything to be gained by less.
+# Up to this many balls, a full scan is as fast as a sieve.
 _FEW = 256
-# Balls of which the exact distances are computed together.
+# Number of balls whose exact distances are computed together.
 _BLOCK = 4096
 
 _ROW = np.dtype(
@@ -18,15 +18,16 @@ _ROW = np.dtype(
 
 
 class BallIndex:
-    """Balls in memory, in the order in which they came.
+    """Balls in RAM, in insertion order.
 
-    A lookup scans all of them: trees give up in hundreds of dimensions, and the
-    balls have radii of their own. The scan reads a few coordinates of each ball
-    in float32 (`Sieve`), with a bound of the error; what may matter is decided
-    in float64, and in exact arithmetic where that leaves a doubt.
+    A lookup scans all balls: search trees do not help in hundreds of
+    dimensions, and each ball has its own radius. The scan reads a few float32
+    coordinates of each ball (`Sieve`) and bounds the error. The remaining
+    candidates are decided in float64, or in exact arithmetic where float64
+    cannot decide.
 
     Args:
-        dimensions: int, of a point.
+        dimensions: int, the number of coordinates of a point.
         norm: `"l1"` or `"l2"`.
     """
 
@@ -35,22 +36,22 @@ class BallIndex:
         self._length = 0
         self._points = np.empty((_FEW, dimensions), np.float32)
         self._rows = np.empty(_FEW, _ROW)
-        self._scales = {}  # Of the balls that have one for each coordinate.
-        self._noises = []  # In words, each once: rows have its number.
+        self._scales = {}  # For balls with one scale per coordinate.
+        self._noises = []  # Distinct descriptions; rows hold their indices.
         self._sieve = None
 
     def __len__(self):
         return self._length
 
     def __getitem__(self, i):
-        """The center of a ball, shape `(dimensions,)`, and its `Promise`."""
+        """Returns a ball's center, shape `(dimensions,)`, and its `Promise`."""
         *values, noise, _ = self._rows[i].tolist()
         promise = Promise(*values, self._noises[noise])
         scale = self._scales.get(i, promise.scale)
         return self._points[i], promise._replace(scale=scale)
 
     def extend(self, points, promises):
-        """Adds balls as they are.
+        """Adds balls without clipping them.
 
         Args:
             points: float32 array, shape `(balls, dimensions)`.
@@ -76,39 +77,39 @@ class BallIndex:
             )
             rows[i] = (*row, _reach(promise))
         if outgrown:
-            # Also the basis is learned anew.
+            # This also learns a new basis.
             sieve = Sieve(kept[:stop], rows["reach"][:stop], capacity)
         elif sieve is not None:
             sieve.put(start, points, rows["reach"][start:stop])
-        # Last of all, and in this order: an interruption adds nothing.
+        # Assigned last and in this order, so that an interruption adds nothing.
         self._sieve, self._rows, self._points = sieve, rows, kept
         self._length = stop
 
     def truncate(self, length):
-        """Takes back all balls but the first `length`."""
+        """Removes all balls but the first `length`."""
         for i in range(length, self._length):
             self._scales.pop(i, None)
         self._length = length
 
     def find(self, x, rounding=0.0, first=None):
-        """What the balls promise of a point.
+        """Finds what the balls promise about a point.
 
         Args:
             x: float32 array, shape `(dimensions,)`.
-            rounding: float, how far from x the point may be.
-            first: int, how many of the balls, from the first on; or None for
+            rounding: float, how far from `x` the point may be.
+            first: int, searches only the first `first` balls; None searches
                 all.
 
         Returns:
-            `Promise`, of those that hold there the one with the largest
-            radius; None where no ball contains all such points.
+            The `Promise` that holds there with the largest remaining radius;
+            None if no ball contains all points that may be meant.
         """
         found = None
         for which in self._near(x, rounding, first):
             radii = self._rows["radius"][which]
             lower, upper = self._distances(x, which, rounding)
             inside = upper <= radii
-            # Of one point there is no doubt.
+            # A single point is decided exactly.
             doubtful = ~inside & (lower <= radii) & (rounding == 0)
             for j in np.flatnonzero(doubtful):
                 center, promise = self[which[j]]
@@ -133,14 +134,14 @@ class BallIndex:
         return found
 
     def touching(self, x, rounding):
-        """The promises that may hold at a point, which is not known exactly.
+        """Lists the promises that may hold at a point known inexactly.
 
         Args:
-            x: as of `find`.
-            rounding: as there.
+            x: As in `find`.
+            rounding: As in `find`.
 
         Returns:
-            list of `Promise`, of all balls that contain such a point.
+            list of `Promise`, of all balls that may contain the point.
         """
         return [
             self[i][1]
@@ -152,14 +153,14 @@ class BallIndex:
         ]
 
     def clip(self, x, promise):
-        """The promise as far as it contradicts none of another class.
+        """Shrinks a promise until it contradicts no promise of another class.
 
         Args:
             x: float32 array, shape `(dimensions,)`, in none of the balls.
             promise: `Promise` of `x`.
 
         Returns:
-            `Promise`, with the radius made smaller where need be.
+            `Promise`, with a smaller radius where necessary.
         """
         radius = promise.radius
         for which in self._near(x, _reach(promise)):
@@ -176,7 +177,7 @@ class BallIndex:
         return promise._replace(radius=radius)
 
     def _near(self, x, reach, first=None):
-        """Balls that a point comes within a reach of, a few at a time."""
+        """Yields, in blocks, the balls that may be within `reach` of `x`."""
         length = self._length if first is None else first
         if self._sieve is None:
             which = np.arange(length)
@@ -186,15 +187,15 @@ class BallIndex:
             yield which[start : start + _BLOCK]
 
     def _distances(self, x, which, rounding):
-        """Bounds of the distances of balls from a point near x."""
+        """Bounds the distances of balls from a point near `x`."""
         lower, upper = geometry.distances(
             x, self._points[which], self._norm, self._weights(which)
         )
-        # A step counts no more than its length, whatever the weights.
+        # Weights are at most 1, so a step counts for at most its length.
         return geometry.widened(lower, upper, rounding)
 
     def _weights(self, which):
-        """Weights of balls, one row each; None where none has any."""
+        """Returns one row of weights per ball; None if no ball has weights."""
         which = which.tolist()
         if self._scales.keys().isdisjoint(which):
             return None
@@ -210,7 +211,7 @@ def _reach(promise):
 
 
 def _moved(array, capacity):
-    """A copy with room for more rows."""
+    """Copies an array to one with room for `capacity` rows."""
     larger = np.empty((capacity, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger

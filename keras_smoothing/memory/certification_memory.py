@@ -23,80 +23,84 @@ from keras_smoothing.memory.store import RamStore
 
 
 class CertificationMemory:
-    """The promises made: certified balls, and what later queries owe to them.
+    """Stores certified balls ("promises") that later answers must respect.
 
-    A classifier that chooses its noise by the input has no certificate by
-    itself, since at another point of the ball it may choose other noise. So it
-    keeps its word instead. Every query, for a class or for a certificate, asks
-    the memory first:
+    A classifier that adapts its noise to the input has no certificate by
+    itself: at another point of the ball it may choose other noise. The memory
+    makes it keep to its earlier answers instead. Every query, for a class or
+    for a certificate, asks the memory first:
 
-    - at most the radius away from an earlier point: the answer is that point's
-      class, with the radius that remains (of several balls, the largest);
-    - elsewhere: the certificate found there is clipped, so that its ball
-      touches none of another class, and is promised from then on.
+    - If the point lies within the radius of an earlier point, the answer is
+      that point's class, with the radius that remains (the largest, if several
+      balls contain the point).
+    - Otherwise the certificate found there is clipped, so that its ball touches
+      no ball of another class. From then on it is promised.
 
-    Then no two balls of different classes ever have a point in common, and
-    every point of every ball is answered with the ball's class: exactly, as
-    real numbers, also where a point lies on a border. A radius of 0 promises
-    the point itself, and leaves it to a later certificate of that class to
-    promise more. An abstention promises nothing, and contradicts nothing.
+    So no two balls of different classes ever have a point in common, and every
+    point of every ball is answered with the ball's class. This is decided
+    exactly, in real arithmetic, also for points on a border. A radius of 0
+    promises the point itself; a later certificate of that class may promise
+    more. An abstention promises nothing and contradicts nothing.
 
-    Under a group a promise is about all rearrangements of a point: they are
-    looked up, and kept clear of, together.
+    Under a group, a promise covers all rearrangements of a point: lookup and
+    clipping consider all of them.
 
-    What is promised depends on the order of the queries, and mistakes add up.
-    An answer that was drawn for is wrong with probability at most its `alpha`
-    (another class is the most probable under the noise), and answers are kept:
-    whoever asks often enough about a point that is hard to decide gets a wrong
-    one. So every query that draws is counted before its answer leaves, be it
-    an abstention: `num_queries` is their number, `alpha_spent` the sum of their
-    alphas. Examples of one call share their draws; those that are answered by
-    what the call itself has promised count, too. Then, by the union bound,
+    The promises depend on the order of the queries, and errors accumulate. An
+    answer based on noise samples is wrong with probability at most its `alpha`
+    (wrong: another class is the most probable under the noise). Answers are
+    kept, so a user who queries points that are hard to decide often enough
+    gets a wrong one. Therefore every query that samples noise is counted before
+    its answer is returned, even if it abstains: `num_queries` is the number of
+    these queries, `alpha_spent` the sum of their alphas. The examples of one
+    call share their noise samples; those that are answered from the call's own
+    promises count, too. Then, by the union bound:
 
-    - for a sum s fixed beforehand: with probability at least 1 - s, all answers
-      that were given while `alpha_spent` was at most s are right;
-    - with `total_alpha`: with probability at least 1 - total_alpha, all answers
-      that the memory will ever give are right. The k-th query draws at `alpha =
-      min(alpha, total_alpha * 6 / (pi k)^2)`, and these add up to no more.
+    - For a sum s fixed beforehand: with probability at least 1 - s, all answers
+      that were given while `alpha_spent` was at most s are right.
+    - With `total_alpha`: with probability at least 1 - total_alpha, all answers
+      that the memory will ever give are right. The k-th query uses `alpha =
+      min(alpha, total_alpha * 6 / (pi k)^2)`; these sum to at most
+      `total_alpha`.
 
-    Both hold however queries follow from earlier answers, as long as each call
-    has a fresh seed, which is the default, and nobody chooses queries by
-    answers of a call that still runs. Later shares are smaller, and prove
-    smaller radii by the same draws. What was counted stays counted: a call that
-    is killed goes on, when it is resumed by its log, with the share that is
-    next, and counts the examples that were not counted yet.
+    Both hold even if queries depend on earlier answers, as long as each call
+    has a fresh seed (the default) and nobody chooses queries by the answers of
+    a call that is still running. Later shares are smaller, so the same number
+    of samples certifies smaller radii. Counted queries stay counted: a killed
+    call that is resumed from its log continues with the next share, and counts
+    the examples that were not counted yet.
 
-    With a path, promises live in an SQLite file that several processes of a
-    machine may share: lookup and insertion are one transaction, and a promise
-    that was returned survives a kill and a loss of power. With a
-    `postgresql://` address they live on a server, for many machines. Each
-    process also holds the points in RAM, four bytes for a coordinate.
+    With a path, promises are stored in an SQLite file that several processes
+    of a machine may share. Lookup and insertion are one transaction, and a
+    returned promise survives a kill and a power failure. With a
+    `postgresql://` address, promises are stored on a server that many machines
+    may share. Each process also holds the points in RAM, at four bytes per
+    coordinate.
 
     Args:
         path: None for promises in RAM; a path; or the address of a PostgreSQL
             database, for which `pip install keras_smoothing[memory-server]`.
-        total_alpha: float in (0, 1), the probability that any answer is wrong,
-            ever, which queries share; or None for queries at the alpha that
-            they ask for. It is kept with the promises: None takes that of a
-            memory that exists.
+        total_alpha: float in (0, 1), the probability that any answer is ever
+            wrong, which all queries share; or None, so that each query uses
+            the alpha that it asks for. It is stored with the promises: None
+            takes the value of an existing memory.
 
     Attributes:
-        identity: what the promises are about, a tuple of `model`, `norm`,
-            `shape`, a hash of the `symmetries`, `voting` and `serialized`; None
-            before `bind`.
+        identity: the classifier that the promises are about, a tuple of
+            `model`, `norm`, `shape`, a hash of the `symmetries`, `voting` and
+            `serialized`; None before `bind`.
         total_alpha: float or None.
-        num_queries: int, how many queries were counted, by all processes.
+        num_queries: int, the number of queries counted, by all processes.
         alpha_spent: float, the sum of their alphas.
-        head: `Head`, how much it holds: `num_promises`, `num_queries`, and a
-            hash of all promises, the `chain`. See `check_holds`.
+        head: `Head`, how much the memory holds: `num_promises`, `num_queries`,
+            and a hash of all promises, the `chain`. See `check_holds`.
 
     Raises:
-        ValueError: if the folder is missing, or if what is at the path is
+        ValueError: if the folder is missing, or if the file or database is
             not a memory, is damaged, or has another `total_alpha`.
-        OSError: if it cannot be reached, read or written: `PermissionError`,
-            `TimeoutError` for one that another process keeps locked,
-            `ConnectionError`, or another with the reason. All methods raise it;
-            what was not returned was not promised.
+        OSError: if the memory cannot be reached, read or written:
+            `PermissionError`, `TimeoutError` if another process keeps it
+            locked, `ConnectionError`, or another with the reason. All methods
+            raise it; a promise that was not returned was not made.
 
     Example:
 
@@ -127,7 +131,7 @@ class CertificationMemory:
         self._lock = threading.RLock()
         self._index = None
         self._symmetries = None
-        self._inside = False  # Of a transaction.
+        self._inside = False  # Whether a transaction is open.
         self.identity = None
         self.total_alpha = total_alpha
         try:
@@ -149,23 +153,23 @@ class CertificationMemory:
         voting="hard",
         serialized="",
     ):
-        """Says which classifier makes the promises, or checks it.
+        """Sets the classifier that makes the promises, or checks it.
 
         Args:
             model: str, the fingerprint of the base model.
             norm: `"l1"` or `"l2"`, the norm of its certificates.
             shape: tuple of ints, the shape of one example.
             symmetries: int array, shape `(order, coordinates)`: a group of
-                rearrangements of the coordinates of an example, as indices,
-                that the classifier does not tell apart; or None.
+                rearrangements of an example's coordinates, as indices, under
+                which the classifier is invariant; or None.
             voting: "hard" or "soft".
-            serialized: str, the form of serialized smoothing, where its votes
-                are of another classifier than the base model as it is:
-                "Exact", of the fixed point; else empty.
+            serialized: str, the form of serialized smoothing if its votes
+                differ from the base model's: "Exact" (votes of the fixed
+                point); else empty.
 
         Raises:
-            ValueError: if the memory is of another model, norm, shape, group,
-                voting or form.
+            ValueError: if the memory belongs to another model, norm, shape,
+                group, voting or form.
         """
         if not isinstance(model, str):
             raise ValueError(
@@ -212,14 +216,14 @@ class CertificationMemory:
         return self._budget().alpha_spent
 
     def check_holds(self, head):
-        """Raises where promises are missing that were there at an earlier time.
+        """Raises if the memory has lost promises since an earlier time.
 
         Args:
-            head: `Head` of this memory, as it was then.
+            head: `Head` of this memory at the earlier time.
 
         Raises:
-            ValueError: if it holds fewer promises or queries than `head`, or
-                other promises.
+            ValueError: if the memory holds fewer promises or queries than
+                `head`, or other promises.
         """
         with self._lock:
             self._check_bound()
@@ -239,15 +243,15 @@ class CertificationMemory:
                 )
 
     def spend(self, count, alpha):
-        """Counts queries that are going to draw, before they are answered.
+        """Counts queries that will sample noise, before they are answered.
 
         Args:
-            count: int >= 0, how many.
+            count: int >= 0, the number of queries.
             alpha: float in (0, 1), the alpha that they ask for.
 
         Returns:
-            float64 array, shape `(count,)`: the alpha that each is to be
-            answered at. It is spent from now on, whatever comes of the query.
+            float64 array, shape `(count,)`: the alpha to answer each query at.
+            It counts as spent from now on, whatever comes of the query.
 
         Raises:
             ValueError: if an argument is not as described, or nothing is bound.
@@ -274,21 +278,21 @@ class CertificationMemory:
             return alphas
 
     def look_up(self, x, rounding=0.0, first=None):
-        """What has been promised of points.
+        """Looks up what has been promised about points.
 
         Args:
             x: float32 array, shape `(examples, ...)`, in input units.
             rounding: float or float array, shape `(examples,)`: how far the
-                points that are asked about may be from `x`, in the norm of the
-                memory, as by rounding them to float32.
-            first: int, how many of the promises are looked at, from the oldest
-                on; or None for all.
+                queried points may be from `x`, in the norm of the memory, for
+                instance because they were rounded to float32.
+            first: int, looks only at the `first` oldest promises; None looks
+                at all.
 
         Returns:
             list of `Promise`, with the radius that remains around each point;
             None for points that no ball contains. A point that may lie in a
-            ball or just outside of it has the class of the ball and the radius
-            0; between balls of two classes, it has an abstention.
+            ball or just outside it gets the class of the ball and radius 0. If
+            balls of two classes may contain it, it gets an abstention.
 
         Raises:
             ValueError: if `x` is not such an array, or nothing is bound.
@@ -315,11 +319,11 @@ class CertificationMemory:
         noise="",
         rounding=0.0,
     ):
-        """Promises what certificates say, as far as earlier promises allow.
+        """Promises certificates, as far as earlier promises allow.
 
-        The points are decided in order, each in view of those before it, and
-        looked up once more: another process may have promised meanwhile. All
-        is one transaction.
+        Points are decided in order, each respecting those before it. They are
+        looked up once more, since another process may have made promises
+        meanwhile. The whole call is one transaction.
 
         Args:
             x: float32 array, shape `(examples, ...)`, in input units.
@@ -327,24 +331,24 @@ class CertificationMemory:
                 none.
             radius: float array, shape `(examples,)`, in input units and the
                 norm of the memory; 0 for a class without a certificate.
-            scale: float or float array, shape `(examples,)`: what the noise
-                was multiplied by. One for each coordinate, as a float32
-                array, shape `(examples, ...)`, promises the ellipsoid with
-                semi-axes `radius * scale / min(scale)`. Between ellipsoids of
-                different classes some room is lost, since they are told apart
-                by the triangle inequality in the norm of either.
-            alpha: float or float array, shape `(examples,)`: probability that
-                a certificate is wrong.
-            stddev: float > 0, the standard deviation of the noise that was
-                multiplied. Memories may be shared by noises of several sigmas.
-            noise: str, that noise in words.
-            rounding: as of `look_up`. Balls are around `x`; the promises that
-                are returned are around the points asked about.
+            scale: float or float array, shape `(examples,)`: the factor that
+                the noise was multiplied by. With one scale per coordinate (a
+                float32 array, shape `(examples, ...)`), the ellipsoid with
+                semi-axes `radius * scale / min(scale)` is promised. Clipping
+                such ellipsoids loses some volume, since it uses the triangle
+                inequality in either ellipsoid's norm.
+            alpha: float or float array, shape `(examples,)`: the probability
+                that a certificate is wrong.
+            stddev: float > 0, the standard deviation of the noise before it
+                was scaled. Noises of several sigmas may share a memory.
+            noise: str, a description of that noise.
+            rounding: As in `look_up`. Balls are centered at `x`; the returned
+                promises are centered at the queried points.
 
         Returns:
-            list of `Promise`, those to be answered with. Of an abstention
-            outside all balls, an abstention; so of a point that no ball is sure
-            to reach.
+            list of `Promise`, the promises to answer with. An abstention
+            outside all balls stays an abstention. A point that no ball is
+            certain to contain gets one, too.
 
         Raises:
             ValueError: if an argument is not as described, or nothing is bound.
@@ -376,16 +380,16 @@ class CertificationMemory:
 
     @contextlib.contextmanager
     def transaction(self):
-        """A context in which all that is counted and promised is kept, or none.
+        """Returns a context that keeps all of its counts and promises, or none.
 
-        Other processes wait for its end, and an exception takes all of it back.
+        Other processes wait until it ends. An exception rolls it back.
         """
         with self._lock:
             self._check_bound()
             if self._inside:
                 yield
                 return
-            self._refresh()  # The bulk of it before others have to wait.
+            self._refresh()  # Most reading happens before others must wait.
             self._inside, known = True, (len(self._index), self._chain)
             try:
                 with self._store.exclusive():
@@ -393,7 +397,7 @@ class CertificationMemory:
                     known = len(self._index), self._chain
                     yield
             except BaseException:
-                # Whatever the store has kept all the same is read from there.
+                # Rows that were committed nevertheless are read again later.
                 length, self._chain = known
                 self._index.truncate(length)
                 raise
@@ -401,13 +405,13 @@ class CertificationMemory:
                 self._inside = False
 
     def told(self, queries):
-        """What a run with a log was told before it was interrupted.
+        """Returns the answers that a logged run got before its interruption.
 
         Args:
             queries: list of str, a hash of each example and its place.
 
         Returns:
-            list of `Answer`; None for what the run has not got to.
+            list of `Answer`; None for examples that the run did not reach.
         """
         with self._lock:
             self._check_bound()
@@ -419,10 +423,10 @@ class CertificationMemory:
             return [found.get(query) for query in queries]
 
     def keep(self, answers):
-        """Keeps what a run with a log is told, for `told`.
+        """Stores the answers that a logged run gets, for `told`.
 
         Args:
-            answers: dict from queries, as of `told`, to `Answer`.
+            answers: dict from queries, as in `told`, to `Answer`.
         """
         with self.transaction():
             self._store.keep_answers(
@@ -432,13 +436,13 @@ class CertificationMemory:
     def backup(self, path):
         """Copies a memory in a file to a new file, while others may write.
 
-        A copy by other means may lack the end, and is refused. Never go on
-        with an older copy where promises were returned since: they may be
-        contradicted.
+        A copy made by other means may lack the latest promises, and is then
+        rejected. Never continue with an older copy if promises were returned
+        since: new answers may contradict them.
 
         Args:
-            path: path of the copy, in an existing folder. It gets a file
-                `<path>.head` beside it, as every memory has: both belong
+            path: path of the copy, in an existing folder. Like every memory,
+                it gets a file `<path>.head` beside it: the two belong
                 together.
 
         Raises:
@@ -450,10 +454,10 @@ class CertificationMemory:
             self._refresh()
             self._store.backup(os.fspath(path))
         with CertificationMemory(path) as copy:
-            len(copy)  # Reads, and checks, all of it.
+            len(copy)  # Reads and checks the whole copy.
 
     def close(self):
-        """Lets go of the file or the server. A second call does nothing."""
+        """Closes the file or the connection. A second call does nothing."""
         with self._lock:
             if self._store is not None:
                 self._store.close()
@@ -474,7 +478,7 @@ class CertificationMemory:
             return len(self._index)
 
     def __iter__(self):
-        """Yields the points, shape `(...)`, and the `Promise` of each."""
+        """Yields each point, shape `(...)`, and its `Promise`."""
         for i in range(len(self)):
             with self._lock:
                 self._check_usable()
@@ -502,17 +506,17 @@ class CertificationMemory:
             return Budget() if self.identity is None else self._store.budget()
 
     def _shaped(self, promise):
-        """A promise of the index with scales of the shape of an example."""
+        """Reshapes the scales of an index's promise to an example's shape."""
         if np.ndim(promise.scale) == 0:
             return promise
         scale = promise.scale.reshape(self.identity.shape).copy()
         return promise._replace(scale=scale)
 
     def _decide(self, x, wanted, rounding):
-        """Answers one point, and adds to the index what is new."""
+        """Answers one point, and adds a new promise to the index."""
         found = self._find(x, rounding)
-        # A point that no ball is sure to reach is not answered: another class
-        # may be promised of it later.
+        # Abstain on a point that no ball is certain to contain: another class
+        # may be promised for it later.
         kept = found
         if rounding and (found is None or not found.radius):
             kept = wanted._replace(prediction=-1, radius=0.0)
@@ -533,7 +537,7 @@ class CertificationMemory:
         return new._replace(radius=float(left))
 
     def _find(self, x, rounding=0.0, first=None):
-        """What is promised of a point or of its rearrangements, or None."""
+        """Returns the promise about a point or its rearrangements, or None."""
         images = self._images(x)
         found = [self._index.find(image, rounding, first) for image in images]
         promises = [promise for promise in found if promise is not None]
@@ -542,7 +546,7 @@ class CertificationMemory:
         return max(promises, key=lambda promise: promise.radius, default=None)
 
     def _between(self, images, rounding):
-        """What may be promised of a point that no ball is sure to contain."""
+        """Returns what may hold at a point that no ball surely contains."""
         promises = [
             promise._replace(radius=0.0)
             for image in images
@@ -553,7 +557,7 @@ class CertificationMemory:
         return promises[0] if promises else None
 
     def _images(self, x):
-        """The rearrangements of a point, the point itself among them."""
+        """Returns the rearrangements of a point, including the point itself."""
         if self.identity.symmetries and self._symmetries is None:
             raise ValueError(
                 "Expected `bind` to be called first, with the symmetries of "
@@ -564,7 +568,7 @@ class CertificationMemory:
         return x[self._symmetries]
 
     def _refresh(self):
-        """Reads what others have promised since; returns the `Head` then."""
+        """Reads promises that others have added; returns the current `Head`."""
         dimensions = math.prod(self.identity.shape)
         head = self._store.head()
         if head.num_promises >= len(self._index):

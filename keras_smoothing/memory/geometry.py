@@ -1,47 +1,48 @@
 """Balls and their distances, decided as in real arithmetic.
 
 A ball with weights w is `{p: ||(p - center) * w|| <= radius}`, where the
-largest weight is 1; without weights it is the ordinary one. It is closed, and
-all numbers that define it are binary fractions, so that every question about it
-has one exact answer.
+largest weight is 1; without weights it is an ordinary ball. It is closed, and
+all numbers that define it are binary fractions, so every question about it has
+one exact answer.
 
-Points are float32 with norms below `LARGEST`. Then in float64 nothing here
-overflows or underflows: differences are 0 or at least 2^-149, and the weights
-of float32 scales at least 2^-277.
+Points are float32 with norms below `LARGEST`. So float64 arithmetic here
+neither overflows nor underflows: differences are 0 or at least 2^-149, and
+weights from float32 scales are at least 2^-277.
 """
 
 from fractions import Fraction
 
 import numpy as np
 
-# Of norms and radii. Float32 holds the product of two.
+# Upper limit of norms and radii. The product of two fits in float32.
 LARGEST = 2.0**60
 
 
 def weights(scale):
-    """The weights of a ball that was certified with such scales.
+    """Returns the weights of a ball that was certified with these scales.
 
     Args:
         scale: float, or float32 array, shape `(dimensions,)`.
 
     Returns:
-        float64 array, shape `(dimensions,)`, in (0, 1]; None for one scale.
+        float64 array, shape `(dimensions,)`, in (0, 1]; None for a single
+        scale.
     """
     if np.ndim(scale) == 0:
         return None
     scale = scale.astype(np.float64)
-    # Rounded up: larger weights make a smaller ball, inside the certified one.
+    # Rounded up: larger weights give a smaller ball, inside the certified one.
     return np.minimum(np.nextafter(scale.min() / scale, np.inf), 1.0)
 
 
 def reach(radius, w):
-    """An l2 distance from its center that a ball stays within, as a float."""
-    # The rest is for roundings. The l1 norm is not below the l2 norm.
+    """Bounds, as a float, how far a ball extends from its center in l2."""
+    # The factor covers rounding. The l1 norm is never below the l2 norm.
     return radius if w is None else float(radius / w.min() * (1 + 2.0**-50))
 
 
 def distances(x, points, norm, w=None):
-    """Bounds of the distances from one point to others.
+    """Bounds the distances from one point to others.
 
     Args:
         x: float32 array, shape `(dimensions,)`.
@@ -51,8 +52,8 @@ def distances(x, points, norm, w=None):
             (0, 1]: weights; or None.
 
     Returns:
-        lower, upper: float64 arrays, shape `(points,)`, between which the
-        distances of real arithmetic lie. Both are 0 for equal points.
+        lower, upper: float64 arrays, shape `(points,)`, that enclose the
+        distances in real arithmetic. Both are 0 for equal points.
     """
     difference = np.subtract(points, x, dtype=np.float64)
     if w is not None:
@@ -70,15 +71,15 @@ def distances(x, points, norm, w=None):
 
 
 def widened(lower, upper, rounding):
-    """Bounds of the distances of all points that may be meant.
+    """Bounds the distances of all points that may be meant.
 
     Args:
         lower: float64 array, shape `(...)`.
-        upper: float64 array of that shape.
-        rounding: float, how far they are from the one that was measured.
+        upper: float64 array of the same shape.
+        rounding: float, how far they may be from the measured point.
 
     Returns:
-        lower, upper: as they are for a rounding of 0.
+        lower, upper: unchanged for a rounding of 0.
     """
     if not rounding:
         return lower, upper
@@ -89,7 +90,7 @@ def widened(lower, upper, rounding):
 
 
 def contains(center, radius, w, x, norm):
-    """Whether a ball contains a point, in exact arithmetic.
+    """Decides in exact arithmetic whether a ball contains a point.
 
     Args:
         center: float32 array, shape `(dimensions,)`.
@@ -114,7 +115,7 @@ def contains(center, radius, w, x, norm):
 
 
 def remaining(radii, upper):
-    """How far a point inside balls is from leaving them, at least.
+    """Bounds from below how far a point inside balls is from leaving them.
 
     Args:
         radii: float64 array, shape `(balls,)`.
@@ -129,10 +130,11 @@ def remaining(radii, upper):
 
 
 def room(x, own, points, radii, theirs, norm):
-    """Radii at which a new ball does not touch others, point by point.
+    """Returns, for each other ball, a radius at which a new ball misses it.
 
-    Each is 0 or so small that the closed balls have no common point. That of 0
-    is the new center alone, so it must lie in none of the others.
+    Each radius is 0 or so small that the closed balls have no common point. At
+    radius 0 the new ball is its center alone, so the center must lie in none of
+    the others.
 
     Args:
         x: float32 array, shape `(dimensions,)`: the new center.
@@ -151,9 +153,9 @@ def room(x, own, points, radii, theirs, norm):
         return np.maximum(_strictly_below(lower - radii), 0.0)
     own = np.ones(len(x)) if own is None else own
     theirs = np.ones(points.shape) if theirs is None else theirs
-    # By the triangle inequality, in the norm of either. With the weights v of
-    # one, the ball of weights w and radius r lies in that of weights v and
-    # radius r * max(v / w), since no coordinate weighs more there.
+    # Uses the triangle inequality in either ball's norm: the ball of weights w
+    # and radius r lies in the ball of weights v and radius r * max(v / w),
+    # since v <= max(v / w) * w.
     roundings = 1 + 2.0**-50
     stretch = (theirs / own).max(axis=1) * roundings
     lower, _ = distances(x, points, norm, theirs)
@@ -165,5 +167,5 @@ def room(x, own, points, radii, theirs, norm):
 
 
 def _strictly_below(rounded):
-    """Below the real number that was rounded to this one."""
+    """Returns a lower bound on the real number that was rounded to this one."""
     return np.nextafter(rounded, -np.inf)

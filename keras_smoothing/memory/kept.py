@@ -1,4 +1,4 @@
-"""What a memory keeps: promises, and whose they are."""
+"""Records that a memory keeps: promises, and the classifier they are about."""
 
 import base64
 import json
@@ -9,23 +9,23 @@ import numpy as np
 
 
 class Promise(NamedTuple):
-    """What is promised of a point: the class of all points around it.
+    """The promise about a point: the class of all points around it.
 
-    They are those at most `radius` away, in the norm of the memory. With one
-    scale for each coordinate, a step along a coordinate counts `min(scale) /
-    scale` of its length, so that the ball of the radius is the largest inside
-    the ellipsoid that is promised.
+    It covers the points at most `radius` away, in the norm of the memory. With
+    one scale per coordinate, a step along a coordinate counts `min(scale) /
+    scale` of its length: the ball with that radius is the largest inside the
+    promised ellipsoid.
 
     Attributes:
-        prediction: int; `ks.ABSTAIN` (-1) where nothing is promised.
+        prediction: int; `ks.ABSTAIN` (-1) if nothing is promised.
         radius: float >= 0, in input units; 0 promises the point alone.
-        scale: float > 0, or float32 array of the shape of an example: what the
-            noise of the certificate was multiplied by.
+        scale: float > 0, or float32 array of the shape of an example: the
+            factor that the certificate's noise was multiplied by.
         alpha: float, the probability that the certificate is wrong.
-        stddev: float > 0, the standard deviation of the noise that was
-            multiplied.
-        noise: str, that noise in words, such as "Gaussian(sigma=0.25)"; empty
-            where it is not known.
+        stddev: float > 0, the standard deviation of the noise before it was
+            scaled.
+        noise: str, a description of that noise, such as
+            "Gaussian(sigma=0.25)"; empty if unknown.
     """
 
     prediction: int
@@ -37,18 +37,18 @@ class Promise(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Of which classifier promises are.
+    """The classifier that promises are about.
 
     Attributes:
         model: str, the fingerprint of the base model.
         norm: `"l1"` or `"l2"`.
         shape: tuple of ints, the shape of one example.
         symmetries: str, a hash of the rearrangements of an example that get the
-            same answer; empty where there are none.
+            same answer; empty if there are none.
         voting: "hard" or "soft".
-        serialized: str, the form of serialized smoothing whose votes are of
-            another classifier than the base model as it is: "Exact", of the
-            fixed point; or empty.
+        serialized: str, the form of serialized smoothing if its votes differ
+            from the base model's: "Exact" (votes of the fixed point); else
+            empty.
     """
 
     model: str
@@ -60,12 +60,11 @@ class Identity(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """What the queries of a memory have spent, over its whole life.
+    """The error probability that a memory's queries have spent in its lifetime.
 
     Attributes:
-        total_alpha: float in (0, 1), of which each query gets its share; or
-            None.
-        num_queries: int, how many were counted.
+        total_alpha: float in (0, 1), of which each query gets a share; or None.
+        num_queries: int, the number of queries counted.
         alpha_spent: float, the sum of their alphas.
     """
 
@@ -79,11 +78,11 @@ START = 64 * "0"
 
 
 class Head(NamedTuple):
-    """What a memory holds, in a few numbers.
+    """A summary of what a memory holds.
 
     Attributes:
         num_promises: int.
-        num_queries: int, how many were counted.
+        num_queries: int, the number of queries counted.
         chain: str, 64 hexadecimal digits: a hash of all promises, in their
             order.
     """
@@ -94,16 +93,17 @@ class Head(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a run with a log was told of an example.
+    """The answer that a logged run got for an example.
 
-    A memory keeps it, so that a run that is resumed is told the same.
+    A memory keeps it, so that a resumed run gets the same answer.
 
     Attributes:
         drawn: bool, whether noise was drawn for the example.
-        alpha: float, at which it was counted; None where it was not.
-        promise: `Promise` that it was answered with; None where it was counted,
-            and not answered yet.
-        memory_alpha: float, what queries of the memory had spent by then.
+        alpha: float, the alpha it was counted at; None if it was not counted.
+        promise: `Promise` that it was answered with; None if it was counted
+            but not answered yet.
+        memory_alpha: float, the alpha that the memory's queries had spent by
+            then.
         memory_head: `Head` of the memory at that time.
     """
 
@@ -115,7 +115,7 @@ class Answer(NamedTuple):
 
 
 def to_row(query, answer):
-    """An answer as it is stored: the query, a text, and its checksum."""
+    """Returns an answer as stored: the query, a text, and its checksum."""
     promise = answer.promise
     if promise is not None and np.ndim(promise.scale):
         scales = base64.b64encode(promise.scale.astype("<f4").tobytes())
@@ -125,14 +125,14 @@ def to_row(query, answer):
 
 
 def from_row(row, shape):
-    """A query and its `Answer`, as they were stored.
+    """Reads a query and its `Answer` from a stored row.
 
     Args:
         row: tuple of the query, a text, and its checksum.
         shape: tuple of ints, the shape of one example.
 
     Raises:
-        ValueError: if they are not as they were written.
+        ValueError: if the row is not as it was written.
     """
     query, text, checksum = row
     if _checksum(query, text) != checksum:

@@ -3,10 +3,10 @@ import errno
 
 from keras_smoothing.memory.sql_store import SqlStore
 
-# Seconds to wait for another process that writes.
+# Seconds to wait for a process that is writing.
 _TIMEOUT = 60.0
 
-# Parts of an address that no message may show.
+# Parts of an address that messages must not show.
 _SECRETS = ("password", "sslpassword")
 
 _UNREADABLE = (
@@ -15,19 +15,19 @@ _UNREADABLE = (
     "address that PostgreSQL cannot read"
 )
 
-# Of the lock that writers of a database pass on to each other.
+# Key of the advisory lock that writers of a database share.
 _LOCK = 0x6B736D31
 
 
 class PostgresqlStore(SqlStore):
     """Promises in a PostgreSQL database, which many machines may share.
 
-    A memory lives in the first schema of the search path, so that several of
-    them may share a database: `?options=-csearch_path%3Dname` in the address.
-    Writers take turns by an advisory lock, which is theirs from before they
-    read until they have committed, so that rows are numbered in the order of
-    commits. A commit returns when the server's disk has it. A standby that
-    lags behind may lose it when it takes over, unless the server waits for it.
+    A memory lives in the first schema of the search path, so several memories
+    may share a database: put `?options=-csearch_path%3Dname` in the address.
+    Writers take turns through an advisory lock, which each holds from before it
+    reads until it has committed. So rows are numbered in commit order. A commit
+    returns once it is on the server's disk. A standby that lags behind may lose
+    it when it takes over, unless the server waits for the standby.
 
     Args:
         address: str, `postgresql://user@host/database`.
@@ -55,12 +55,12 @@ class PostgresqlStore(SqlStore):
             parts = psycopg.conninfo.conninfo_to_dict(address)
         except psycopg.ProgrammingError:
             parts = None  # The error would quote parts of the address.
-        # Without user and password, as messages may show it.
+        # Without user and password, since messages show the name.
         host, database = (
             "" if parts is None else str(parts.get(part, ""))
             for part in ("host", "dbname")
         )
-        # A password with such characters would end there.
+        # An unescaped password would end up in these parts.
         if parts is None or "@" in host + database:
             raise ValueError(_UNREADABLE)
         self._secrets = [parts[part] for part in _SECRETS if parts.get(part)]
@@ -78,8 +78,8 @@ class PostgresqlStore(SqlStore):
 
     def _connection(self):
         if self._open is None or self._open.closed:
-            # What a server has as default may be otherwise. Statements must
-            # see what was committed while the transaction waited for the lock.
+            # The server's defaults may differ. Statements must see rows that
+            # were committed while the transaction waited for the lock.
             settings = {
                 "synchronous_commit": "on",
                 "default_transaction_isolation": "read committed",
@@ -89,15 +89,15 @@ class PostgresqlStore(SqlStore):
                 self._open = self._psycopg.connect(
                     self._address, autocommit=True
                 )
-            except ValueError:  # As psycopg 3.1 raises it, with the value.
+            except ValueError:  # psycopg 3.1 raises it, quoting the value.
                 raise ValueError(_UNREADABLE) from None
             for name, value in settings.items():
                 self._execute("SELECT set_config(%s, %s, false)", (name, value))
         return self._open
 
     def _is_empty(self):
-        # Not by `to_regclass`, which may remember from before the transaction
-        # waited that there was no such table.
+        # Not `to_regclass`: it may have cached, before the transaction waited,
+        # that the table did not exist.
         ((exists,),) = self._execute(
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_class "
             "WHERE relname = 'keras_smoothing_memory' "
@@ -106,7 +106,7 @@ class PostgresqlStore(SqlStore):
         return not exists
 
     def _is_ours(self):
-        return True  # By the name of the table.
+        return True  # `_is_empty` looks for our table's name.
 
     def _execute(self, statement, values=()):
         cursor = self._connection().execute(statement, values, binary=True)
@@ -117,7 +117,7 @@ class PostgresqlStore(SqlStore):
             cursor.executemany(statement, rows)
 
     def _said(self, error):
-        """What an error of the server says, which may quote the address."""
+        """Returns a server error's text, which may quote the address."""
         text = str(error)
         for secret in self._secrets:
             text = text.replace(secret, "***")

@@ -1,4 +1,4 @@
-"""Promises as rows of a table, each with a hash of itself and all before it."""
+"""Promises as table rows, each with a hash of itself and all rows before it."""
 
 import hashlib
 import struct
@@ -11,18 +11,18 @@ from keras_smoothing.memory.kept import Promise
 
 
 def to_row(before, number, x, promise):
-    """A promise as it is stored.
+    """Returns a promise as a stored row.
 
     Args:
-        before: str, the chain of the row before, or `head.START`.
-        number: int, of the row.
+        before: str, the chain of the row before, or `kept.START`.
+        number: int, the number of the row.
         x: float32 array, shape `(dimensions,)`.
         promise: `Promise`.
 
     Returns:
         tuple of `id, x, prediction, radius, scale, scales, alpha, stddev,
         noise, chain`, ints, floats, bytes and strs. `scale` is the smallest
-        of `scales`, which is None unless there is one for each coordinate.
+        of `scales`, which is None unless there is one scale per coordinate.
     """
     scales = None
     if np.ndim(promise.scale):
@@ -42,13 +42,13 @@ def to_row(before, number, x, promise):
 
 
 def from_rows(rows, last, before, dimensions):
-    """Promises as they were stored.
+    """Reads promises from stored rows.
 
     Args:
         rows: list of rows.
-        last: int, the number before that of the first row.
+        last: int, the number of the row before the first one.
         before: str, the chain of that row.
-        dimensions: int, of a point.
+        dimensions: int, the number of coordinates of a point.
 
     Returns:
         float32 array, shape `(rows, dimensions)`, a list of `Promise`, and the
@@ -84,12 +84,12 @@ def from_rows(rows, last, before, dimensions):
 
 
 def chained(rows, last, before):
-    """Rows of format 4, with chains in place of their checksums.
+    """Returns rows of format 4 with chains in place of their checksums.
 
     Args:
         rows: list of rows.
-        last: int, as of `from_rows`.
-        before: str, as of `from_rows`.
+        last: int, as in `from_rows`.
+        before: str, as in `from_rows`.
 
     Raises:
         ValueError: if a row is missing, or is not as it was written.
@@ -116,7 +116,7 @@ def chained(rows, last, before):
 def _chain(
     before, number, x, prediction, radius, scale, scales, alpha, stddev, noise
 ):
-    # A bit that flips in a file of balls makes other promises of them.
+    # Detects flipped bits, which would change what is promised.
     digest = hashlib.sha256(bytes.fromhex(before))
     digest.update(
         struct.pack("<qqdddd", number, prediction, radius, scale, alpha, stddev)

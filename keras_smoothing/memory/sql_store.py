@@ -8,12 +8,12 @@ from keras_smoothing.memory.kept import Identity
 from keras_smoothing.memory.rows import chained
 from keras_smoothing.memory.store import Store
 
-# Counted up whenever the same promises would be stored otherwise.
+# Incremented whenever the storage format changes.
 _FORMAT = 5
-# The one before, whose rows were not bound to each other.
+# The previous format, whose rows had checksums but no chain.
 _UNCHAINED = 4
 
-# Rows that are read at once.
+# Number of rows read at once.
 _ROWS = 4096
 
 _COLUMNS = (
@@ -22,11 +22,11 @@ _COLUMNS = (
 
 
 class SqlStore(Store):
-    """What databases have in common. Subclasses say how to reach one.
+    """Base class of stores in SQL databases. Subclasses connect to one.
 
     Attributes:
-        placeholder: str, for a value in a statement.
-        types: dict, the database's words for "bytes", "int" and "float".
+        placeholder: str, stands for a value in a statement.
+        types: dict, the database's type names for "bytes", "int" and "float".
     """
 
     placeholder = None
@@ -109,9 +109,9 @@ class SqlStore(Store):
         return self._execute("SELECT format FROM keras_smoothing_memory")
 
     def _upgrade(self):
-        """Gives the rows of a memory in format 4 chains, for checksums."""
+        """Replaces the checksums of a memory in format 4 by chains."""
         with self.exclusive():
-            if self._formats() != [(_UNCHAINED,)]:  # By another process.
+            if self._formats() != [(_UNCHAINED,)]:  # Another process did it.
                 return
             promises = "keras_smoothing_promises"
             self._execute(f"ALTER TABLE {promises} RENAME TO {promises}_4")
@@ -243,17 +243,17 @@ class SqlStore(Store):
 
     @abc.abstractmethod
     def _is_empty(self):
-        """Whether the database holds nothing yet."""
+        """Returns whether the database is still empty."""
 
     @abc.abstractmethod
     def _is_ours(self):
-        """Whether what it holds was made by `create`."""
+        """Returns whether `create` made the contents of the database."""
 
     def _check_new(self):
-        """Raises where there was a memory before, inside `exclusive`."""
+        """Raises, inside `exclusive`, if there was a memory here before."""
 
     def _mark(self):
-        """Lets `_is_ours` know, inside `exclusive`."""
+        """Marks the database, inside `exclusive`, for `_is_ours`."""
 
     @abc.abstractmethod
     def _execute(self, statement, values=()):
@@ -265,4 +265,4 @@ class SqlStore(Store):
 
     @abc.abstractmethod
     def _named_errors(self):
-        """A context that gives errors of the database Python's names."""
+        """Returns a context that translates database errors to Python's."""

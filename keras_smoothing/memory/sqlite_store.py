@@ -9,21 +9,20 @@ from keras_smoothing.memory.kept import Head
 from keras_smoothing.memory.sql_store import SqlStore
 from keras_smoothing.memory.witness import Witness
 
-# Seconds to wait for another process that writes.
+# Seconds to wait for a process that is writing.
 _TIMEOUT = 60.0
 
-# In the header of the file, where SQLite keeps whose file it is.
+# Identifies our files in SQLite's header.
 _APPLICATION_ID = 0x6B736D31
 
 
 class SqliteStore(SqlStore):
     """Promises in an SQLite file, which processes of one machine may share.
 
-    A transaction is on the disk when it is over: the write-ahead log is synced
-    at every commit (`synchronous=FULL`), so that neither a kill nor a loss of
-    power loses what was returned. Readers do not wait for a writer. The file
-    belongs on a disk of the machine: SQLite's locks do not hold on every
-    network file system.
+    A finished transaction is on disk: the write-ahead log is synced at every
+    commit (`synchronous=FULL`), so neither a kill nor a power failure loses
+    promises that were returned. Readers do not wait for a writer. Keep the file
+    on a local disk: SQLite's locks do not work on every network file system.
 
     Args:
         path: str or `os.PathLike`.
@@ -39,7 +38,7 @@ class SqliteStore(SqlStore):
         self.name = os.fspath(path)
         self._path = os.path.abspath(self.name)
         folder = os.path.dirname(self._path)
-        # By these two SQLite means what does not outlive the connection.
+        # SQLite takes the first two names for temporary databases.
         if (
             self.name in ("", ":memory:")
             or not os.path.isdir(folder)
@@ -49,12 +48,12 @@ class SqliteStore(SqlStore):
                 "Expected argument `path` to be the path of a file in an "
                 f"existing folder. Received: path={self.name!r}"
             )
-        # Of a link, that of the file that it leads to.
+        # A link shares the witness of its target.
         self._witness = Witness(f"{os.path.realpath(self._path)}.head")
         if not os.path.exists(self._path):
             try:
                 private_files.create(self._path)
-            except FileExistsError:  # By another process.
+            except FileExistsError:  # Another process created it.
                 pass
             except PermissionError as error:
                 raise self._not_permitted(error) from error
@@ -78,13 +77,13 @@ class SqliteStore(SqlStore):
         return identity
 
     def create(self, identity, total_alpha):
-        self._witness.write(Head())  # Nobody sees a memory without.
+        self._witness.write(Head())  # No memory is visible without a witness.
         with self._named_errors():
             self._switch_to_a_write_ahead_log()
         super().create(identity, total_alpha)
 
     def head(self):
-        # First, since it is written last.
+        # Read first, since it is written last.
         least = self._witness.read()
         head = super().head()
         chain = head.chain
@@ -103,8 +102,8 @@ class SqliteStore(SqlStore):
                 "contradicted. Restore both files from a backup that has them."
             )
         if least != head and not self._connection.in_transaction:
-            # Whoever committed was killed before it wrote this. What is read
-            # from here on is answered.
+            # A process was killed between commit and this write. Promises read
+            # from here on may be returned, so the witness must include them.
             self._witness.write(head)
         return head
 
@@ -112,7 +111,7 @@ class SqliteStore(SqlStore):
         private_files.create(path)
         copy = sqlite3.connect(path)
         with contextlib.closing(copy), self._named_errors():
-            # All at once, as of one moment.
+            # All pages in one step: a consistent snapshot.
             self._connection.backup(copy, pages=-1)
             ((*numbers, chain),) = copy.execute(
                 "SELECT num_promises, num_queries, chain "
@@ -123,11 +122,11 @@ class SqliteStore(SqlStore):
     @contextlib.contextmanager
     def exclusive(self):
         with self._named_errors():
-            # Of this connection, and not the default everywhere.
+            # A setting of the connection; not every build has it as default.
             self._execute("PRAGMA synchronous=FULL")
             try:
-                # Inside: an interruption may come while it waits, and is
-                # raised once it has begun.
+                # Inside `try`: an interruption during the wait is raised only
+                # once the transaction has begun.
                 self._execute("BEGIN IMMEDIATE")
                 self._check_in_place()
                 before = self._connection.total_changes
@@ -136,13 +135,13 @@ class SqliteStore(SqlStore):
                 head = super().head() if changed else None
                 self._execute("COMMIT")
             except BaseException:
-                # After some errors SQLite has done so itself.
+                # After some errors SQLite has already rolled back.
                 if self._connection.in_transaction:
                     self._execute("ROLLBACK")
                 raise
             if changed:
-                # So that the main file is whole, and nothing is returned that
-                # is not in both.
+                # Completes the main file. Nothing is returned before both
+                # files contain it.
                 self._execute("PRAGMA wal_checkpoint(PASSIVE)")
                 self._witness.write(head)
 
@@ -150,7 +149,7 @@ class SqliteStore(SqlStore):
         self._connection.close()
 
     def _check_in_place(self):
-        # To a file that was deleted SQLite goes on writing, in silence.
+        # SQLite silently goes on writing to a deleted file.
         if not os.path.exists(self._path) or not os.path.samestat(
             os.stat(self._path), self._opened
         ):
@@ -171,7 +170,7 @@ class SqliteStore(SqlStore):
         return application == _APPLICATION_ID
 
     def _switch_to_a_write_ahead_log(self):
-        # Of all statements the one for which SQLite itself does not wait.
+        # SQLite's own timeout does not apply to this statement.
         give_up = time.monotonic() + _TIMEOUT
         while True:
             try:
@@ -213,7 +212,7 @@ class SqliteStore(SqlStore):
         try:
             yield
         except sqlite3.Error as error:
-            # The low byte of a code says what the others refine.
+            # The low byte is the primary code; the others refine it.
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise TimeoutError(
@@ -237,7 +236,7 @@ class SqliteStore(SqlStore):
                     f"{error}. Nothing was promised.",
                     self.name,
                 ) from error
-            # The last is for tables that are not there.
+            # SQLITE_ERROR is raised for missing tables.
             if code in (
                 sqlite3.SQLITE_CORRUPT,
                 sqlite3.SQLITE_NOTADB,

@@ -7,33 +7,33 @@ from keras_smoothing.memory.kept import Head
 
 
 class Store(abc.ABC):
-    """Where promises are kept, for one process or for many.
+    """Base class of storage for promises, for one process or many.
 
-    Rows are numbered from 1 on, in the order in which they were committed,
-    without gaps, and are never changed. A row is `(id, x, prediction, radius,
-    scale, scales, alpha, stddev, noise, chain)`; see `rows`.
+    Rows are numbered from 1 on without gaps, in commit order, and are never
+    changed. A row is `(id, x, prediction, radius, scale, scales, alpha, stddev,
+    noise, chain)`; see `rows`.
 
     Attributes:
-        name: str, what the store is called in messages.
+        name: str, the store's name in messages.
     """
 
     name = None
 
     @abc.abstractmethod
     def identity(self):
-        """The `Identity` of the promises here, or None where there is none.
+        """Returns the `Identity` of the promises, or None if there is none yet.
 
         Raises:
-            ValueError: if what is here is not a memory, or is damaged.
+            ValueError: if the contents are not a memory, or are damaged.
         """
 
     @abc.abstractmethod
     def create(self, identity, total_alpha):
-        """Makes this a memory of `identity`, if none was made before."""
+        """Makes this a memory of `identity`, unless one exists already."""
 
     @abc.abstractmethod
     def budget(self):
-        """The `Budget` of a memory that was made.
+        """Returns the `Budget` of an existing memory.
 
         Raises:
             ValueError: if it is damaged.
@@ -41,19 +41,19 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def spend(self, budget):
-        """Puts another `Budget` in its place, inside `exclusive`."""
+        """Replaces the `Budget`, inside `exclusive`."""
 
     @abc.abstractmethod
     def exclusive(self):
-        """A context in which nobody else adds rows.
+        """Returns a context in which nobody else adds rows.
 
-        What was inserted in it is kept once it is left, and not at all if it
-        is left by an exception.
+        Rows inserted in it are committed when it ends, and discarded if it ends
+        with an exception.
         """
 
     @abc.abstractmethod
     def head(self):
-        """The `Head` of a memory that was made.
+        """Returns the `Head` of an existing memory.
 
         Raises:
             ValueError: if it is damaged, or holds less than it must.
@@ -61,20 +61,20 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def chain_at(self, number):
-        """The chain of a row, or None where there is no such row."""
+        """Returns the chain of a row, or None if there is no such row."""
 
     @abc.abstractmethod
     def rows_after(self, last, end):
         """Yields lists of the rows that others added, in order.
 
         Args:
-            last: int, the number of the last row that is known.
-            end: int, the number of the last row that is wanted.
+            last: int, the number of the last known row.
+            end: int, the number of the last wanted row.
         """
 
     @abc.abstractmethod
     def insert(self, rows):
-        """Adds rows, inside `exclusive`, and with them to the `head`.
+        """Adds rows, inside `exclusive`, and updates the `head`.
 
         Args:
             rows: list of rows.
@@ -82,11 +82,11 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def answers(self, queries):
-        """The rows of `answer.to_row` that were kept of queries, of a list."""
+        """Returns the rows of `kept.to_row` stored for a list of queries."""
 
     @abc.abstractmethod
     def keep_answers(self, rows):
-        """Keeps rows of `answer.to_row`, for those of the same queries."""
+        """Stores rows of `kept.to_row`, replacing those of the same queries."""
 
     def backup(self, path):
         """Writes a copy to a new file, while others may write to this one."""
@@ -98,11 +98,11 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def close(self):
-        """Lets go of the store."""
+        """Closes the store."""
 
 
 class RamStore(Store):
-    """No store: promises live as long as the process that made them."""
+    """Store in RAM: promises live as long as the process that made them."""
 
     name = "in RAM"
 
@@ -148,4 +148,4 @@ class RamStore(Store):
         self._answers.update((row[0], row) for row in rows)
 
     def close(self):
-        """There is nothing to let go of."""
+        """Does nothing."""

@@ -7,32 +7,33 @@ from keras_smoothing.memory.kept import Head
 
 try:
     import fcntl
-except ImportError:  # On Windows. There it may go back by one transaction.
+except ImportError:  # On Windows, where it may fall back by one transaction.
     fcntl = None
 
 
 class Witness:
-    """A file beside a memory that says how much the memory must hold.
+    """A file beside a memory that records how much the memory must hold.
 
-    SQLite drops the end of a damaged write-ahead log without a word, and a
-    copy of the main file alone, or an older one, looks whole. This file is
-    written after each commit and before anything is returned, and it never goes
-    back. So a memory that holds less than it says has lost something.
+    SQLite silently drops the end of a damaged write-ahead log, and an older
+    copy, or one of the main file alone, looks intact. This file is written
+    after each commit and before anything is returned, and its numbers never
+    decrease. So a memory that holds less than the file says has lost something.
 
     Args:
-        path: str, of the file.
+        path: str, the path of the file.
     """
 
     def __init__(self, path):
         self.path = path
 
     def read(self):
-        """The `Head` that it holds, or None where there is no file.
+        """Returns the recorded `Head`, or None if there is no file.
 
-        One that is empty is none, as where the disk was full when it was made.
+        An empty file counts as none: the disk may have been full when it was
+        created.
 
         Raises:
-            ValueError: if it is damaged.
+            ValueError: if the file is damaged.
         """
         try:
             with open(self.path, "rb") as file:
@@ -42,7 +43,7 @@ class Witness:
             return None
 
     def write(self, head):
-        """Lets it say `head`, unless it says more already; it is on disk then.
+        """Records `head` and syncs the file, unless it already says more.
 
         Args:
             head: `Head`.
@@ -51,7 +52,7 @@ class Witness:
             private_files.create(self.path)
         with open(self.path, "r+b") as file:
             if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)  # Until it is closed.
+                fcntl.flock(file, fcntl.LOCK_EX)  # Released on close.
             data = file.read()
             said = self._parse(data) if data else Head()
             if data and said[:2] >= head[:2]:
@@ -59,7 +60,7 @@ class Witness:
             text = f"{head.num_promises:020d} {head.num_queries:020d} "
             text += head.chain
             file.seek(0)
-            # In place, of one length: a write of one sector is whole or not.
+            # In place, with fixed length: writing one sector is all or nothing.
             file.write(f"{text} {zlib.crc32(text.encode()):08x}\n".encode())
             file.flush()
             os.fsync(file.fileno())

@@ -1,3 +1,3 @@
-"""Certificates as a page to read, print and pass on."""
+"""Reports of certificates as an HTML page to read, print and share."""
 
 from keras_smoothing.report.write_html import write_html as write_html

@@ -1,4 +1,4 @@
-"""The drawings of a page: SVG in its fonts and colours."""
+"""The figures of a page: SVG in the page's fonts and colours."""
 
 import html
 import io
@@ -8,24 +8,24 @@ import numpy as np
 
 from keras_smoothing.evaluation.tables import corners
 
-# What matplotlib draws in these colours takes those of the page.
+# Placeholders in matplotlib's output, replaced by the page's colours.
 _INK, _GRID = "#010203", "#040506"
-# The page knows as many; runs beyond differ by their dashes.
+# Colours of the page. Further runs repeat them and differ by their dashes.
 _NUM_COLOURS = 6
-# As SVG and matplotlib both understand them, in widths of the line.
+# In line widths, a format that SVG and matplotlib share.
 _DASHES = ((), (5, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5))
-# Thousands of examples take no more than so many steps.
+# Maximum number of steps of a curve, also for thousands of examples.
 _STEPS = 1_000
 _BINS = 24
 
 
 def _colour(i):
-    """The CSS of the colour of run number i."""
+    """Returns the CSS colour of run number i."""
     return f"var(--run-{i % _NUM_COLOURS})"
 
 
 def curves(runs, ylabel, xlabel):
-    """Shares of examples against radius, one curve for each run.
+    """Plots shares of examples against radius, one curve per run.
 
     Args:
         runs: list of (radius, counted): float and bool arrays, shape
@@ -40,7 +40,7 @@ def curves(runs, ylabel, xlabel):
     def draw(axes):
         (ax,) = axes
         for i, (radius, counted) in enumerate(runs):
-            # Down to the grid, so that no curve is above its certificates.
+            # Rounds down to the grid: no curve is above its certificates.
             grid = np.floor(_STEPS * radius / largest) * (largest / _STEPS)
             ax.step(
                 *corners(np.minimum(grid, radius), counted),
@@ -56,10 +56,10 @@ def curves(runs, ylabel, xlabel):
 
 
 def radii(runs, xlabel):
-    """Histograms of the radii that are certified, one below the other.
+    """Plots histograms of certified radii, one below the other.
 
     Args:
-        runs: list of float arrays, shape `(examples,)`; 0 where abstained.
+        runs: list of float arrays, shape `(examples,)`; 0 for abstentions.
         xlabel: str.
 
     Returns:
@@ -78,11 +78,11 @@ def radii(runs, xlabel):
 
 
 def draws(runs):
-    """Histograms of the draws that examples took, one below the other.
+    """Plots histograms of the draws per example, one below the other.
 
     Args:
         runs: dict from the number of a run to an int array, shape
-            `(examples,)`; 0 where none was taken.
+            `(examples,)`; 0 for examples without draws.
 
     Returns:
         str, SVG.
@@ -103,7 +103,7 @@ def draws(runs):
 
 
 def key(i):
-    """The line of run number i, to stand beside its name."""
+    """Returns the legend line of run number i, to place beside its name."""
     dashes = " ".join(str(2.5 * part) for part in _DASHES[i % len(_DASHES)])
     return (
         '<svg class="key" viewBox="0 0 36 8" aria-hidden="true"><path '
@@ -113,7 +113,7 @@ def key(i):
 
 
 def _placeholder(i):
-    """A colour for matplotlib that stands for that of run number i."""
+    """Returns a matplotlib colour that stands for that of run number i."""
     return f"#0a0b{i % _NUM_COLOURS:02x}"
 
 
@@ -126,7 +126,7 @@ def _line(i):
 
 
 def _stacked(runs):
-    """The size of a figure with axes for each run, in inches."""
+    """Returns the size, in inches, of a figure with axes for each run."""
     return (5, 0.8 + (2.2 if len(runs) == 1 else 1.1 * len(runs)))
 
 
@@ -145,7 +145,7 @@ def _ticks(number):
 
 
 def _svg(name, draw, text, size, rows=1):
-    """What `draw` draws on rows of axes, as SVG to stand in a page."""
+    """Returns what `draw` plots on rows of axes, as SVG for the page."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -175,13 +175,13 @@ def _svg(name, draw, text, size, rows=1):
             figure.subplots(rows, squeeze=False, sharex=True, sharey=True)[:, 0]
         )
         buffer = io.StringIO()
-        # Without metadata, which names addresses and the time of day.
+        # Omits metadata, which contain addresses and the time.
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()
     box = re.search(r'viewBox="[^"]*"', svg)[0]
     body = svg[svg.index("</defs>") + len("</defs>") :]
-    # Every figure numbers its parts from 1: names keep them apart.
+    # Every figure numbers its parts from 1; prefixes make the ids unique.
     body = re.sub(r'id="', f'id="{name}-', body)
     body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
     body = body.replace("url(#", f"url(#{name}-")

@@ -1,4 +1,4 @@
-"""The page: headings, explanations, and the order of its parts."""
+"""The page: its headings, explanations and order of sections."""
 
 import html
 
@@ -46,12 +46,12 @@ _KINDS = """<p class="soft"><i class="dot correct"></i>correct
 
 
 def page(results, radii, distance, images, settings):
-    """A whole HTML document.
+    """Returns a complete HTML document.
 
     Args:
         results: dict from name to `CertificationResult`.
         radii: float array, shape `(r,)`.
-        distance: str, or None where unknown.
+        distance: str, or None if unknown.
         images: dict from name to float32 array, or empty.
         settings: dict from name to dict.
 
@@ -139,7 +139,7 @@ def _distributions(results, radius):
 
 
 def _draws(results):
-    """A histogram, or a sentence where one bar would hold all examples."""
+    """Returns a histogram, or a sentence if one bar would hold all examples."""
     runs = {
         i: result.num_samples
         for i, result in enumerate(results.values())
@@ -159,7 +159,7 @@ def _draws(results):
 
 
 def _of_runs(results, part):
-    """Headings and what `part` makes of each name."""
+    """Returns, for each run, a heading and the HTML that `part` returns."""
     return "".join(
         f"<div><h3>{run_name(i, name, result)}</h3>{part(name)}</div>"
         for i, (name, result) in enumerate(results.items())
@@ -167,7 +167,7 @@ def _of_runs(results, part):
 
 
 def _statements(results):
-    """The statement of each run, or what holds where it is not known."""
+    """Returns each run's statement, or a general one if it is unknown."""
     return "".join(
         f"<p>{run_name(i, name, result)}</p>"
         f"<p>{html.escape(result.statement or _STATEMENT)}</p>"

@@ -1,4 +1,4 @@
-"""The images of a run, found by their digests, and shown."""
+"""Finds the images of a run by their digests, and shows them."""
 
 import base64
 import io
@@ -8,15 +8,15 @@ import numpy as np
 from keras_smoothing.certificates.rounding import at_least
 from keras_smoothing.certificates.utils import example_digest
 
-# Of each kind.
+# Number of images shown of each kind.
 _SHOWN = 8
 
 
 def find_images(name, result, images):
-    """The images of a result's examples, in their order.
+    """Returns the images of a result's examples, in the result's order.
 
     Args:
-        name: str, of the result.
+        name: str, the name of the result.
         result: `CertificationResult` with digests.
         images: float array, shape `(n, height, width, channels)`.
 
@@ -24,9 +24,9 @@ def find_images(name, result, images):
         float32 array, shape `(examples, height, width, channels)`.
 
     Raises:
-        ValueError: unless all of them are there, and are pictures.
+        ValueError: if an image is missing, or if the arrays are not images.
     """
-    # Of the same type as what was certified, or digests differ.
+    # Must have the dtype that was certified, or digests differ.
     images = np.asarray(images, np.float32)
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(
@@ -50,7 +50,7 @@ def find_images(name, result, images):
 
 
 def gallery(result, images):
-    """The images with the largest and smallest radii, and some without one.
+    """Shows images with the largest and smallest radii, and some abstentions.
 
     Args:
         result: `CertificationResult`.
@@ -62,7 +62,7 @@ def gallery(result, images):
     order = np.argsort(-result.radius, kind="stable")
     certified = order[~result.abstained[order]]
     least = certified[::-1][:_SHOWN]
-    # No image twice.
+    # Shows no image twice.
     most = certified[: min(_SHOWN, len(certified) - len(least))]
     rows = (
         ("Largest radii", most),
@@ -101,12 +101,12 @@ def _figure(result, i, image):
 
 
 def _number(result, i):
-    """The number of an example: that of the data, where it is known."""
+    """Returns an example's number in the data, or its row if unknown."""
     return i if result.index is None else result.index[i]
 
 
 def _png(image):
-    """A picture with values in [0, 1] as PNG, in base64."""
+    """Returns an image with values in [0, 1] as base64-encoded PNG."""
     from matplotlib.image import imsave
 
     grey_or_rgb = np.broadcast_to(image, (*image.shape[:2], 3))

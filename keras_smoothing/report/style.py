@@ -1,4 +1,4 @@
-"""How a page looks: light, dark, on paper, and on narrow screens."""
+"""The page's CSS: light, dark, for print, and for narrow screens."""
 
 _LIGHT = """
   --paper: #fcfcfb; --card: #ffffff; --ink: #1d2329; --soft: #5b6570;

@@ -1,4 +1,4 @@
-"""The tables of a page. Nothing in them is rounded in favour of a run."""
+"""The tables of a page. They never round in favour of a run."""
 
 import html
 
@@ -9,9 +9,9 @@ from keras_smoothing.certificates.rounding import at_least
 from keras_smoothing.certificates.rounding import at_most
 from keras_smoothing.report.figures import key
 
-# Of more labels the table opens at a click.
+# With more labels than this, the table is collapsed.
 _OPEN = 20
-# What the results say themselves, of the settings beside a log.
+# Settings of a log that the results state themselves.
 _SAID = {
     *("alpha", "classifier", "deployable", "group", "noise", "seed"),
     *("stopping", "top_k", "total_alpha"),
@@ -19,7 +19,7 @@ _SAID = {
 
 
 def run_name(i, name, result):
-    """The line and name of run number i, and marks of what to know of it."""
+    """Returns the legend line, name and warning marks of run number i."""
     marks = {
         "evidence": result.deployable is False,
         "selected": result.family > len(result),
@@ -33,8 +33,8 @@ def run_name(i, name, result):
 
 
 def share_table(results, counted, radii):
-    """Shares of examples at radii, a row for each run."""
-    # A share is that of the radius itself, which is no smaller than its text.
+    """Returns a table of shares of examples at radii, one row per run."""
+    # Shares are computed at the exact radius, never smaller than its text.
     texts = [at_least(radius, ".6g") for radius in radii]
     rows = []
     for i, (name, result) in enumerate(results.items()):
@@ -51,7 +51,7 @@ def share_table(results, counted, radii):
 
 
 def run_table(results):
-    """Size, averages and cost, a row for each run."""
+    """Returns a table of size, averages and cost, one row per run."""
     labelled = all(result.label is not None for result in results.values())
     rows = [
         [run_name(i, name, result), *_figures(result, labelled)]
@@ -63,7 +63,7 @@ def run_table(results):
 
 
 def label_table(result):
-    """How many examples of each label are correct, wrong or abstained."""
+    """Returns a table of correct, wrong and abstained examples per label."""
     kinds = (
         result.correct,
         ~result.correct & ~result.abstained,
@@ -85,7 +85,7 @@ def label_table(result):
 
 
 def settings_table(results, settings):
-    """What was run, a column for each run; rows that differ stand out."""
+    """Returns a table of settings, one column per run; it marks differences."""
     said = [
         _conditions(result) | _others(settings.get(name) or {})
         for name, result in results.items()
@@ -118,7 +118,7 @@ def _figures(result, labelled):
 
 
 def _conditions(result):
-    """What a result knows of itself, as text by name."""
+    """Returns the settings that a result states itself, as text by name."""
     if result.noise is None:
         return {}
     least, median, most = np.quantile(result.sigma, [0, 0.5, 1])
@@ -148,20 +148,20 @@ def _others(settings):
 
 
 def _text(value):
-    """A value of settings in JSON, to be read."""
+    """Formats a JSON settings value as readable text."""
     if isinstance(value, dict) and "class_name" in value:
         return f"{value['class_name']}: {_text(value['config'])}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(v)}" for name, v in value.items())
     names = {None: "none", True: "yes", False: "no"}
-    # A dict would take 1 for True.
+    # A dict lookup would take 1 for True.
     if value is None or isinstance(value, bool):
         return names[value]
     return str(value)
 
 
 def _bar(counts):
-    """Correct, wrong and abstained as parts of a bar."""
+    """Returns a bar with parts for correct, wrong and abstained examples."""
     parts = "".join(
         f'<i class="{kind}" style="flex: {count}"></i>'
         for kind, count in zip(
@@ -172,7 +172,7 @@ def _bar(counts):
 
 
 def _table(kind, heading, rows, differ=None):
-    """HTML of cells that are HTML; the first of a row is its heading."""
+    """Returns an HTML table of HTML cells; each row's first is its heading."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in heading)
     body = ""
     for i, (first, *cells) in enumerate(rows):

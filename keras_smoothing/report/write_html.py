@@ -12,27 +12,27 @@ from keras_smoothing.report.pictures import find_images
 def write_html(path, results, radii=None, *, images=None, settings=None):
     """Writes one page about several runs: curves, tables and pictures.
 
-    The file needs nothing beside it: no network, no scripts. It follows the
-    colours of the reader's system, light or dark, and prints. No figure in it
-    is better than the certificates: accuracies and radii are rounded down,
-    abstentions, draws and seconds up.
+    The file is self-contained: it needs no network and no scripts. It follows
+    the colour scheme of the reader's system, light or dark, and is printable.
+    No number in it is better than the certificates: accuracies and radii are
+    rounded down; abstentions, draws and seconds are rounded up.
 
     Args:
         path: path of the page.
         results: dict from name to `CertificationResult`, all with labels or
             all without, and of one distance.
-        radii: float array, shape `(r,)`, of the table; or None for round steps
-            up to the largest radius.
-        images: float array, shape `(examples, height, width, channels)`, with
-            the examples of all runs among them, in any order; or None for a
-            page without pictures.
-        settings: dict from names of results to dicts of whatever else is to be
-            said of a run, such as the settings beside its log; or None.
+        radii: float array, shape `(r,)`, the radii of the table; or None for
+            round steps up to the largest radius.
+        images: float array, shape `(examples, height, width, channels)`, which
+            includes the examples of all runs, in any order; or None for a page
+            without pictures.
+        settings: dict from names of results to dicts with further information
+            about a run, such as the settings beside its log; or None.
 
     Raises:
         ImportError: if matplotlib is missing.
-        ValueError: for results that do not compare or are empty, and for
-            images that are not those of the runs.
+        ValueError: if results are not comparable or are empty, or if images
+            of the runs are missing or malformed.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""How much noise each example is certified with."""
+"""Searches for the noise level to certify each example with."""
 
 from keras_smoothing.sigma_search.ancer import ANCER as ANCER
 from keras_smoothing.sigma_search.data_dependent_sigma import (

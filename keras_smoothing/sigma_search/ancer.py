@@ -11,27 +11,29 @@ from keras_smoothing.sigma_search.sigma_search import SigmaSearch
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class ANCER(SigmaSearch):
-    """One sigma for each coordinate of each example (anisotropic certificates).
+    """Finds one sigma per coordinate of each example: anisotropic certificates.
 
-    From the best common sigma on, Adam raises those of single coordinates. With
-    `gap` for the radius at sigma 1, it maximises `gap * (m + kappa * min)`, m
-    being the geometric mean of all sigmas and min the least of them, which does
-    not fall below the common sigma.
+    Starting from the best common sigma, Adam raises the sigmas of single
+    coordinates. With `gap` for the radius at sigma 1, it maximises
+    `gap * (m + kappa * min)`, where m is the geometric mean of all sigmas and
+    min the smallest of them. No sigma falls below the common one.
 
-    What is certified is an ellipsoid. The `radius` of a result is its inner
-    radius, that of the largest ball inside; its `volume_radius` is that of the
-    ball with the same volume. A `ks.CertificationMemory` keeps the ellipsoid.
+    The certified region is an ellipsoid. The `radius` of a result is its inner
+    radius: the radius of the largest ball inside. Its `volume_radius` is the
+    radius of the ball with the same volume. A `ks.CertificationMemory` stores
+    the ellipsoid.
 
     Args:
         start: `DataDependentSigma`, the search for the common sigma. Its
-            `sigma_max`, `num_draws` and `beta` hold for both.
-        steps: int >= 0, of Adam.
-        learning_rate: float > 0, its rate, in input units.
-        kappa: float >= 0, what the inner radius is worth beside the volume's.
+            `sigma_max`, `num_draws` and `beta` apply to both searches.
+        steps: int >= 0, the number of Adam steps.
+        learning_rate: float > 0, Adam's learning rate, in input units.
+        kappa: float >= 0, the weight of the inner radius relative to the
+            volume's radius.
 
     Raises:
-        ValueError: if an argument is not as described; in `certify`, under a
-            group, which moves coordinates.
+        ValueError: if an argument is not as described; in `certify`, if the
+            model has a group, since its elements move coordinates.
 
     Example:
 

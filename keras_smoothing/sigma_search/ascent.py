@@ -1,4 +1,4 @@
-"""Gradient ascent inside bounds, in a graph."""
+"""Gradient ascent within bounds, in a graph."""
 
 from keras import ops
 
@@ -8,12 +8,12 @@ _SETTLED = 1e-3
 
 
 def geometric_mean(x):
-    """Of all numbers in a tensor; their product may underflow."""
+    """Returns the geometric mean of a tensor whose product may underflow."""
     return ops.exp(ops.mean(ops.log(x)))
 
 
 def plain(learning_rate):
-    """The rule of plain gradient ascent, for `ascend`."""
+    """Returns the update rule of plain gradient ascent, for `ascend`."""
 
     def rule(gradient, state, step):
         return learning_rate * gradient, state
@@ -22,10 +22,10 @@ def plain(learning_rate):
 
 
 def adam(learning_rate, shape):
-    """The rule of Adam with its usual constants, for `ascend`.
+    """Returns the update rule of Adam with its usual constants, for `ascend`.
 
-    Keras's own keeps its moments in variables, which a loop over examples in a
-    graph cannot have.
+    Keras's Adam keeps its moments in variables, which a loop over examples in
+    a graph cannot create.
 
     Reference:
     - [Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)
@@ -45,26 +45,26 @@ def adam(learning_rate, shape):
 
 
 def ascend(value, start, rule, state, *, low, high, steps):
-    """The best point on a path of gradient ascent.
+    """Returns the best point on a path of gradient ascent.
 
-    The path ends early where a step moves no coordinate by more than a
-    thousandth: what it could still gain is nothing beside the noise of `value`.
+    The path ends early if a step moves no coordinate by more than a
+    thousandth: further gains would be negligible beside the noise of `value`.
 
     Args:
         value: function from a float32 tensor to a scalar.
-        start: float32 tensor of any shape, inside the bounds, > 0.
-        rule: function from a gradient, its state and the number of the step,
-            a float tensor that counts from 1, to a move and the next state.
-        state: the first state, a structure of tensors.
+        start: float32 tensor of any shape, within the bounds, > 0.
+        rule: function from a gradient, its state and the step number (a float
+            tensor, counted from 1) to a move and the next state.
+        state: the initial state, a structure of tensors.
         low: float or tensor that broadcasts with `start`.
-        high: likewise.
+        high: As `low`.
         steps: int >= 0.
 
     Returns:
-        best: float32 tensor, the point of the largest value.
+        best: float32 tensor, the point with the largest value.
         points: float32 tensor, shape `(steps + 1,)`: the geometric mean of each
-            point of the path, that of its end repeated.
-        values: float32 tensor of that shape.
+            point of the path; the last one is repeated.
+        values: float32 tensor of the same shape.
     """
 
     def is_moving(i, moves, *_):
@@ -76,7 +76,7 @@ def ascend(value, start, rule, state, *, low, high, steps):
         )
         best = ops.where(here > ops.max(values), point, best)
         mean = geometric_mean(point)
-        # Also all that follow, in case that this is the end.
+        # Fills all later entries, too, in case the path ends here.
         points = ops.where(numbers >= i, mean, points)
         values = ops.where(numbers >= i, here, values)
         move, state = rule(gradient, state, ops.cast(i + 1, "float32"))

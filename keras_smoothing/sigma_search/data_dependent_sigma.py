@@ -9,32 +9,33 @@ from keras_smoothing.sigma_search.sigma_search import SigmaSearch
 
 @keras.saving.register_keras_serializable(package="keras_smoothing")
 class DataDependentSigma(SigmaSearch):
-    """One sigma for each example: the one at which its radius looks largest.
+    """Finds one sigma per example: the one with the largest estimated radius.
 
-    Gradient ascent on the radius that `num_draws` draws suggest, with p1 and p2
-    for the two largest of their mean probabilities: of `Gaussian` noise
-    `sigma / 2 * (Phi^-1(p1) - Phi^-1(p2))`, of `Uniform` noise
-    `half_width * (p1 - p2)`. It starts at the noise of the model, and the best
-    point that it comes by is taken. Probabilities are clamped to [.001, .999],
-    where the estimate ends; the bounds keep sigma from growing on there.
+    Performs gradient ascent on the radius estimated from `num_draws` draws. Let
+    p1 and p2 be the two largest mean probabilities over these draws. The
+    estimate is `sigma / 2 * (Phi^-1(p1) - Phi^-1(p2))` for `Gaussian` noise and
+    `half_width * (p1 - p2)` for `Uniform` noise. The ascent starts at the
+    model's noise and returns the best point on its path. Probabilities are
+    clamped to [.001, .999], where the estimate ends; the bounds keep sigma from
+    growing further there.
 
-    What is certified are votes, and a network that is right may not be sure. So
-    the logits of each draw are multiplied by `beta`, as in MACER, which brings
-    its probabilities close to a vote. The paper does not do that (`beta=1`),
-    nor is it done for a model with `voting="soft"`.
+    Certificates are based on votes, and a network may vote correctly with low
+    confidence. So the logits of each draw are multiplied by `beta`, as in
+    MACER, which brings its probabilities close to a vote. The paper does not
+    do this (`beta=1`). Models with `voting="soft"` do not use `beta` either.
 
-    A classifier that chooses its noise by the input has no certificate by
-    itself: at another point of the ball it may choose other noise. Certify, and
-    classify, with a `ks.CertificationMemory`.
+    A classifier that adapts its noise to the input has no certificate by
+    itself: at another point of the ball it may choose other noise. Certify and
+    classify with a `ks.CertificationMemory`.
 
     Args:
-        sigma_min: float > 0, the least standard deviation of the noise, in
-            input units. Of uniform noise that is half its width / sqrt(3).
-        sigma_max: float > sigma_min, the largest.
-        steps: int >= 0, of the ascent; the paper takes 900.
-        learning_rate: float > 0, how far a step goes at slope 1, in input
+        sigma_min: float > 0, the smallest standard deviation of the noise, in
+            input units. For uniform noise it is half the width / sqrt(3).
+        sigma_max: float > sigma_min, the largest standard deviation.
+        steps: int >= 0, the number of ascent steps; the paper takes 900.
+        learning_rate: float > 0, the length of a step at slope 1, in input
             units.
-        num_draws: int >= 1, noisy copies for each step.
+        num_draws: int >= 1, the number of noisy copies in each step.
         beta: float > 0, the inverse temperature.
 
     Raises:

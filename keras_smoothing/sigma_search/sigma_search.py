@@ -17,18 +17,18 @@ from keras_smoothing.utils import Rebuilt
 
 
 class FoundSigma(NamedTuple):
-    """What a search for sigma found.
+    """The result of a search for sigma.
 
     Attributes:
         sigma: float64 array, shape `(examples,)`, or `(examples, ...)` with one
-            for each coordinate: standard deviations of the noise, in input
+            sigma per coordinate: standard deviations of the noise, in input
             units.
-        failed: bool array, shape `(examples,)`: where the base model returned
-            NaN. There sigma is that of the model's noise.
+        failed: bool array, shape `(examples,)`: True where the base model
+            returned NaN. There sigma is that of the model's noise.
         sigma_trace: float32 array, shape `(examples, steps + 1)`: sigma before
-            each step and after the last; of one for each coordinate the
+            each step and after the last; with one sigma per coordinate, their
             geometric mean.
-        value_trace: float32 array of that shape: what was maximised.
+        value_trace: float32 array of the same shape: the maximised value.
     """
 
     sigma: np.ndarray
@@ -38,18 +38,19 @@ class FoundSigma(NamedTuple):
 
 
 class SigmaSearch(Configured, abc.ABC):
-    """How much noise an example is certified with: what looks best for it.
+    """Base class of searches for the noise that suits each example best.
 
-    Base class. A subclass says in `climb` how it is found; `search` does it for
-    examples. Sigma of an example depends on the base model, the example, the
-    settings and the seed, and not on other examples. Its draws are neither
-    those that select a class nor those that estimate its probability, so that a
-    certificate with the noise that was found is as true as with any other.
+    Subclasses implement the search in `climb`; `search` runs it for examples.
+    An example's sigma depends on the base model, the example, the settings and
+    the seed, but not on other examples. The search uses its own draws: not
+    those that select a class, nor those that estimate its probability. So a
+    certificate with the noise found is as valid as with any other noise.
 
     Attributes:
-        num_draws: int, noisy copies from which a radius is estimated.
+        num_draws: int, the number of noisy copies that a radius is estimated
+            from.
         beta: float, the inverse temperature of the probabilities of a draw.
-        sigma_min: float, the least sigma that is found.
+        sigma_min: float, the smallest sigma that the search may return.
     """
 
     num_draws = None
@@ -62,7 +63,7 @@ class SigmaSearch(Configured, abc.ABC):
         Args:
             model: `keras_smoothing.SmoothedModel`.
             x: float32 array, shape `(examples, ...)`.
-            seed: int, the root of the draws, as in `certify`.
+            seed: int, the seed of the draws, as in `certify`.
 
         Returns:
             `FoundSigma`.
@@ -79,13 +80,13 @@ class SigmaSearch(Configured, abc.ABC):
         return Searcher(self, model)(x.astype("float32"), checks.seed(seed))
 
     def check(self, model):
-        """Raises ValueError for a model whose noise cannot be chosen so.
+        """Raises ValueError if the search does not support the model.
 
         Args:
             model: `SmoothedModel` or `Sampler`.
         """
-        model.noise.radius(0.5)  # Raises where there is no formula.
-        # What the noise of the model is multiplied by, in float32.
+        model.noise.radius(0.5)  # Raises if there is no formula.
+        # The model's noise is multiplied by this factor, in float32.
         checks.noise_scale(
             "sigma_min / stddev of the noise",
             self.sigma_min / model.noise.stddev,
@@ -98,62 +99,62 @@ class SigmaSearch(Configured, abc.ABC):
 
     @abc.abstractmethod
     def climb(self, gap, stddev, shape):
-        """The search for one example, in a graph.
+        """Searches sigma for one example, in a graph.
 
         Args:
             gap: function from sigma, a float32 scalar or tensor of the shape of
-                an example, to a scalar: by how much of sigma the class is
-                certified, so that `sigma * gap(sigma)` is the radius.
+                an example, to a scalar: the estimated radius in units of sigma,
+                so that `sigma * gap(sigma)` is the radius.
             stddev: float, sigma of the model's noise.
             shape: tuple, the shape of an example.
 
         Returns:
             sigma: float32 scalar or tensor of shape `shape`.
             sigma_trace: float32 tensor, shape `(steps + 1,)`.
-            value_trace: float32 tensor of that shape.
+            value_trace: float32 tensor of the same shape.
         """
 
 
-# Of a mean over a hundred draws, probabilities closer to 0 and 1 say nothing,
-# and their quantiles are too steep.
+# In a mean over a hundred draws, probabilities closer to 0 or 1 are not
+# meaningful, and their quantiles are too steep.
 _CLAMP = 1e-3
 
 
 class Searcher(Rebuilt):
     """A `SigmaSearch`, compiled for a model.
 
-    Examples are searched one after the other, each with all draws in one batch,
-    so that what is found for one is the same, bit by bit, whatever others there
-    are. The base model is in inference mode and keeps its statistics.
+    Examples are searched one by one, each with all draws in one batch. So the
+    result for one example is bit-identical whatever the other examples are. The
+    base model runs in inference mode and keeps its statistics.
 
     Args:
         search: `SigmaSearch`.
-        model: `SmoothedModel` or `Sampler`: what has a base model, noise,
+        model: `SmoothedModel` or `Sampler`, which has a base model, noise,
             voting and a group.
 
     Raises:
-        ValueError: for a model whose noise cannot be chosen so.
+        ValueError: if the search does not support the model.
     """
 
     def __init__(self, search, model):
         search.check(model)
         self._search = search
-        # A sampler has it as its base model.
+        # In a sampler, the classifier is the base model.
         self._base_model = getattr(model, "classifier", model.base_model)
         self._noise = model.noise
         self._group = model.group
-        # Soft votes have the probabilities themselves for their expectation.
+        # The expectation of soft votes is the probabilities themselves.
         self._beta = 1.0 if model.voting == "soft" else search.beta
         self._from_logits = None
         self._compiled = backend.compile(self._find)
 
     @property
     def sigma_min(self):
-        """float, the least sigma that is found."""
+        """float, the smallest sigma that the search may return."""
         return self._search.sigma_min
 
     def get_config(self):
-        """All that sigma depends on beside model, example and seed."""
+        """Everything that sigma depends on besides model, example and seed."""
         return keras.saving.serialize_keras_object(self._search)
 
     def __call__(self, x, seed):
@@ -161,7 +162,7 @@ class Searcher(Rebuilt):
 
         Args:
             x: float32 array, shape `(examples, ...)`.
-            seed: int, the root of the draws.
+            seed: int, the seed of the draws.
 
         Returns:
             `FoundSigma`.
@@ -213,14 +214,14 @@ class Searcher(Rebuilt):
 
 
 def soft_radius(log_p, noise, beta):
-    """The radius that draws suggest, differentiable: no certificate.
+    """Estimates a radius from draws, differentiably. It is not a certificate.
 
     Args:
         log_p: float32 tensor, shape `(draws, ..., classes)`: logarithms of the
             probabilities of each draw.
         noise: `keras_smoothing.noise.Noise`.
-        beta: float > 0, the inverse temperature: large for votes, which a
-            draw has one of; 1 for the probabilities as they are.
+        beta: float > 0, the inverse temperature: large values approximate one
+            vote per draw; 1 leaves the probabilities unchanged.
 
     Returns:
         float32 tensor, shape `(...)`, in input units.
