@@ -150,6 +150,9 @@ class AuditedSampler(Sampler):
             },
         )
 
+    def find(self, *arguments):
+        return self._inner.find(*arguments)
+
 
 @keras.saving.register_keras_serializable(package="tests")
 class AuditedClaim(Claim):
