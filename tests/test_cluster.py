@@ -182,7 +182,7 @@ def test_another_model_than_was_sent():
     model = network()
     sampler = VoteSampler(model.base_model, model.noise)
     claim = Claim(model.noise, 0.01, ks.FixedSampling(200))
-    task = FarTask(Classification(sampler, claim), "other")
+    task = FarTask(Classification(sampler, claim, model="other"))
     sent = ray.cloudpickle.dumps(task)
     with pytest.raises(ValueError, match="arrive as it was sent"):
         pickle.loads(sent)

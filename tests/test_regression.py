@@ -482,8 +482,8 @@ def test_training_and_prediction(x):
 def test_samplers_are_sent_to_workers_and_back(x):
     model = smoothed(network())
     claim = MedianClaim(model.noise, 0.01, 400, (0.0, 0.25))
-    task = Intervals(model._sampler(), claim, seed=0)
-    far = FarTask(task, fingerprint(model.base_model))
+    known = fingerprint(model.base_model)
+    far = FarTask(Intervals(model._sampler(), claim, seed=0, model=known))
     there = pickle.loads(pickle.dumps(far))
     window = (x, [None] * 20, np.arange(20), np.zeros(20))
     records, _, caught = there(*window)

@@ -55,7 +55,8 @@ class _OfClasses(Task):
             _warn_of_evidence()
         task = super().prepared(examples, answers, batch_size, family_wise)
         if self.memory is not None:
-            bind(self.memory, self.sampler, examples.first.shape[1:])
+            shape = examples.first.shape[1:]
+            bind(self.memory, self.model, self.sampler, shape)
         sampler = task.sampler.tuned(examples.first, task.claim)
         return dataclasses.replace(task, sampler=sampler)
 

@@ -18,13 +18,12 @@ from keras_smoothing.logs import structure
 
 
 @contextlib.contextmanager
-def on_cluster(task, chunks, model, cluster):
+def on_cluster(task, chunks, cluster):
     """Samples chunks on the workers of a cluster.
 
     Args:
         task: `Task`.
         chunks: iterator of `Chunk`.
-        model: str, the fingerprint of the base model.
         cluster: `keras_smoothing.cluster.Ray`.
 
     Yields:
@@ -37,7 +36,7 @@ def on_cluster(task, chunks, model, cluster):
         yield iter(())
         return
     chunks = itertools.chain([first], chunks)
-    with cluster.workers(FarTask(task.on_worker, model)) as workers:
+    with cluster.workers(FarTask(task.on_worker)) as workers:
         yield _of_workers(workers, chunks, task.unknown)
 
 
@@ -88,11 +87,9 @@ class FarTask:
 
     Attributes:
         task: `Task`.
-        model: as in `on_cluster`.
     """
 
     task: typing.Any
-    model: str
 
     def __call__(self, *chunk):
         """Records, scales, and category and text of each warning."""
@@ -110,7 +107,7 @@ class FarTask:
 
     def __reduce__(self):
         custom_objects = CustomObjects(structure(self.task.sampler.base_model))
-        return _loaded, (custom_objects, self.task, self.model)
+        return _loaded, (custom_objects, self.task)
 
     def _sample(self, chunk):
         return self.task.sample(chunk, lambda share: None)
@@ -132,11 +129,11 @@ class FarTask:
         )
 
 
-def _loaded(custom_objects, task, model):
+def _loaded(custom_objects, task):
     """A `FarTask` unpickled on a worker."""
-    if fingerprint(task.sampler.base_model) != model:
+    if fingerprint(task.sampler.base_model) != task.model:
         raise ValueError(
             "Expected the base model to arrive as it was sent. Received: other "
             "weights or another configuration"
         )
-    return FarTask(task, model)
+    return FarTask(task)

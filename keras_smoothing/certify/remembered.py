@@ -11,18 +11,18 @@ from keras_smoothing.certificates.utils import example_digest
 from keras_smoothing.certificates.votes import ABSTAIN
 from keras_smoothing.certify.task import least_scale
 from keras_smoothing.certify.task import mean_scale
-from keras_smoothing.logs import fingerprint
 from keras_smoothing.memory import Answer
 from keras_smoothing.memory import Head
 from keras_smoothing.results import Record
 from keras_smoothing.results import result_of
 
 
-def bind(memory, sampler, shape):
+def bind(memory, model, sampler, shape):
     """Checks that a memory belongs to this classifier.
 
     Args:
         memory: `CertificationMemory`.
+        model: str, the fingerprint of its base model.
         sampler: `Sampler`.
         shape: tuple of ints, the shape of an example.
 
@@ -40,7 +40,7 @@ def bind(memory, sampler, shape):
         )
         symmetries = ops.convert_to_numpy(images).reshape(-1, numbers.size)
     memory.bind(
-        fingerprint(sampler.base_model),
+        model,
         sampler.noise.norm,
         shape,
         symmetries,
@@ -236,10 +236,8 @@ def predict_new(memory, task, chunk, sample):
         list of ints.
     """
     x, _, _, rounding = chunk
-    claim, unanswered = (
-        task.claim,
-        functools.partial(_unanswered, rounding=rounding),
-    )
+    claim = task.claim
+    unanswered = functools.partial(_unanswered, rounding=rounding)
     answers = memory.look_up(x, rounding)
     new = unanswered(answers)
     asked = _asked(memory, x, rounding, new, task.first, unanswered)

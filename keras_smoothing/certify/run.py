@@ -57,6 +57,7 @@ def run(
     log = CertificationLog(
         log,
         header(
+            task.model,
             task.sampler,
             task.claim,
             task.settings(answers),
@@ -68,8 +69,7 @@ def run(
     task = task.begun(log)
     progress = Progress(examples.total, verbose)
     chunks = _new(_chunks(examples, answers, task), log, progress)
-    model = log.settings["model"]
-    for records in finished(task, chunks, model, cluster, progress.on_draws):
+    for records in finished(task, chunks, cluster, progress.on_draws):
         progress.on_examples_end(log.append(records))
     progress.on_certify_end()
     return log.result()
@@ -92,9 +92,8 @@ def predict(task, data, *, check_independence=True):
     if task.seed is None:
         task = dataclasses.replace(task, seed=secrets.randbits(63))
     examples, answers, task = _opened(task, data, check_independence)
-    model = fingerprint(task.sampler.base_model)
     chunks = _chunks(examples, answers, task)
-    return np.concatenate(list(finished(task, chunks, model))).astype(np.int64)
+    return np.concatenate(list(finished(task, chunks))).astype(np.int64)
 
 
 def _opened(task, data, check_independence, family_wise=False):
@@ -108,39 +107,39 @@ def _opened(task, data, check_independence, family_wise=False):
         searcher=task.searcher,
         check_independence=check_independence,
     )
+    task = dataclasses.replace(task, model=fingerprint(task.sampler.base_model))
     task = task.prepared(examples, answers, batch_size, family_wise)
     return examples, answers, task
 
 
-def finished(task, chunks, model, cluster=None, on_draws=lambda share: None):
+def finished(task, chunks, cluster=None, on_draws=lambda share: None):
     """Yields the records of each chunk, wherever it is sampled.
 
     Args:
         task: `Task`.
         chunks: iterator of `Chunk`.
-        model: str, the fingerprint of the base model.
         cluster: as in `run`.
         on_draws: function, called with the work done in this process, in
             examples.
     """
     if cluster is None:
-        here = functools.partial(_sample_here, task.on_worker, model, on_draws)
+        here = functools.partial(_sample_here, task.on_worker, on_draws)
         sampled = contextlib.nullcontext((chunk, here) for chunk in chunks)
     else:
-        sampled = on_cluster(task, chunks, model, cluster)
+        sampled = on_cluster(task, chunks, cluster)
     with sampled as pairs:
         for chunk, sample in pairs:
             yield task.finish(chunk, sample)
 
 
-def _sample_here(task, model, on_draws, chunk, *settings):
+def _sample_here(task, on_draws, chunk, *settings):
     """Samples a chunk, and checks that the weights did not change.
 
     The check comes after the draws of a chunk and before anything is kept. It
     misses weights that changed and changed back in between.
     """
     sampled = task.sample(chunk, on_draws, *settings)
-    if fingerprint(task.sampler.base_model) != model:
+    if fingerprint(task.sampler.base_model) != task.model:
         raise RuntimeError(
             "Expected weights that stay as they are until all draws are done. "
             "Received: weights that changed meanwhile, as by training in "

@@ -50,6 +50,7 @@ class Task(abc.ABC):
         claim: what the draws are to prove.
         seed: int, the root of all draws; None until a run has one.
         batch_size: int, noisy copies in one forward pass.
+        model: str, the fingerprint of the base model when the run began.
 
     Raises:
         ValueError: if an attribute is not as described.
@@ -59,6 +60,7 @@ class Task(abc.ABC):
     claim: typing.Any
     seed: int | None = None
     batch_size: int = 1024
+    model: str | None = None
 
     # Examples in a chunk.
     window = WINDOW

@@ -14,7 +14,6 @@ from keras_smoothing.certificates import Claim
 from keras_smoothing.certificates import checks
 from keras_smoothing.logs import array_rows
 from keras_smoothing.logs import vote_rows
-from keras_smoothing.logs.fingerprint import fingerprint
 from keras_smoothing.logs.log_format import COLUMN
 from keras_smoothing.logs.log_format import FORMAT
 from keras_smoothing.logs.log_format import Chain
@@ -27,10 +26,11 @@ from keras_smoothing.logs.log_format import versions
 from keras_smoothing.results import result_of
 
 
-def header(sampler, claim, settings, *, num_examples, seed):
+def header(model, sampler, claim, settings, *, num_examples, seed):
     """Returns everything that certificates depend on, as the log stores it.
 
     Args:
+        model: str, the fingerprint of the base model.
         sampler: `Sampler`.
         claim: `Claim`, or a claim of another type.
         settings: dict, JSON-serializable: further settings that they depend on.
@@ -42,7 +42,7 @@ def header(sampler, claim, settings, *, num_examples, seed):
     """
     return {
         "format": FORMAT,
-        "model": fingerprint(sampler.base_model),
+        "model": model,
         **sampler.get_config(),
         **describe(claim),
         **settings,

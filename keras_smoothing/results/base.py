@@ -77,7 +77,8 @@ class ByExample:
             claim_type: class of claims, registered with Keras; or None for a
                 base class.
             record_type: class of the records that prove such a claim: a
-                `typing.NamedTuple` with a method `check`, as in `logs`.
+                `typing.NamedTuple`. Logs call its method `check`, if it
+                has one.
         """
         super().__init_subclass__()
         if claim_type is not None:

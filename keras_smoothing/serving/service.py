@@ -185,7 +185,9 @@ class Service:
         """Tries and compiles the model; returns the distance of its radii."""
         kept = self._memory
         if kept is not None:
-            remembered.bind(kept, self._model._sampler(), self.shape)
+            remembered.bind(
+                kept, self._fingerprint, self._model._sampler(), self.shape
+            )
             # Promises from compiling must not enter the memory.
             self._memory = CertificationMemory()
         # The second size makes TensorFlow trace a graph for all sizes.
